@@ -1,0 +1,53 @@
+"""What a plugin author reads: one file per kind of engine."""
+
+from aqe_core.contracts.analyzer import Analyzer, Description, Flakiness, GroupDescription
+from aqe_core.contracts.capabilities import (
+    AnalyzerCapabilities,
+    Capabilities,
+    EmbedderCapabilities,
+    LearnerCapabilities,
+    StoreCapabilities,
+)
+from aqe_core.contracts.embedder import Document, Embedder
+from aqe_core.contracts.ingest import Ingested, Reader, Recognizer, Skipped
+from aqe_core.contracts.learner import ActionKey, Learner, StateKey
+from aqe_core.contracts.pattern_store import METRICS, NO_KEY, Hits, PatternStore
+from aqe_core.contracts.records import OUTCOMES, Pattern, PutReport, ResultTable, Run, TestResult
+from aqe_core.contracts.specs import KINDS, EngineSpec, IngestSpec
+from aqe_core.contracts.storage import Changes, Storage
+
+__all__ = [
+    "KINDS",
+    "METRICS",
+    "NO_KEY",
+    "OUTCOMES",
+    "ActionKey",
+    "Analyzer",
+    "AnalyzerCapabilities",
+    "Capabilities",
+    "Changes",
+    "Description",
+    "Document",
+    "Embedder",
+    "EmbedderCapabilities",
+    "EngineSpec",
+    "Flakiness",
+    "GroupDescription",
+    "Hits",
+    "IngestSpec",
+    "Ingested",
+    "Learner",
+    "LearnerCapabilities",
+    "Pattern",
+    "PatternStore",
+    "PutReport",
+    "Reader",
+    "Recognizer",
+    "ResultTable",
+    "Run",
+    "Skipped",
+    "StateKey",
+    "Storage",
+    "StoreCapabilities",
+    "TestResult",
+]

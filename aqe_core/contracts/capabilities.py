@@ -1,0 +1,113 @@
+"""What an engine says it can do.
+
+A capability is stated once, by the author, in the spec. The binding checks calls against it, the conformance kit
+chooses its checks by it, and ``aqe backends`` prints it.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import attrs
+
+__all__ = [
+    "AnalyzerCapabilities",
+    "Capabilities",
+    "EmbedderCapabilities",
+    "LearnerCapabilities",
+    "StoreCapabilities",
+]
+
+
+def _names(value: object) -> frozenset[str]:
+    if isinstance(value, str):
+        return frozenset((value,))
+    return frozenset(str(item) for item in value)  # type: ignore[attr-defined]  # attrs runs it on any iterable
+
+
+@attrs.frozen(kw_only=True)
+class StoreCapabilities:
+    """What a pattern store can do.
+
+    Attributes
+    ----------
+    metrics : frozenset of str
+        Of ``cosine``, ``dot``, ``l2``.
+    exact : bool
+        Answers always equal the exact scan. An approximate store is checked for recall instead.
+    filtered : bool
+        ``search`` honours ``among``. If not, the workspace asks for more hits until enough of them pass the filter.
+    mutable : bool
+        ``remove`` and the replacement of a key work. If not, they raise `aqe_core.errors.CapabilityError`.
+    checked : bool
+        The engine refuses bad input itself, with `aqe_core.validate` or an equal of it, so that the core needs no
+        guard around it and calls reach it directly. The conformance kit proves it.
+    thread_safe : bool
+        Searches may run in several threads at once, also beside one writer.
+    max_dim : int
+        Largest number of dimensions.
+    """
+
+    metrics: frozenset[str] = attrs.field(default=frozenset({"cosine", "dot", "l2"}), converter=_names)
+    exact: bool = False
+    filtered: bool = False
+    mutable: bool = True
+    checked: bool = False
+    thread_safe: bool = False
+    max_dim: int = 4096
+
+
+@attrs.frozen(kw_only=True)
+class LearnerCapabilities:
+    """What a learner can do.
+
+    Attributes
+    ----------
+    algorithms : frozenset of str
+        Of ``q-learning``, ``sarsa`` and what later versions add.
+    checked : bool
+        As for `StoreCapabilities`.
+    thread_safe : bool
+        Calls from several threads keep the table consistent.
+    """
+
+    algorithms: frozenset[str] = attrs.field(default=frozenset({"q-learning"}), converter=_names)
+    checked: bool = False
+    thread_safe: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class AnalyzerCapabilities:
+    """What an analyzer can do.
+
+    Attributes
+    ----------
+    checked : bool
+        As for `StoreCapabilities`.
+    thread_safe : bool
+        Calls from several threads do not disturb each other.
+    """
+
+    checked: bool = False
+    thread_safe: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class EmbedderCapabilities:
+    """What an embedder can do.
+
+    Attributes
+    ----------
+    kind : str
+        ``lexical`` (near means: shares words) or ``semantic`` (near means: a model says so).
+    fits : bool
+        It learns something from the collection (an idf table, say) and has a state to keep.
+    """
+
+    kind: str = "lexical"
+    fits: bool = False
+
+
+Capabilities: TypeAlias = (
+    StoreCapabilities | LearnerCapabilities | AnalyzerCapabilities | EmbedderCapabilities
+)

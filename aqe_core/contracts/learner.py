@@ -1,0 +1,144 @@
+"""The Learner contract: what pays in which situation, learned from outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from aqe_core.state import EngineState
+
+__all__ = ["ActionKey", "Learner", "StateKey"]
+
+StateKey: TypeAlias = str | int
+"""A state's name: text or a 64-bit integer. ``1`` and ``"1"`` are two states."""
+
+ActionKey: TypeAlias = str | int
+"""An action's name, likewise."""
+
+A = TypeVar("A", str, int)
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """Values of (state, action) pairs, learned by temporal differences.
+
+    Made by a factory ``factory(*, algorithm: str, **hyper_parameters)``. Rules that every learner keeps:
+
+    - ``update_batch`` equals the same updates one at a time, in order, bit for bit.
+    - The same seed and the same calls give the same learner, bit for bit.
+    - A call that raises has changed nothing.
+    - A terminal transition (``done=True``) does not bootstrap.
+    """
+
+    @property
+    def algorithm(self) -> str:
+        """Name of the algorithm, e.g. ``q-learning``."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of (state, action) pairs with a value. O(1)."""
+        ...
+
+    def get_params(self) -> dict[str, Any]:
+        """Return the hyper-parameters it was made with, defaults included."""
+        ...
+
+    def update(
+        self,
+        state: StateKey,
+        action: ActionKey,
+        reward: float,
+        next_state: StateKey,
+        done: bool = False,  # noqa: FBT002  # the Gymnasium order of a transition
+        next_action: ActionKey | None = None,
+    ) -> None:
+        """Learn from one transition.
+
+        Parameters
+        ----------
+        state, action : str or int
+            What was done where.
+        reward : float
+            Finite.
+        next_state : str or int
+            Where it led.
+        done : bool
+            The episode ended there: the next state is worth nothing.
+        next_action : str or int, optional
+            The action that will be taken next (SARSA). Without it SARSA uses the expectation under its own policy.
+            Q-learning does not look at it.
+
+        Raises
+        ------
+        NonFiniteError
+            The reward is NaN or infinite.
+        InputError
+            A key is neither str nor int.
+        InvalidActionError
+            An action is outside the declared set.
+        """
+        ...
+
+    def update_batch(
+        self,
+        states: ArrayLike | Sequence[StateKey],
+        actions: ArrayLike | Sequence[ActionKey],
+        rewards: ArrayLike,
+        next_states: ArrayLike | Sequence[StateKey],
+        dones: ArrayLike | None = None,
+        next_actions: ArrayLike | Sequence[ActionKey] | None = None,
+    ) -> None:
+        """Learn from ``n`` transitions in order.
+
+        Parameters
+        ----------
+        states, actions, next_states, next_actions : int64 array or sequence of str or int, shape (n,)
+            Integer arrays are the fast way.
+        rewards : array of float64, shape (n,)
+            Finite.
+        dones : array of bool, shape (n,), optional
+            All false when absent.
+
+        Raises
+        ------
+        DimensionError
+            The lengths differ.
+        NonFiniteError, InputError, InvalidActionError
+            As `update`; nothing was learned.
+        """
+        ...
+
+    def act(self, state: StateKey, actions: Sequence[A], *, explore: bool = True) -> A:
+        """Choose one of the offered actions, epsilon-greedily.
+
+        The greedy choice is the offered action of the highest value; an action never tried has the initial value;
+        of equal ones the first offered is chosen. With ``explore`` a uniformly random one is taken with probability
+        epsilon.
+
+        Raises
+        ------
+        InvalidActionError
+            Nothing was offered, or something outside the declared set.
+        """
+        ...
+
+    def value(self, state: StateKey, action: ActionKey) -> float:
+        """Return the learned value of an action in a state; the initial value if it was never tried."""
+        ...
+
+    def export_state(self) -> EngineState:
+        """Return everything learned, with the generator, so that ``import_state`` continues bit for bit."""
+        ...
+
+    def import_state(self, state: EngineState) -> None:
+        """Replace everything learned by an exported state.
+
+        Raises
+        ------
+        InputError
+            It is not a state of this kind of learner; nothing was changed.
+        """
+        ...

@@ -1,0 +1,82 @@
+"""What a plugin hands over: descriptions of engines and formats. Nothing is imported until it is used."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from aqe_core.contracts.capabilities import Capabilities
+
+__all__ = ["KINDS", "EngineSpec", "IngestSpec"]
+
+KINDS = ("pattern_store", "learner", "analyzer", "storage", "embedder")
+"""Kinds of engine; also the names of the config tables that choose them."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]*(/[a-z0-9_-]+)?")
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+def _matches(pattern: re.Pattern[str], example: str) -> object:
+    def validate(_: object, attribute: attrs.Attribute[str], value: str) -> None:
+        if not (isinstance(value, str) and pattern.fullmatch(value)):
+            raise ValueError(f"{attribute.name} is {value!r}, but must look like {example!r}")
+
+    return validate
+
+
+@attrs.frozen(kw_only=True)
+class EngineSpec:
+    """One engine that a plugin offers.
+
+    Attributes
+    ----------
+    name : str
+        What users write in the config: lower case, ``family`` or ``family/engine``.
+    factory : str
+        ``module:callable``. Imported when the engine is bound, not before.
+    capabilities : StoreCapabilities, LearnerCapabilities, AnalyzerCapabilities, EmbedderCapabilities or None
+        What it can do. None only for storages.
+    requires : tuple of str
+        Modules that must be importable for it to run (checked without importing them).
+    install : str
+        The command that installs what ``requires`` needs.
+    summary : str
+        One line for ``aqe backends``.
+    """
+
+    name: str = attrs.field(validator=_matches(_NAME, "native"))  # type: ignore[arg-type]  # attrs' validator alias
+    factory: str = attrs.field(validator=_matches(_TARGET, "aqe_backend_native.store:Store"))  # type: ignore[arg-type]  # same
+    capabilities: Capabilities | None = None
+    requires: tuple[str, ...] = ()
+    install: str = ""
+    summary: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class IngestSpec:
+    """One file format that a plugin reads.
+
+    Attributes
+    ----------
+    name : str
+        E.g. ``junit-xml``.
+    suffixes : tuple of str
+        Endings of file names that may be of this format, lower case, e.g. ``.xml``; ``.jsonl.gz`` counts too.
+    recognizer : str
+        ``module:callable`` of a `aqe_core.contracts.ingest.Recognizer`.
+    reader : str
+        ``module:callable`` of a `aqe_core.contracts.ingest.Reader`.
+    discover : bool
+        Whether files of this format are looked for when a folder is ingested; otherwise only files named outright.
+    summary : str
+    """
+
+    name: str = attrs.field(validator=_matches(_NAME, "junit-xml"))  # type: ignore[arg-type]  # attrs' validator alias
+    suffixes: tuple[str, ...]
+    recognizer: str = attrs.field(validator=_matches(_TARGET, "aqe_ingest_tests.junit:recognize"))  # type: ignore[arg-type]  # same
+    reader: str = attrs.field(validator=_matches(_TARGET, "aqe_ingest_tests.junit:read"))  # type: ignore[arg-type]  # same
+    discover: bool = True
+    summary: str = ""

@@ -1,0 +1,72 @@
+"""What the NumPy backend offers."""
+
+from __future__ import annotations
+
+from aqe_core import hookimpl
+from aqe_core.contracts.capabilities import (
+    AnalyzerCapabilities,
+    EmbedderCapabilities,
+    LearnerCapabilities,
+    StoreCapabilities,
+)
+from aqe_core.contracts.specs import EngineSpec
+
+AQE_API = 1
+
+
+@hookimpl
+def aqe_pattern_stores() -> list[EngineSpec]:
+    """Offer the exact scan."""
+    return [
+        EngineSpec(
+            name="numpy",
+            factory="aqe_backend_numpy.store:NumpyPatternStore",
+            capabilities=StoreCapabilities(
+                exact=True, filtered=True, checked=True, thread_safe=True, max_dim=65536
+            ),
+            requires=("numpy",),
+            summary="exact scan in float32, refined in float64; recall 1.0",
+        )
+    ]
+
+
+@hookimpl
+def aqe_learners() -> list[EngineSpec]:
+    """Offer tabular temporal-difference learners."""
+    return [
+        EngineSpec(
+            name="numpy",
+            factory="aqe_backend_numpy.learner:make_learner",
+            capabilities=LearnerCapabilities(algorithms=("q-learning", "sarsa"), checked=True),
+            requires=("numpy",),
+            summary="tabular Q-learning and SARSA",
+        )
+    ]
+
+
+@hookimpl
+def aqe_analyzers() -> list[EngineSpec]:
+    """Offer descriptive statistics and flakiness."""
+    return [
+        EngineSpec(
+            name="numpy",
+            factory="aqe_backend_numpy.analyzer:NumpyAnalyzer",
+            capabilities=AnalyzerCapabilities(checked=True),
+            requires=("numpy",),
+            summary="descriptive statistics, flakiness",
+        )
+    ]
+
+
+@hookimpl
+def aqe_embedders() -> list[EngineSpec]:
+    """Offer the lexical embedder."""
+    return [
+        EngineSpec(
+            name="lexical",
+            factory="aqe_backend_numpy.embedder:LexicalEmbedder",
+            capabilities=EmbedderCapabilities(kind="lexical", fits=True),
+            requires=("numpy",),
+            summary="hashed subtokens weighted by rarity: near means shared words, not shared meaning",
+        )
+    ]

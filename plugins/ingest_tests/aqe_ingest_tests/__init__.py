@@ -1,0 +1,1 @@
+"""Test sources and result files to patterns and results."""

@@ -1,0 +1,1 @@
+"""The durable truth in one SQLite file."""
