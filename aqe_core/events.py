@@ -6,11 +6,13 @@ logger ``aqe`` (which this library never configures).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["EVENTS", "Event", "capture"]
 
@@ -48,7 +50,7 @@ def publish(event: Event) -> None:
     """Hand an event to the captures and to the logger ``aqe`` (warning for trouble, else info)."""
     for captured in _captures:
         captured.append(event)
-    import logging  # noqa: PLC0415  # opening a workspace without an event should not pay for it
+    import logging  # opening a workspace without an event should not pay for it
 
     level = logging.WARNING if event.name in {"fallback", "plugin-failed", "state-dropped"} else logging.INFO
     logger = logging.getLogger("aqe")

@@ -64,4 +64,4 @@ def aqe_cli_commands(register: Callable[[click.Command], None]) -> None:
 
 @hookspec
 def aqe_event(event: Event) -> None:
-    """Observe what aqe decides and does (`aqe_core.events`). Called after the fact; exceptions are reported, not raised."""
+    """Observe what aqe decides and does (`aqe_core.events`), after the fact; what it raises is reported, not passed on."""

@@ -24,6 +24,7 @@ __all__ = [
     "as_dim",
     "as_groups",
     "as_k",
+    "as_key_name",
     "as_keys",
     "as_metric",
     "as_outcomes",
@@ -55,9 +56,7 @@ def as_metric(metric: Any, known: Iterable[str] = METRICS) -> str:
     """Return the metric if it is one of the known ones."""
     names = sorted(known)
     if not isinstance(metric, str) or metric not in METRICS:
-        raise InputError(
-            f"metric is {metric!r}, but must be one of {', '.join(METRICS)}.", fix="choose one of them."
-        )
+        raise InputError(f"metric is {metric!r}, but must be one of {', '.join(METRICS)}.", fix="choose one of them.")
     if metric not in names:
         raise CapabilityError(
             f"this backend does not compute the metric {metric!r}, only {', '.join(names)}.",
@@ -83,9 +82,7 @@ def as_keys(keys: ArrayLike) -> NDArray[np.uint64]:
     if array.ndim == 0:
         array = array.reshape(1)
     if array.ndim != 1:
-        raise DimensionError(
-            f"keys have shape {array.shape}, but must have one axis.", fix="pass keys.ravel()."
-        )
+        raise DimensionError(f"keys have shape {array.shape}, but must have one axis.", fix="pass keys.ravel().")
     if array.dtype == np.uint64:
         out = np.ascontiguousarray(array)
     elif array.size == 0:
@@ -103,24 +100,14 @@ def as_keys(keys: ArrayLike) -> NDArray[np.uint64]:
         return _keys_one_by_one(keys)
     if out.size and int(out.max()) == NO_KEY:
         where = int(np.flatnonzero(out == np.uint64(NO_KEY))[0])
-        raise KeyRangeError(
-            f"keys[{where}] is 2**64 - 1, which marks missing hits.", fix="use keys in 0 .. 2**64 - 2."
-        )
+        raise KeyRangeError(f"keys[{where}] is 2**64 - 1, which marks missing hits.", fix="use keys in 0 .. 2**64 - 2.")
     return out
 
 
 def _keys_one_by_one(keys: Any) -> NDArray[np.uint64]:
-    items = (
-        keys.ravel().tolist()
-        if isinstance(keys, np.ndarray)
-        else np.atleast_1d(np.asarray(keys, object)).tolist()
-    )
+    items = keys.ravel().tolist() if isinstance(keys, np.ndarray) else np.atleast_1d(np.asarray(keys, object)).tolist()
     for where, item in enumerate(items):
-        if (
-            isinstance(item, (bool, np.bool_))
-            or not isinstance(item, (int, np.integer))
-            or not 0 <= item < NO_KEY
-        ):
+        if isinstance(item, (bool, np.bool_)) or not isinstance(item, (int, np.integer)) or not 0 <= item < NO_KEY:
             raise KeyRangeError(
                 f"keys[{where}] is {item!r}, but keys are integers in 0 .. 2**64 - 2.",
                 fix="map your own ids to integers first.",
@@ -164,9 +151,7 @@ def refuse_bad_rows(array: NDArray[np.float32], metric: str, what: str) -> None:
         )
 
 
-def as_vectors(
-    vectors: ArrayLike, n: int, dim: int, metric: str, *, check: bool = True
-) -> NDArray[np.float32]:
+def as_vectors(vectors: ArrayLike, n: int, dim: int, metric: str, *, check: bool = True) -> NDArray[np.float32]:
     """Return ``n`` vectors as a contiguous finite float32 matrix of shape (n, dim).
 
     ``check=False`` leaves the test of the values to a caller who looks at every row anyway (`refuse_bad_rows` is that
@@ -188,9 +173,7 @@ def as_vectors(
             fix=f"embed with the model the store was made for, or open a store with dim={array.shape[1]}.",
         )
     if array.shape[0] != n:
-        raise DimensionError(
-            f"there are {n} keys, but {array.shape[0]} vectors.", fix="pass one row per key."
-        )
+        raise DimensionError(f"there are {n} keys, but {array.shape[0]} vectors.", fix="pass one row per key.")
     if check:
         refuse_bad_rows(array, metric, "vectors")
     return array
@@ -221,10 +204,8 @@ def as_reward(reward: Any) -> float:
     try:
         value = float(reward)
     except (TypeError, ValueError):
-        raise InputError(
-            f"reward is {reward!r}, but must be a number.", fix="pass a finite number."
-        ) from None
-    if value - value != 0.0:  # noqa: PLR0124  # true exactly for NaN and the infinities
+        raise InputError(f"reward is {reward!r}, but must be a number.", fix="pass a finite number.") from None
+    if value - value != 0.0:  # true exactly for NaN and the infinities
         raise NonFiniteError(f"reward is {value}.", fix="pass a finite reward; clip it where it is made.")
     return value
 
@@ -237,13 +218,9 @@ def as_values(values: ArrayLike, what: str = "values") -> NDArray[np.float64]:
             raise TypeError(f"dtype {array.dtype}")
         array = np.ascontiguousarray(array, np.float64)
     except (TypeError, ValueError) as error:
-        raise DimensionError(
-            f"{what} cannot be read as float64 ({error}).", fix="pass an array of numbers."
-        ) from None
+        raise DimensionError(f"{what} cannot be read as float64 ({error}).", fix="pass an array of numbers.") from None
     if array.ndim != 1:
-        raise DimensionError(
-            f"{what} have shape {array.shape}, but must have one axis.", fix=f"pass {what}.ravel()."
-        )
+        raise DimensionError(f"{what} have shape {array.shape}, but must have one axis.", fix=f"pass {what}.ravel().")
     finite = np.isfinite(array)
     if not finite.all():
         where = int(np.flatnonzero(~finite)[0])
@@ -253,18 +230,27 @@ def as_values(values: ArrayLike, what: str = "values") -> NDArray[np.float64]:
     return array
 
 
-def as_outcomes(failed: ArrayLike) -> NDArray[np.bool_]:
-    """Return outcomes as a bool array of one axis; numbers must be 0 or 1."""
+def as_outcomes(failed: ArrayLike, what: str = "failed", n: int | None = None) -> NDArray[np.bool_]:
+    """Return outcomes as a bool array of one axis (and length ``n``); numbers must be 0 or 1."""
     array = np.asarray(failed)
     if array.ndim != 1:
-        raise DimensionError(
-            f"failed has shape {array.shape}, but must have one axis.", fix="pass failed.ravel()."
-        )
+        raise DimensionError(f"{what} has shape {array.shape}, but must have one axis.", fix=f"pass {what}.ravel().")
+    if n is not None and len(array) != n:
+        raise DimensionError(f"{what} has {len(array)} items, but must have {n}.", fix="pass one of each.")
     if array.dtype != np.bool_:
         if array.size and (array.dtype.kind not in "fiu" or not np.isin(array, (0, 1)).all()):
-            raise InputError("failed must hold booleans (or 0 and 1).", fix="pass e.g. outcome == 'failed'.")
+            raise InputError(f"{what} must hold booleans (or 0 and 1).", fix="pass e.g. outcome == 'failed'.")
         array = array.astype(np.bool_)
     return array
+
+
+def as_key_name(name: Any, what: str) -> str | int:
+    """Return a state's or action's name as str or int; NumPy's own scalars are taken, booleans are not."""
+    if isinstance(name, str):
+        return str(name)
+    if isinstance(name, (int, np.integer)) and not isinstance(name, bool) and -(2**63) <= name < 2**63:
+        return int(name)
+    raise InputError(f"{what} is {name!r}, but must be a str or a 64-bit int.", fix="encode it as text or a number.")
 
 
 def as_groups(groups: ArrayLike, n: int, n_groups: Any) -> tuple[NDArray[np.int64], int]:
@@ -272,30 +258,22 @@ def as_groups(groups: ArrayLike, n: int, n_groups: Any) -> tuple[NDArray[np.int6
     try:
         count = operator.index(n_groups)
     except TypeError:
-        raise InputError(
-            f"n_groups is {n_groups!r}, but must be an integer.", fix="pass len(names)."
-        ) from None
+        raise InputError(f"n_groups is {n_groups!r}, but must be an integer.", fix="pass len(names).") from None
     array = np.asarray(groups)
     if array.size == 0:
         array = array.astype(np.int64).reshape(-1)
     if array.shape != (n,):
-        raise DimensionError(
-            f"there are {n} values, but groups have shape {array.shape}.", fix="pass one group each."
-        )
+        raise DimensionError(f"there are {n} values, but groups have shape {array.shape}.", fix="pass one group each.")
     if array.dtype.kind not in "iu":
-        raise InputError(
-            f"groups have dtype {array.dtype}, but must be integers.", fix="number the groups from 0."
-        )
+        raise InputError(f"groups have dtype {array.dtype}, but must be integers.", fix="number the groups from 0.")
     if count < 0 or (n and (int(array.min()) < 0 or int(array.max()) >= count)):
-        raise InputError(
-            f"groups must be in 0 .. n_groups - 1 = {count - 1}.", fix="number the groups from 0."
-        )
+        raise InputError(f"groups must be in 0 .. n_groups - 1 = {count - 1}.", fix="number the groups from 0.")
     return array.astype(np.int64, copy=False), count
 
 
 def as_quantiles(levels: ArrayLike) -> NDArray[np.float64]:
     """Return quantile levels as float64, each in 0 .. 1."""
     array = as_values(np.atleast_1d(np.asarray(levels)), "quantiles")
-    if array.size and not (0.0 <= float(array.min()) and float(array.max()) <= 1.0):
+    if array.size and not (float(array.min()) >= 0.0 and float(array.max()) <= 1.0):
         raise InputError("quantiles must be in 0 .. 1.", fix="divide percentages by 100.")
     return array

@@ -87,9 +87,7 @@ class Flakiness:
 class Analyzer(Protocol):
     """Stateless statistics. Made by a factory ``factory(**options)``. No argument is changed."""
 
-    def describe(
-        self, values: ArrayLike, *, quantiles: ArrayLike = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-    ) -> Description:
+    def describe(self, values: ArrayLike, *, quantiles: ArrayLike = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)) -> Description:
         """Summarize values.
 
         Parameters

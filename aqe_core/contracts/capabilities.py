@@ -108,6 +108,4 @@ class EmbedderCapabilities:
     fits: bool = False
 
 
-Capabilities: TypeAlias = (
-    StoreCapabilities | LearnerCapabilities | AnalyzerCapabilities | EmbedderCapabilities
-)
+Capabilities: TypeAlias = StoreCapabilities | LearnerCapabilities | AnalyzerCapabilities | EmbedderCapabilities

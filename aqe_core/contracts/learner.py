@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from numpy.typing import ArrayLike
 
     from aqe_core.state import EngineState
@@ -52,7 +52,7 @@ class Learner(Protocol):
         action: ActionKey,
         reward: float,
         next_state: StateKey,
-        done: bool = False,  # noqa: FBT002  # the Gymnasium order of a transition
+        done: bool = False,  # the Gymnasium order of a transition
         next_action: ActionKey | None = None,
     ) -> None:
         """Learn from one transition.

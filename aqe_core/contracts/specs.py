@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aqe_core.contracts.capabilities import Capabilities
 
 __all__ = ["KINDS", "EngineSpec", "IngestSpec"]
@@ -19,9 +21,9 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]*(/[a-z0-9_-]+)?")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
-def _matches(pattern: re.Pattern[str], example: str) -> object:
+def _matches(pattern: re.Pattern[str], example: str) -> Callable[[object, attrs.Attribute[str], str], None]:
     def validate(_: object, attribute: attrs.Attribute[str], value: str) -> None:
-        if not (isinstance(value, str) and pattern.fullmatch(value)):
+        if not pattern.fullmatch(value):
             raise ValueError(f"{attribute.name} is {value!r}, but must look like {example!r}")
 
     return validate
@@ -47,8 +49,8 @@ class EngineSpec:
         One line for ``aqe backends``.
     """
 
-    name: str = attrs.field(validator=_matches(_NAME, "native"))  # type: ignore[arg-type]  # attrs' validator alias
-    factory: str = attrs.field(validator=_matches(_TARGET, "aqe_backend_native.store:Store"))  # type: ignore[arg-type]  # same
+    name: str = attrs.field(validator=_matches(_NAME, "native"))
+    factory: str = attrs.field(validator=_matches(_TARGET, "aqe_backend_native.store:Store"))
     capabilities: Capabilities | None = None
     requires: tuple[str, ...] = ()
     install: str = ""
@@ -74,9 +76,9 @@ class IngestSpec:
     summary : str
     """
 
-    name: str = attrs.field(validator=_matches(_NAME, "junit-xml"))  # type: ignore[arg-type]  # attrs' validator alias
+    name: str = attrs.field(validator=_matches(_NAME, "junit-xml"))
     suffixes: tuple[str, ...]
-    recognizer: str = attrs.field(validator=_matches(_TARGET, "aqe_ingest_tests.junit:recognize"))  # type: ignore[arg-type]  # same
-    reader: str = attrs.field(validator=_matches(_TARGET, "aqe_ingest_tests.junit:read"))  # type: ignore[arg-type]  # same
+    recognizer: str = attrs.field(validator=_matches(_TARGET, "aqe_ingest_tests.junit:recognize"))
+    reader: str = attrs.field(validator=_matches(_TARGET, "aqe_ingest_tests.junit:read"))
     discover: bool = True
     summary: str = ""

@@ -65,9 +65,7 @@ class Storage(Protocol):
 
     # -- patterns ---------------------------------------------------------------------------------------------------
 
-    def put_patterns(
-        self, namespace: str, patterns: Sequence[Pattern], *, origins: Collection[str] = ()
-    ) -> PutReport:
+    def put_patterns(self, namespace: str, patterns: Sequence[Pattern], *, origins: Collection[str] = ()) -> PutReport:
         """Store patterns; those with a known id replace it if their content differs.
 
         Parameters

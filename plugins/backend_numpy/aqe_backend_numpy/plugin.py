@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from aqe_core import hookimpl
-from aqe_core.contracts.capabilities import (
-    AnalyzerCapabilities,
-    EmbedderCapabilities,
-    LearnerCapabilities,
-    StoreCapabilities,
-)
+from aqe_core.contracts.capabilities import AnalyzerCapabilities, LearnerCapabilities, StoreCapabilities
 from aqe_core.contracts.specs import EngineSpec
 
 AQE_API = 1
@@ -54,19 +49,5 @@ def aqe_analyzers() -> list[EngineSpec]:
             capabilities=AnalyzerCapabilities(checked=True),
             requires=("numpy",),
             summary="descriptive statistics, flakiness",
-        )
-    ]
-
-
-@hookimpl
-def aqe_embedders() -> list[EngineSpec]:
-    """Offer the lexical embedder."""
-    return [
-        EngineSpec(
-            name="lexical",
-            factory="aqe_backend_numpy.embedder:LexicalEmbedder",
-            capabilities=EmbedderCapabilities(kind="lexical", fits=True),
-            requires=("numpy",),
-            summary="hashed subtokens weighted by rarity: near means shared words, not shared meaning",
         )
     ]

@@ -1,0 +1,307 @@
+"""Settings, and where each came from.
+
+Three sources, highest first: environment variables, ``aqe.toml``, ``[tool.aqe]`` in ``pyproject.toml``. All of them are
+strict: a key nobody knows is an error that names the nearest one that exists.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from aqe_core.contracts.specs import KINDS
+from aqe_core.errors import ConfigError, UnknownKeyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+__all__ = ["DEFAULT_BACKENDS", "ENVIRONMENT", "KEYS", "Config", "Key", "Setting", "load"]
+
+_MAX_FILE_BYTES = 1 << 20
+
+DEFAULT_BACKENDS = {
+    "pattern_store": "numpy",
+    "learner": "numpy",
+    "analyzer": "numpy",
+    "storage": "sqlite",
+    "embedder": "lexical",
+}
+"""What is used when nothing else was said."""
+
+
+@attrs.frozen
+class Key:
+    """What a config key may hold.
+
+    Attributes
+    ----------
+    type : str
+        ``string``, ``boolean``, ``list of strings`` or ``any``.
+    default : object
+    doc : str
+    """
+
+    type: str
+    default: Any
+    doc: str
+
+
+def _engine_keys(kind: str, noun: str, backend: str) -> dict[str, Key]:
+    keys = {
+        f"{kind}.backend": Key(
+            "string", backend, f"Which {noun} to use: a name from `aqe backends`, or `file:PATH:CLASS`."
+        ),
+        f"{kind}.options.*": Key("any", None, f"Options for the {noun}'s factory."),
+    }
+    if kind != "storage":
+        keys[f"{kind}.fallback"] = Key(
+            "boolean",
+            False,
+            f"Use the default {noun} when the chosen one cannot be bound, and say so, instead of failing.",
+        )
+        keys[f"{kind}.namespaces.*"] = Key("string", None, f"Another {noun} for one namespace.")
+    return keys
+
+
+KEYS: dict[str, Key] = {
+    **_engine_keys("pattern_store", "pattern store", DEFAULT_BACKENDS["pattern_store"]),
+    **_engine_keys("learner", "learner", DEFAULT_BACKENDS["learner"]),
+    **_engine_keys("analyzer", "analyzer", DEFAULT_BACKENDS["analyzer"]),
+    **_engine_keys("embedder", "embedder", DEFAULT_BACKENDS["embedder"]),
+    **_engine_keys("storage", "storage", DEFAULT_BACKENDS["storage"]),
+    "storage.path": Key("string", ".aqe/aqe.db", "The file that holds everything, relative to the project's root."),
+    "ingest.exclude": Key(
+        "list of strings", [], "Folders and files to leave out, as shell patterns on relative paths."
+    ),
+    "plugins.allow": Key(
+        "list of strings",
+        None,
+        "Distributions whose plugins may be loaded; all when absent. aqe-core's own always may.",
+    ),
+    "plugins.observers": Key(
+        "list of strings", [], "Plugins to load when a workspace opens, for their `aqe_event` hook."
+    ),
+    "plugins.pin.*": Key("string", None, "The distribution that a plugin name means, where two claim it."),
+}
+"""Every config key; ``*`` stands for a name of the user's choice."""
+
+ENVIRONMENT: dict[str, str] = {
+    "AQE_PATTERN_STORE": "Pattern store to use, above the config files.",
+    "AQE_LEARNER": "Learner to use, above the config files.",
+    "AQE_ANALYZER": "Analyzer to use, above the config files.",
+    "AQE_EMBEDDER": "Embedder to use, above the config files.",
+    "AQE_STORAGE": "Storage to use, above the config files.",
+    "AQE_SAFE": "Kill switch: when on, the defaults are used whatever is configured and no third-party plugin is loaded.",
+    "AQE_PLUGINS": "Comma-separated plugin names: no other third-party plugin is loaded.",
+    "AQE_TRACE_HOOKS": "When on, every hook call and its result is printed to standard error.",
+}
+"""Every environment variable that the core reads."""
+
+
+@attrs.frozen
+class Setting:
+    """A value and where it came from, e.g. ``aqe.toml:3`` or ``default``."""
+
+    value: Any
+    source: str
+
+
+@attrs.frozen
+class Layer:
+    """One config file: its leaves by dotted key."""
+
+    name: str
+    leaves: Mapping[str, Setting]
+
+
+@attrs.frozen
+class Config:
+    """The settings of a project.
+
+    Attributes
+    ----------
+    root : Path
+        The project's folder.
+    layers : tuple of Layer
+        ``aqe.toml`` before ``[tool.aqe]``; absent files are absent.
+    environ : mapping of str to str
+    """
+
+    root: Path
+    layers: tuple[Layer, ...]
+    environ: Mapping[str, str]
+
+    def get(self, key: str) -> Setting:
+        """Return a setting from the highest file that has it, else its default.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> Config(Path(), (), {}).get("storage.path")
+        Setting(value='.aqe/aqe.db', source='default')
+        """
+        for layer in self.layers:
+            if key in layer.leaves:
+                return layer.leaves[key]
+        return Setting(KEYS[_general(key)].default, "default")
+
+    def under(self, prefix: str) -> dict[str, Setting]:
+        """Return the settings below a table of free names (``learner.options``), by name, merged over the files."""
+        found: dict[str, Setting] = {}
+        for layer in reversed(self.layers):
+            for key, setting in layer.leaves.items():
+                if key.startswith(f"{prefix}."):
+                    found[key.removeprefix(f"{prefix}.")] = setting
+        return found
+
+    def switch(self, variable: str) -> bool:
+        """Return an on/off environment variable; unset and empty mean off.
+
+        Raises
+        ------
+        ConfigError
+            It is neither on nor off.
+        """
+        text = self.environ.get(variable, "").strip().lower()
+        if text in {"", "0", "false", "no", "off"}:
+            return False
+        if text in {"1", "true", "yes", "on"}:
+            return True
+        raise ConfigError(
+            f"environment variable {variable} is {text!r}, but must be on or off.",
+            fix=f"set {variable}=1 or unset it.",
+        )
+
+
+def _general(key: str) -> str:
+    """Return the entry of KEYS that a dotted key falls under; the key itself if there is none."""
+    if key in KEYS:
+        return key
+    parts = key.split(".")
+    for n in range(len(parts) - 1, 0, -1):
+        pattern = ".".join([*parts[:n], "*"])
+        if pattern in KEYS:
+            return pattern
+    return key
+
+
+def load(root: Path, environ: Mapping[str, str] | None = None) -> Config:
+    """Read the settings of a project.
+
+    Parameters
+    ----------
+    root : Path
+        Folder with ``aqe.toml`` and ``pyproject.toml``, both optional.
+    environ : mapping, optional
+        Instead of ``os.environ``.
+
+    Raises
+    ------
+    ConfigError, UnknownKeyError
+        A file cannot be read, is not TOML, has an unknown key or a value of the wrong type.
+    """
+    layers = []
+    for name, table in (("aqe.toml", ()), ("pyproject.toml", ("tool", "aqe"))):
+        text = _read(root / name)
+        if text is not None:
+            layers.append(Layer(name, dict(_leaves(name, text, table))))
+    return Config(root, tuple(layers), os.environ if environ is None else environ)
+
+
+def _read(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_FILE_BYTES + 1)
+        if len(data) > _MAX_FILE_BYTES:
+            raise ConfigError(f"{path} is larger than {_MAX_FILE_BYTES} bytes.", fix="a config file is a few lines.")
+        return data.decode("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}.", fix="make it a readable UTF-8 file.") from error
+
+
+def _leaves(name: str, text: str, table: tuple[str, ...]) -> Iterator[tuple[str, Setting]]:
+    try:
+        data: Any = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{name} is not valid TOML: {error}.", fix="correct that place.") from error
+    lines = _line_numbers(text)
+    for part in table:
+        data = data.get(part, {})
+    if not isinstance(data, dict):
+        raise ConfigError(f"{name}: [{'.'.join(table)}] must be a table.", fix="write it as a table.")
+
+    def walk(prefix: tuple[str, ...], value: Any) -> Iterator[tuple[str, Setting]]:
+        key = ".".join(prefix)
+        known = _general(key) in KEYS
+        if isinstance(value, dict) and not (known and KEYS[_general(key)].type == "any"):
+            for part, below in value.items():
+                yield from walk((*prefix, part), below)
+            return
+        where = f"{name}:{lines.get((*table, *prefix), '?')}"
+        if not known:
+            raise _unknown(key, where)
+        yield key, Setting(_typed(key, value, where), where)
+
+    for part, value in data.items():
+        if not isinstance(value, dict) or part not in {*KINDS, "ingest", "plugins"}:
+            raise _unknown(part, f"{name}:{lines.get((*table, part), '?')}")
+        yield from walk((part,), value)
+
+
+def _unknown(key: str, where: str) -> UnknownKeyError:
+    candidates = [known for known in KEYS if not known.endswith("*")] + [known.removesuffix(".*") for known in KEYS]
+    candidates += [known.split(".", 1)[0] for known in KEYS]
+    near = difflib.get_close_matches(key, candidates, n=1)
+    fix = f"did you mean {near[0]!r}?" if near else "docs/reference/config.md lists the keys."
+    return UnknownKeyError(f"{where}: unknown key {key!r}.", fix=fix)
+
+
+def _typed(key: str, value: Any, where: str) -> Any:
+    expected = KEYS[_general(key)].type
+    fits = {
+        "string": isinstance(value, str),
+        "boolean": isinstance(value, bool),
+        "list of strings": isinstance(value, list) and all(isinstance(item, str) for item in value),
+        "any": True,
+    }[expected]
+    if not fits:
+        raise ConfigError(f"{where}: {key} is {value!r}, but must be a {expected}.", fix=f"write a {expected} there.")
+    return value
+
+
+def _line_numbers(text: str) -> dict[tuple[str, ...], int]:
+    """Map each table and key to its line; tomllib tells no positions. Best effort inside multi-line values."""
+    found: dict[tuple[str, ...], int] = {}
+    table: tuple[str, ...] = ()
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if stripped.startswith("["):
+            header = _path_of(stripped + "\n")
+            if header is not None:
+                table = header
+                found.setdefault(table, number)
+        elif "=" in stripped and not stripped.startswith("#"):
+            path = _path_of(stripped.split("=", 1)[0] + "= 0")
+            if path is not None:
+                for n in range(1, len(path) + 1):
+                    found.setdefault((*table, *path[:n]), number)
+    return found
+
+
+def _path_of(fragment: str) -> tuple[str, ...] | None:
+    try:
+        data: Any = tomllib.loads(fragment)
+    except tomllib.TOMLDecodeError:
+        return None
+    path = []
+    while isinstance(data, dict) and data:
+        key, data = next(iter(data.items()))
+        path.append(key)
+    return tuple(path)

@@ -1,0 +1,211 @@
+"""Guards in front of engines that do not check their input themselves.
+
+A guard validates and hands on; the engine behind it only ever sees contiguous arrays of the right dtype and shape with
+finite values. An engine with the capability ``checked`` is bound without one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aqe_core import validate
+from aqe_core.contracts.pattern_store import NO_KEY, Hits
+from aqe_core.errors import CapabilityError, DimensionError, InputError, InvalidActionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from aqe_core.contracts.analyzer import Analyzer, Description, Flakiness, GroupDescription
+    from aqe_core.contracts.capabilities import StoreCapabilities
+    from aqe_core.contracts.learner import ActionKey, Learner, StateKey
+    from aqe_core.contracts.pattern_store import PatternStore
+    from aqe_core.state import EngineState
+
+__all__ = ["GuardedAnalyzer", "GuardedLearner", "GuardedStore"]
+
+
+class GuardedStore:
+    """A pattern store whose input is checked before it arrives."""
+
+    __slots__ = ("__weakref__", "_capabilities", "_dim", "_engine", "_metric", "keys")
+
+    def __init__(self, engine: PatternStore, capabilities: StoreCapabilities) -> None:
+        self._engine = engine
+        self._capabilities = capabilities
+        self._dim = engine.dim
+        self._metric = engine.metric
+        self.keys: Callable[[], NDArray[np.uint64]] = engine.keys
+
+    @property
+    def dim(self) -> int:
+        """Number of dimensions."""
+        return self._dim
+
+    @property
+    def metric(self) -> str:
+        """The metric."""
+        return self._metric
+
+    def __len__(self) -> int:
+        return len(self._engine)
+
+    def add(self, keys: ArrayLike, vectors: ArrayLike) -> None:
+        """See `aqe_core.contracts.PatternStore.add`."""
+        checked = validate.as_keys(keys)
+        rows = validate.as_vectors(vectors, len(checked), self._dim, self._metric)
+        if not self._capabilities.mutable and (
+            len(np.unique(checked)) < len(checked) or np.isin(checked, self.keys()).any()
+        ):
+            raise CapabilityError("this backend cannot replace a key.", fix="build a new store, or choose another.")
+        self._engine.add(checked, rows)
+
+    def remove(self, keys: ArrayLike) -> int:
+        """See `aqe_core.contracts.PatternStore.remove`."""
+        if not self._capabilities.mutable:
+            raise CapabilityError("this backend cannot remove.", fix="build a new store, or choose another.")
+        return self._engine.remove(np.unique(validate.as_keys(keys)))
+
+    def search(self, queries: ArrayLike, k: int = 10, *, among: ArrayLike | None = None) -> Hits:
+        """See `aqe_core.contracts.PatternStore.search`."""
+        rows, single = validate.as_queries(queries, self._dim, self._metric)
+        count = validate.as_k(k)
+        if among is None:
+            found = self._engine.search(rows, min(count, max(1, len(self._engine))))
+        elif not self._capabilities.filtered:
+            raise CapabilityError(
+                "this backend cannot filter by keys.", fix="filter its hits, or choose a backend that can."
+            )
+        else:
+            allowed = np.unique(validate.as_keys(among))
+            found = self._engine.search(rows, min(count, max(1, len(self._engine))), among=allowed)
+        keys, scores = _padded(found, len(rows), count)
+        return Hits(keys[0], scores[0]) if single else Hits(keys, scores)
+
+
+def _padded(found: Hits, m: int, k: int) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
+    """Return hits of shape (m, k), filled up with `NO_KEY`: an engine may return fewer columns."""
+    got_keys = np.asarray(found[0], np.uint64).reshape(m, -1) if m else np.empty((0, k), np.uint64)
+    got_scores = np.asarray(found[1], np.float32).reshape(m, -1) if m else np.empty((0, k), np.float32)
+    if got_keys.shape[1] == k:
+        return got_keys, got_scores
+    keys = np.full((m, k), NO_KEY, np.uint64)
+    scores = np.full((m, k), -np.inf, np.float32)
+    width = min(k, got_keys.shape[1])
+    keys[:, :width] = got_keys[:, :width]
+    scores[:, :width] = got_scores[:, :width]
+    return keys, scores
+
+
+class GuardedLearner:
+    """A learner whose input is checked before it arrives."""
+
+    __slots__ = ("__weakref__", "_actions", "_engine", "export_state", "get_params", "import_state")
+
+    def __init__(self, engine: Learner, _: object = None) -> None:
+        self._engine = engine
+        declared = engine.get_params().get("actions")
+        self._actions = frozenset(declared) if declared is not None else None
+        self.get_params: Callable[[], dict[str, Any]] = engine.get_params
+        self.export_state: Callable[[], EngineState] = engine.export_state
+        self.import_state: Callable[[EngineState], None] = engine.import_state
+
+    @property
+    def algorithm(self) -> str:
+        """Name of the algorithm."""
+        return self._engine.algorithm
+
+    def __len__(self) -> int:
+        return len(self._engine)
+
+    def _action(self, action: object) -> ActionKey:
+        key = validate.as_key_name(action, "action")
+        if self._actions is not None and key not in self._actions:
+            raise InvalidActionError(f"action {key!r} is not one of the declared actions.", fix="declare it.")
+        return key
+
+    def update(
+        self,
+        state: StateKey,
+        action: ActionKey,
+        reward: float,
+        next_state: StateKey,
+        done: bool = False,  # the contract's order
+        next_action: ActionKey | None = None,
+    ) -> None:
+        """See `aqe_core.contracts.Learner.update`."""
+        self._engine.update(
+            validate.as_key_name(state, "state"),
+            self._action(action),
+            validate.as_reward(reward),
+            validate.as_key_name(next_state, "next_state"),
+            bool(done),
+            None if next_action is None else self._action(next_action),
+        )
+
+    def update_batch(
+        self,
+        states: ArrayLike | Sequence[StateKey],
+        actions: ArrayLike | Sequence[ActionKey],
+        rewards: ArrayLike,
+        next_states: ArrayLike | Sequence[StateKey],
+        dones: ArrayLike | None = None,
+        next_actions: ArrayLike | Sequence[ActionKey] | None = None,
+    ) -> None:
+        """See `aqe_core.contracts.Learner.update_batch`."""
+        checked_rewards = validate.as_values(rewards, "rewards")
+        n = len(checked_rewards)
+        self._engine.update_batch(
+            self._names(states, n, "state"),
+            self._names(actions, n, "action"),
+            checked_rewards,
+            self._names(next_states, n, "next_state"),
+            np.zeros(n, np.bool_) if dones is None else validate.as_outcomes(dones, "dones", n),
+            None if next_actions is None else self._names(next_actions, n, "next_action"),
+        )
+
+    def _names(self, names: Any, n: int, what: str) -> list[StateKey]:
+        items = names.tolist() if isinstance(names, np.ndarray) else list(names)
+        if len(items) != n:
+            raise DimensionError(f"there are {n} rewards, but {len(items)} {what}s.", fix="pass one of each.")
+        return [self._action(item) if "action" in what else validate.as_key_name(item, what) for item in items]
+
+    def act(self, state: StateKey, actions: Sequence[Any], *, explore: bool = True) -> Any:
+        """See `aqe_core.contracts.Learner.act`."""
+        if not len(actions):
+            raise InvalidActionError("no action was offered.", fix="offer at least one.")
+        offered = [self._action(action) for action in actions]
+        chosen: Any = self._engine.act(validate.as_key_name(state, "state"), offered, explore=explore)  # type: ignore[type-var]  # a mix of str and int is fine
+        if chosen not in offered:
+            raise InputError(f"the backend chose {chosen!r}, which was not offered.", fix="report it to its author.")
+        return chosen
+
+    def value(self, state: StateKey, action: ActionKey) -> float:
+        """See `aqe_core.contracts.Learner.value`."""
+        return self._engine.value(validate.as_key_name(state, "state"), self._action(action))
+
+
+class GuardedAnalyzer:
+    """An analyzer whose input is checked before it arrives."""
+
+    __slots__ = ("__weakref__", "_engine")
+
+    def __init__(self, engine: Analyzer, _: object = None) -> None:
+        self._engine = engine
+
+    def describe(self, values: ArrayLike, *, quantiles: ArrayLike = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)) -> Description:
+        """See `aqe_core.contracts.Analyzer.describe`."""
+        return self._engine.describe(validate.as_values(values), quantiles=validate.as_quantiles(quantiles))
+
+    def describe_groups(self, values: ArrayLike, groups: ArrayLike, n_groups: int) -> GroupDescription:
+        """See `aqe_core.contracts.Analyzer.describe_groups`."""
+        checked = validate.as_values(values)
+        return self._engine.describe_groups(checked, *validate.as_groups(groups, len(checked), n_groups))
+
+    def flakiness(self, failed: ArrayLike, groups: ArrayLike, n_groups: int) -> Flakiness:
+        """See `aqe_core.contracts.Analyzer.flakiness`."""
+        checked = validate.as_outcomes(failed)
+        return self._engine.flakiness(checked, *validate.as_groups(groups, len(checked), n_groups))

@@ -1,0 +1,345 @@
+"""The memory of a workspace: patterns in storage, their vectors in the pattern store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from aqe_core.contracts.embedder import Document
+from aqe_core.contracts.pattern_store import NO_KEY
+from aqe_core.contracts.records import Pattern, PutReport
+from aqe_core.errors import CapabilityError, InputError, NotFoundError
+from aqe_core.events import Event
+from aqe_core.state import EngineState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from aqe_core.contracts.embedder import Embedder
+    from aqe_core.contracts.pattern_store import PatternStore
+    from aqe_core.workspace import Workspace
+
+__all__ = ["Match", "Patterns"]
+
+_BATCH = 2048
+_REFIT_GROWTH = 1.25
+"""The embedder is fitted anew when the collection has grown or shrunk by this factor since the last fit."""
+
+
+@attrs.frozen
+class Match:
+    """One hit of a search.
+
+    Attributes
+    ----------
+    pattern : Pattern
+    score : float
+        The pattern store's; larger is better. Under ``cosine`` 1.0 is the same direction.
+    """
+
+    pattern: Pattern
+    score: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the form that ``aqe search --json`` prints."""
+        return {"score": round(self.score, 6), **self.pattern.to_dict()}
+
+
+class Patterns:
+    """Test patterns of one namespace of a workspace, as ``ws.patterns``."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._ws = workspace
+        self._storage = workspace.storage
+        self._namespace = workspace.namespace
+        self._lock = workspace._lock  # one lock for the whole workspace
+        self._embedder: Embedder | None = None
+        self._fitted_on = 0
+        self._store: PatternStore | None = None
+        self._seq = -1
+        self._data_version = -1
+
+    def __len__(self) -> int:
+        """Return the number of patterns."""
+        return self._storage.count_patterns(self._namespace)
+
+    def add(
+        self, items: str | Mapping[str, Any] | Pattern | Iterable[str | Mapping[str, Any] | Pattern]
+    ) -> NDArray[np.uint64]:
+        """Store patterns; they are durable and searchable when the call returns.
+
+        Parameters
+        ----------
+        items : str, mapping, Pattern, or an iterable of these
+            A string is both name and text, and its own id. A mapping has the fields of `Pattern`; what is not a field
+            becomes metadata; ``id`` defaults to ``path::class_name::name``. A known id is replaced if the
+            content differs.
+
+        Returns
+        -------
+        ndarray of uint64, shape (n,)
+            Keys, in the order given.
+
+        Raises
+        ------
+        InputError
+            An item is none of these, or lacks a name or text.
+        StorageError
+            Writing failed; nothing was stored.
+        """
+        listed = [items] if isinstance(items, (str, Mapping, Pattern)) else items
+        return self.put([as_pattern(item) for item in listed]).keys
+
+    def put(
+        self,
+        patterns: Sequence[Pattern],
+        *,
+        origins: Collection[str] = (),
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> PutReport:
+        """Store patterns as `add` does and report what changed; see `aqe_core.contracts.Storage.put_patterns`."""
+        with self._lock:
+            report = self._storage.put_patterns(self._namespace, patterns, origins=origins)
+            self._refit_if_grown(progress)
+            self._synced(progress)
+        return report
+
+    def get(self, key: int | str) -> Pattern:
+        """Return a pattern by key or id.
+
+        Raises
+        ------
+        NotFoundError
+            There is none.
+        """
+        if isinstance(key, str):
+            found = self._storage.find_patterns(self._namespace, [key])[0]
+            if found is None:
+                raise NotFoundError(f"there is no pattern with id {key!r}.", fix="`aqe search` shows ids.")
+            return found
+        return self._storage.get_patterns(self._namespace, [key])[0]
+
+    def remove(self, keys: int | str | Iterable[int | str]) -> int:
+        """Remove patterns by key or id; unknown ones are passed over. Return how many there were."""
+        items = [keys] if isinstance(keys, (int, str, np.integer)) else list(keys)
+        ids = [item for item in items if isinstance(item, str)]
+        numbers = [int(item) for item in items if not isinstance(item, str)]
+        found = self._storage.find_patterns(self._namespace, ids) if ids else []
+        numbers += [pattern.key for pattern in found if pattern is not None and pattern.key is not None]
+        return self._storage.remove_patterns(self._namespace, numbers)
+
+    def search(self, query: str | ArrayLike, k: int = 10, *, where: Mapping[str, Any] | None = None) -> list[Match]:
+        """Find the patterns nearest to a text or vector.
+
+        Parameters
+        ----------
+        query : str or array of float32, shape (dim,)
+            Words, code, or a vector of this workspace's embedder.
+        k : int
+            At most this many; fewer only if there are fewer.
+        where : mapping, optional
+            All entries must fit: ``id``, ``name``, ``path``, ``class_name``, ``origin``, ``marker`` or a metadata key;
+            a list means any of.
+
+        Returns
+        -------
+        list of Match
+            Best first; equal scores in order of key.
+
+        Raises
+        ------
+        InputError
+            The query, ``k`` or ``where`` is wrong.
+        """
+        store = self._synced()
+        vector = self.embedder.embed_queries([query])[0] if isinstance(query, str) else query
+        if where is None:
+            hits = store.search(vector, k)
+            keys, scores = np.atleast_1d(hits.keys), np.atleast_1d(hits.scores)
+            found = keys != NO_KEY
+            keys, scores = keys[found], scores[found]
+        else:
+            keys, scores = self._search_among(store, vector, k, self._storage.pattern_keys(self._namespace, where))
+        patterns = self._storage.get_patterns(self._namespace, keys)
+        return [Match(pattern, float(score)) for pattern, score in zip(patterns, scores, strict=True)]
+
+    def _search_among(
+        self, store: PatternStore, vector: ArrayLike, k: int, allowed: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
+        """Return the best k allowed keys, also from a store that cannot filter: it is asked for more and more."""
+        try:
+            hits = store.search(vector, k, among=allowed)
+        except CapabilityError:
+            return _widening(store, vector, k, allowed)
+        found = hits.keys != NO_KEY
+        return hits.keys[found], hits.scores[found]
+
+    # -- following the truth ----------------------------------------------------------------------------------------
+
+    @property
+    def embedder(self) -> Embedder:
+        """The embedder, bound at first use, with its fitted state."""
+        if self._embedder is None:
+            embedder: Embedder = self._ws.bound("embedder")
+            self._load_fit(embedder)
+            self._embedder = embedder
+        return self._embedder
+
+    @property
+    def store(self) -> PatternStore:
+        """The pattern store, caught up with the truth."""
+        return self._synced()
+
+    def _state_name(self) -> str:
+        return f"embedder/{self._namespace}"
+
+    def _load_fit(self, embedder: Embedder) -> bool:
+        """Load the stored fit if there is another than the embedder has. Return whether vectors may differ now."""
+        kept = self._storage.load_state(self._state_name())
+        if kept is None:
+            return False
+        before = embedder.fingerprint
+        state, _ = kept
+        try:
+            embedder.import_state(
+                EngineState(kind=state.manifest["kind"], manifest=state.manifest["fit"], arrays=state.arrays)
+            )
+        except (InputError, KeyError) as error:
+            # Of another embedder, or of another version of it: it is fitted anew with the next write.
+            self._ws.plugins.tell(Event(name="state-dropped", data={"state": self._state_name(), "error": str(error)}))
+            return False
+        self._fitted_on = int(state.manifest["documents"])
+        return embedder.fingerprint != before
+
+    def _refit_if_grown(self, progress: Callable[[str, int, int], None] | None) -> None:
+        embedder = self.embedder
+        count = len(self)
+        if count == 0 or self._fitted_on / _REFIT_GROWTH < count < max(self._fitted_on, 1) * _REFIT_GROWTH:
+            return
+        before = embedder.fingerprint
+        documents = [document(pattern) for batch in self._storage.iter_patterns(self._namespace) for pattern in batch]
+        if progress is not None:
+            progress("fitting the embedder", 0, len(documents))
+        embedder.fit(documents)
+        self._fitted_on = len(documents)
+        fit = embedder.export_state()
+        manifest = {"kind": fit.kind, "fit": dict(fit.manifest), "documents": len(documents)}
+        self._storage.save_state(
+            self._state_name(), EngineState(kind="workspace/embedder/1", manifest=manifest, arrays=fit.arrays)
+        )
+        if embedder.fingerprint != before:
+            self._store = None
+            self._ws.plugins.tell(
+                Event(name="refitted", data={"namespace": self._namespace, "patterns": len(documents)})
+            )
+
+    def _synced(self, progress: Callable[[str, int, int], None] | None = None) -> PatternStore:
+        """Return the store after it has applied everything that is in the truth."""
+        version = self._storage.data_version()
+        store = self._store
+        if store is not None and version == self._data_version:
+            return store
+        with self._lock:
+            embedder = self.embedder
+            if version != self._data_version and self._load_fit(embedder):
+                self._store = None  # another process has fitted the embedder anew: all vectors differ
+            changes = None if self._store is None else self._storage.changes_since(self._namespace, self._seq)
+            if changes is None or self._store is None:
+                self._rebuild(progress)
+            else:
+                self._store.remove(changes.removed)
+                self._add(changes.written, progress)
+                self._seq = changes.seq
+            self._data_version = version
+            assert self._store is not None
+            return self._store
+
+    def _rebuild(self, progress: Callable[[str, int, int], None] | None) -> None:
+        embedder = self.embedder
+        self._seq = self._storage.last_seq()
+        options = {"dim": embedder.dim, "metric": "cosine"}
+        self._store = self._ws.bound("pattern_store", options)
+        keys, vectors = self._storage.load_vectors(self._namespace, embedder.fingerprint)
+        if len(keys):
+            self._store.add(keys, vectors)
+        self._add(np.setdiff1d(self._storage.pattern_keys(self._namespace), keys, assume_unique=True), progress)
+
+    def _add(self, keys: NDArray[np.uint64], progress: Callable[[str, int, int], None] | None) -> None:
+        """Bring patterns into the store: vectors from storage where they are kept, embedded (and kept) where not."""
+        assert self._store is not None
+        embedder = self.embedder
+        if not len(keys):
+            return
+        kept, vectors = self._storage.load_vectors(self._namespace, embedder.fingerprint, keys)
+        if len(kept):
+            self._store.add(kept, vectors)
+        missing = np.setdiff1d(keys, kept, assume_unique=True)
+        for start in range(0, len(missing), _BATCH):
+            if progress is not None:
+                progress("embedding", start, len(missing))
+            chunk = missing[start : start + _BATCH]
+            patterns = self._storage.get_patterns(self._namespace, chunk)
+            vectors = embedder.embed([document(pattern) for pattern in patterns])
+            self._store.add(chunk, vectors)
+            if not self._storage.read_only:
+                self._storage.put_vectors(self._namespace, chunk, vectors, embedder.fingerprint)
+
+
+def _widening(
+    store: PatternStore, vector: ArrayLike, k: int, allowed: NDArray[np.uint64]
+) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
+    wanted = min(k, len(allowed))
+    width = max(4 * k, 64)
+    while True:
+        hits = store.search(vector, width)
+        fits = np.isin(hits.keys, allowed)
+        if int(fits.sum()) >= wanted or width >= len(store):
+            return hits.keys[fits][:k], hits.scores[fits][:k]
+        width *= 4
+
+
+def document(pattern: Pattern) -> Document:
+    """Return what is embedded of a pattern."""
+    parts = (pattern.class_name, pattern.docstring if pattern.docstring not in pattern.text else "", pattern.text)
+    return Document(pattern.name, "\n".join(part for part in parts if part))
+
+
+_FIELDS = {"id", "name", "text", "path", "class_name", "docstring", "markers", "line", "metadata", "origin"}
+
+
+def as_pattern(item: str | Mapping[str, Any] | Pattern) -> Pattern:
+    """Return a pattern from a string, a mapping or a pattern.
+
+    Raises
+    ------
+    InputError
+        It is none of these, or lacks a name or text.
+    """
+    if isinstance(item, Pattern):
+        return item
+    if isinstance(item, str):
+        if not item.strip():
+            raise InputError("a pattern is an empty string.", fix="give it some text.")
+        return Pattern(id=item, name=item, text=item)
+    if not isinstance(item, Mapping):
+        raise InputError(
+            f"a pattern is {type(item).__name__}, but must be a string, a mapping or a Pattern.",
+            fix='e.g. {"name": "test_retry_is_capped", "text": "..."}',
+        )
+    fields = {name: item[name] for name in _FIELDS if name in item}
+    rest = {name: value for name, value in item.items() if name not in _FIELDS}
+    name, text = fields.get("name"), fields.get("text")
+    if not (isinstance(name, str) or isinstance(text, str)):
+        raise InputError(f"a pattern has neither name nor text, only {sorted(item)}.", fix="give it one of them.")
+    fields["name"] = name if isinstance(name, str) else str(text).strip().splitlines()[0][:200]
+    fields["text"] = text if isinstance(text, str) else str(name)
+    fields["metadata"] = {**fields.get("metadata", {}), **rest}
+    fields["markers"] = tuple(fields.get("markers", ()))
+    where = "::".join(part for part in (fields.get("path", ""), fields.get("class_name", ""), fields["name"]) if part)
+    fields.setdefault("id", where)
+    return Pattern(**fields)

@@ -1,0 +1,263 @@
+"""The facade that people use: one project's memory, results, ranking and analysis.
+
+Data moves one way: what is ingested goes into storage in one transaction; the engines follow from there. An engine is
+bound when it is first needed and then kept; before each search the workspace asks storage, in a few microseconds,
+whether anyone has written since, and catches up from the journal.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Self
+
+from aqe_core.binding import bind
+from aqe_core.config import load
+from aqe_core.errors import NoWorkspaceError, ReadOnlyError
+from aqe_core.plugins import PluginManager
+from aqe_core.selection import Selection, select
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+
+    from aqe_core.analysis import Analysis
+    from aqe_core.config import Config
+    from aqe_core.contracts.analyzer import Analyzer
+    from aqe_core.contracts.learner import Learner
+    from aqe_core.contracts.storage import Storage
+    from aqe_core.ingest import IngestReport
+    from aqe_core.memory import Patterns
+    from aqe_core.ranking import RankedTest
+    from aqe_core.results import Results
+
+    Progress = Callable[[str, int, int], None]
+
+__all__ = ["Workspace", "open"]
+
+
+def open(  # aqe_core.open() is the public name
+    path: str | os.PathLike[str] = ".",
+    *,
+    namespace: str = "default",
+    create: bool = True,
+    read_only: bool = False,
+    pattern_store: str | None = None,
+    learner: str | None = None,
+    analyzer: str | None = None,
+    embedder: str | None = None,
+) -> Workspace:
+    """Open the workspace of a project.
+
+    Parameters
+    ----------
+    path : path
+        The project's folder. Its data live in ``.aqe/`` there, unless ``storage.path`` says otherwise.
+    namespace : str
+        Which set of patterns; sets do not see each other. Test results belong to the whole project.
+    create : bool
+        Make the data file if there is none.
+    read_only : bool
+        Refuse every write; implies that nothing is created.
+    pattern_store, learner, analyzer, embedder : str, optional
+        Backends to use here, above every configuration.
+
+    Returns
+    -------
+    Workspace
+        A context manager; leaving it closes the file.
+
+    Raises
+    ------
+    NoWorkspaceError
+        There is no such folder, or no data file and nothing may be created.
+    ConfigError
+        A config file is wrong.
+    StorageError
+        The data file cannot be used.
+
+    Examples
+    --------
+    >>> import aqe_core, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, aqe_core.open(folder) as ws:
+    ...     keys = ws.patterns.add(["retry is capped after a timeout", "login rejects a wrong password"])
+    ...     [match.pattern.name for match in ws.patterns.search("timeout retry", k=1)]
+    ['retry is capped after a timeout']
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise NoWorkspaceError(f"{root} is not a folder.", fix="give the project's folder.")
+    explicit = {"pattern_store": pattern_store, "learner": learner, "analyzer": analyzer, "embedder": embedder}
+    return Workspace(
+        root, load(root), namespace=namespace, create=create and not read_only, read_only=read_only, explicit=explicit
+    )
+
+
+class Workspace:
+    """One project's memory, results, ranking and analysis. Made by `open`.
+
+    Attributes
+    ----------
+    root : Path
+        The project's folder.
+    namespace : str
+    config : Config
+    storage : Storage
+        The durable truth.
+    patterns : Patterns
+        Test patterns: add, search, get, remove.
+    results : Results
+        Test results: ingest.
+
+    Notes
+    -----
+    Methods may be called from several threads. Several processes may hold the same workspace open; writers wait for
+    each other for at most the storage's timeout.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        config: Config,
+        *,
+        namespace: str,
+        create: bool,
+        read_only: bool,
+        explicit: dict[str, str | None],
+    ) -> None:
+        self.root = root
+        self.config = config
+        self.namespace = namespace
+        self._explicit = explicit
+        self._lock = RLock()
+        self.selections: dict[str, Selection] = {}
+        self.plugins = PluginManager(config)
+        self.plugins.observe(config.get("plugins.observers").value)
+        self.storage: Storage = self._open_storage(create=create, read_only=read_only)
+
+    def _open_storage(self, *, create: bool, read_only: bool) -> Storage:
+        path = self.root / self.config.get("storage.path").value
+        if not path.exists():
+            if not create:
+                raise NoWorkspaceError(
+                    f"there is no workspace at {path}.", fix="run `aqe init` or `aqe quickstart` there."
+                )
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if path.parent.name == ".aqe":
+                    # The folder keeps itself out of version control, whatever the project's own rules say.
+                    (path.parent / ".gitignore").write_text("*\n", encoding="utf-8")
+            except OSError as error:
+                raise ReadOnlyError(
+                    f"{path.parent} cannot be written: {error.strerror or error}.",
+                    fix="make the folder writable, or set storage.path to one that is.",
+                ) from error
+        storage: Storage = self.bound("storage", required={"path": path, "read_only": read_only})
+        return storage
+
+    def bound(self, kind: str, required: dict[str, Any] | None = None, **options: Any) -> Any:
+        """Select and make the engine of a kind for this namespace, and remember why it was chosen."""
+        selection = select(kind, self.config, namespace=self.namespace, explicit=self._explicit.get(kind))
+        engine, self.selections[kind] = bind(selection, self.plugins, required, **options)
+        return engine
+
+    def make_learner(self, **hyper_parameters: Any) -> Learner:
+        """Make a learner as configured; the configured hyper-parameters come above the given ones."""
+        configured = self.config.under("learner.options")
+        algorithm = configured["algorithm"].value if "algorithm" in configured else "q-learning"
+        chosen = {**hyper_parameters, **{name: each.value for name, each in configured.items()}}
+        chosen.pop("algorithm", None)
+        learner: Learner = self.bound("learner", {"algorithm": algorithm}, **chosen)
+        return learner
+
+    @cached_property
+    def analyzer(self) -> Analyzer:
+        """The analyzer, bound at first use."""
+        analyzer: Analyzer = self.bound("analyzer")
+        return analyzer
+
+    @cached_property
+    def patterns(self) -> Patterns:
+        """Test patterns: add, search, get, remove."""
+        from aqe_core.memory import Patterns  # numpy comes with it, and not every verb needs it
+
+        return Patterns(self)
+
+    @cached_property
+    def results(self) -> Results:
+        """Test results: ingest."""
+        from aqe_core.results import Results  # same
+
+        return Results(self)
+
+    def ingest(self, *paths: str | os.PathLike[str], progress: Progress | None = None) -> IngestReport:
+        """Take test sources and result files into the workspace.
+
+        Parameters
+        ----------
+        *paths : path
+            Files, or folders that are searched; the project's folder when none is given. A file that cannot be read is
+            left out and listed when it was found in a folder, and an error when it was named outright.
+        progress : callable, optional
+            Called as ``progress(stage, done, total)``.
+
+        Returns
+        -------
+        IngestReport
+            What was added, changed, unchanged, removed and skipped.
+
+        Raises
+        ------
+        IngestError
+            A named file cannot be used.
+        StorageError
+            Writing failed; what earlier files held is stored.
+        """
+        from aqe_core.ingest import ingest  # same
+
+        return ingest(self, [Path(path) for path in paths] or [self.root], progress)
+
+    def rank(self, k: int | None = None, *, tests: Iterable[str] | None = None) -> list[RankedTest]:
+        """Order tests by what running them first is expected to find.
+
+        Parameters
+        ----------
+        k : int, optional
+            Only the first ``k``.
+        tests : iterable of str, optional
+            Only these, e.g. those that a change touches; all known tests when absent.
+
+        Returns
+        -------
+        list of RankedTest
+            Best first; see `aqe_core.ranking`.
+        """
+        from aqe_core.ranking import rank  # same
+
+        return rank(self, k, tests)
+
+    def analyze(self, k: int = 10) -> Analysis:
+        """Summarize the results: durations, the ``k`` slowest and ``k`` flakiest tests.
+
+        Returns
+        -------
+        Analysis
+            See `aqe_core.analysis`.
+        """
+        from aqe_core.analysis import analyze  # same
+
+        return analyze(self, k)
+
+    def close(self) -> None:
+        """Release the data file. May be called twice."""
+        self.storage.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
