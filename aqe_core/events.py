@@ -7,7 +7,7 @@ logger ``aqe`` (which this library never configures).
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 

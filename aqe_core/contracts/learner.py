@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_che
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
     from numpy.typing import ArrayLike
 
     from aqe_core.state import EngineState

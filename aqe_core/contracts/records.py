@@ -10,6 +10,7 @@ import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
