@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from aqe_core.errors import AqeError
     from aqe_core.hookspecs import hookimpl
     from aqe_core.selection import explain
-    from aqe_core.workspace import Workspace, open  # aqe_core.open() is the public name
+    from aqe_core.workspace import Workspace, open  # noqa: A004  # aqe_core.open() is the public name  # aqe_core.open() is the public name
 
 __all__ = [
     "AqeError",
@@ -44,7 +44,7 @@ def __getattr__(name: str) -> object:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'aqe_core' has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415  # nothing is loaded before it is used
+    from importlib import import_module  # nothing is loaded before it is used
 
     value = getattr(import_module(f"aqe_core.{home}"), name)
     globals()[name] = value
