@@ -96,7 +96,7 @@ ENVIRONMENT: dict[str, str] = {
     "AQE_ANALYZER": "Analyzer to use, above the config files.",
     "AQE_EMBEDDER": "Embedder to use, above the config files.",
     "AQE_STORAGE": "Storage to use, above the config files.",
-    "AQE_SAFE": "Kill switch: when on, the defaults are used whatever is configured and no third-party plugin is loaded.",
+    "AQE_SAFE": "Kill switch: when on, only the defaults are used and no third-party plugin is loaded.",
     "AQE_PLUGINS": "Comma-separated plugin names: no other third-party plugin is loaded.",
     "AQE_TRACE_HOOKS": "When on, every hook call and its result is printed to standard error.",
 }

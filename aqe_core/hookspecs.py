@@ -64,4 +64,4 @@ def aqe_cli_commands(register: Callable[[click.Command], None]) -> None:
 
 @hookspec
 def aqe_event(event: Event) -> None:
-    """Observe what aqe decides and does (`aqe_core.events`), after the fact; what it raises is reported, not passed on."""
+    """Observe what aqe decides and does (`aqe_core.events`), after the fact. What it raises is only reported."""

@@ -57,7 +57,7 @@ class Patterns:
         self._ws = workspace
         self._storage = workspace.storage
         self._namespace = workspace.namespace
-        self._lock = workspace._lock  # one lock for the whole workspace
+        self._lock = workspace.lock  # one lock for the whole workspace
         self._embedder: Embedder | None = None
         self._fitted_on = 0
         self._store: PatternStore | None = None

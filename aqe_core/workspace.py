@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Workspace", "open"]
 
 
-def open(  # aqe_core.open() is the public name
+def open(  # noqa: A001  # aqe_core.open() is the public name
     path: str | os.PathLike[str] = ".",
     *,
     namespace: str = "default",
@@ -131,7 +131,7 @@ class Workspace:
         self.config = config
         self.namespace = namespace
         self._explicit = explicit
-        self._lock = RLock()
+        self.lock = RLock()
         self.selections: dict[str, Selection] = {}
         self.plugins = PluginManager(config)
         self.plugins.observe(config.get("plugins.observers").value)
