@@ -13,14 +13,10 @@ import attrs
 
 from aqe_core import contracts
 from aqe_core.config import DEFAULT_BACKENDS
-from aqe_core.contracts.capabilities import (
-    AnalyzerCapabilities,
-    LearnerCapabilities,
-    StoreCapabilities,
-)
+from aqe_core.contracts.capabilities import LearnerCapabilities, StoreCapabilities
 from aqe_core.errors import AqeError, CapabilityError, ConfigError, ContractError, PluginError, UsageError
 from aqe_core.events import Event
-from aqe_core.plugins import FoundEngine, PluginManager, broken, resolve
+from aqe_core.plugins import CAPABILITIES, FoundEngine, PluginManager, isolated, resolve
 from aqe_core.selection import Rung, Selection, select
 
 if TYPE_CHECKING:
@@ -37,14 +33,9 @@ CONTRACTS: dict[str, type] = {
     "embedder": contracts.Embedder,
 }
 
-_CAPABILITIES: dict[str, type] = {
-    "pattern_store": StoreCapabilities,
-    "learner": LearnerCapabilities,
-    "analyzer": AnalyzerCapabilities,
-}
-
-# How each engine came to be, for `explain`. Engines that cannot be weakly referenced are simply not in it.
-_selections: weakref.WeakKeyDictionary[Any, Selection] = weakref.WeakKeyDictionary()
+# How each engine came to be, for `explain`, by id(engine); engines need not be hashable, nor equal only to themselves.
+# An engine that cannot be weakly referenced is not in it.
+_selections: dict[int, tuple[weakref.ref[Any], Selection]] = {}
 
 
 def bind(
@@ -98,8 +89,7 @@ def bind(
         found = manager.find_engine(selection.kind, default)
         engine = _make(found, required or {}, options)
     selection = attrs.evolve(selection, distribution=found.source.distribution, version=found.source.version)
-    with contextlib.suppress(TypeError):  # __slots__ without __weakref__, or not hashable: explain(engine) says so
-        _selections[engine] = selection
+    _remember(engine, selection)
     manager.tell(
         Event(
             name="engine-bound",
@@ -117,89 +107,114 @@ def bind(
     return engine, selection
 
 
+def _remember(engine: Any, selection: Selection) -> None:
+    number = id(engine)
+    with contextlib.suppress(TypeError):  # __slots__ without __weakref__
+        _selections[number] = (weakref.ref(engine, lambda _: _selections.pop(number, None)), selection)
+
+
 def selection_of(engine: object) -> Selection:
     """Return how an engine came to be.
 
     Raises
     ------
     UsageError
-        aqe did not make it.
+        aqe did not make it, or cannot remember it.
     """
-    try:
-        return _selections[engine]
-    except (KeyError, TypeError):
+    reference, selection = _selections.get(id(engine), (None, None))
+    if reference is None or selection is None or reference() is not engine:
         raise UsageError(
-            f"{type(engine).__name__} was not made by aqe.",
-            fix="make it with open_store, open_learner or open_analyzer.",
-        ) from None
+            f"this {type(engine).__name__} was not made by aqe, or its class has __slots__ without __weakref__.",
+            fix="make it with open_store, open_learner, open_analyzer or open_embedder.",
+        )
+    return selection
 
 
 def _make(found: FoundEngine, required: dict[str, Any], options: dict[str, Any]) -> Any:
-    _check_capabilities(found, required)
+    required = _checked(found, required)
     factory = resolve(found.spec.factory, found.source)
-    _check_options(found, factory, required, options)
-    try:
+    options = _check_options(found, factory, required, options)
+    what = f"failed to make its {found.kind.replace('_', ' ')}"
+    with isolated(found.source, what, AqeError):
         engine = factory(**required, **options)
-    except AqeError:
-        raise
-    except Exception as error:
-        raise broken(found.source, f"failed to make its {found.kind.replace('_', ' ')}", error) from error
-    _check_contract(found, engine, required)
+        _check_contract(found, engine, required)
+        capabilities: Any = found.spec.capabilities
+        if getattr(capabilities, "checked", True):
+            return engine
+        from aqe_core import guards  # engines that check themselves need none
+
+        guard: dict[str, Any] = {
+            "pattern_store": guards.GuardedStore,
+            "learner": guards.GuardedLearner,
+            "analyzer": guards.GuardedAnalyzer,
+        }
+        return guard[found.kind](engine, capabilities)
+
+
+def _checked(found: FoundEngine, required: dict[str, Any]) -> dict[str, Any]:
+    """Return what the contract prescribes for the factory, checked against the capabilities."""
     capabilities = found.spec.capabilities
-    if getattr(capabilities, "checked", True):
-        return engine
-    from aqe_core import guards  # engines that check themselves need none
-
-    guard: dict[str, Any] = {
-        "pattern_store": guards.GuardedStore,
-        "learner": guards.GuardedLearner,
-        "analyzer": guards.GuardedAnalyzer,
-    }
-    return guard[found.kind](engine, capabilities)
-
-
-def _check_capabilities(found: FoundEngine, required: dict[str, Any]) -> None:
-    expected = _CAPABILITIES.get(found.kind)
-    capabilities = found.spec.capabilities
-    if expected is not None and not isinstance(capabilities, expected):
+    expected = CAPABILITIES.get(found.kind, type(None))
+    if not isinstance(capabilities, expected):
+        said = "none" if expected is type(None) else f"{expected.__name__}(...)"
         raise ContractError(
-            f"the spec of {found.spec.name!r} declares {type(capabilities).__name__}, not {expected.__name__}.",
-            fix=f"set capabilities={expected.__name__}(...).",
+            f"the spec of {found.spec.name!r} declares the capabilities {capabilities!r}, but must declare {said}.",
+            fix="correct its capabilities.",
         )
     if isinstance(capabilities, StoreCapabilities):
         from aqe_core import validate  # brings numpy, which only engines need
 
-        required["dim"] = validate.as_dim(required["dim"], capabilities.max_dim)
-        required["metric"] = validate.as_metric(required["metric"], capabilities.metrics)
-    if isinstance(capabilities, LearnerCapabilities) and required["algorithm"] not in capabilities.algorithms:
-        raise CapabilityError(
-            f"the backend {found.spec.name!r} has no algorithm {required['algorithm']!r}, only "
-            f"{', '.join(sorted(capabilities.algorithms))}.",
-            fix="choose one of those, or another backend (aqe backends lists them).",
-        )
+        dim = validate.as_dim(required["dim"], capabilities.max_dim)
+        return {**required, "dim": dim, "metric": validate.as_metric(required["metric"], capabilities.metrics)}
+    if isinstance(capabilities, LearnerCapabilities):
+        names = sorted(capabilities.algorithms)
+        if required["algorithm"] not in names:  # a list, as what was asked for may not be hashable
+            raise CapabilityError(
+                f"the backend {found.spec.name!r} has no algorithm {required['algorithm']!r}, only {', '.join(names)}.",
+                fix="choose one of those, or another backend (aqe backends lists them).",
+            )
+    return required
 
 
-def _check_options(found: FoundEngine, factory: Any, required: dict[str, Any], options: dict[str, Any]) -> None:
+def _check_options(
+    found: FoundEngine, factory: Any, required: dict[str, Any], options: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the options that the factory takes; those that say again what the contract prescribes are dropped."""
+    who = f"the {found.kind.replace('_', ' ')} {found.spec.name!r}"
+    for name in required.keys() & options.keys():
+        if options[name] != required[name]:
+            raise ConfigError(
+                f"the option {name!r} of {who} is {options[name]!r}, but {required[name]!r} is needed here.",
+                fix="remove the option.",
+            )
+    options = {name: value for name, value in options.items() if name not in required}
     try:
         parameters = inspect.signature(factory).parameters
     except (TypeError, ValueError):
-        return  # native callables may have no signature; they refuse unknown options themselves
+        return options  # native callables may have no signature; they refuse unknown options themselves
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        return
-    lacking = [name for name in required if name not in parameters]
+        return options
+    known = {
+        name: parameter
+        for name, parameter in parameters.items()
+        if parameter.kind in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}
+    }
+    lacking = [name for name in required if name not in known]
     if lacking:
         raise ContractError(
             f"the factory {found.spec.factory} does not take {', '.join(lacking)}.",
             fix="give it the parameters that the contract prescribes.",
         )
-    known = [name for name in parameters if name not in required]
+    own = [name for name in known if name not in required]
     for name in options:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            fix = f"did you mean {near[0]!r}?" if near else f"it takes: {', '.join(known) or 'no options'}."
-            raise ConfigError(
-                f"the {found.kind.replace('_', ' ')} {found.spec.name!r} has no option {name!r}.", fix=fix
-            )
+        if name not in own:
+            near = difflib.get_close_matches(name, own, n=1)
+            fix = f"did you mean {near[0]!r}?" if near else f"it takes: {', '.join(own) or 'no options'}."
+            raise ConfigError(f"{who} has no option {name!r}.", fix=fix)
+    for name in own:
+        if known[name].default is inspect.Parameter.empty and name not in options:
+            raise ConfigError(f"{who} needs the option {name!r}.", fix=f"pass it, or set {found.kind}.options.{name}.")
+    return options
 
 
 def _check_contract(found: FoundEngine, engine: Any, required: dict[str, Any]) -> None:

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
+import reprlib
 import tomllib
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from aqe_core.contracts.specs import KINDS
 from aqe_core.errors import ConfigError, UnknownKeyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["DEFAULT_BACKENDS", "ENVIRONMENT", "KEYS", "Config", "Key", "Setting", "load"]
+__all__ = ["DEFAULT_BACKENDS", "ENVIRONMENT", "KEYS", "Config", "Key", "Layer", "Setting", "load"]
 
 _MAX_FILE_BYTES = 1 << 20
+_MAX_DEPTH = 6  # no key has more parts, [tool.aqe] and a free name included
 
 DEFAULT_BACKENDS = {
     "pattern_store": "numpy",
@@ -229,37 +231,45 @@ def _read(path: Path) -> str | None:
 def _leaves(name: str, text: str, table: tuple[str, ...]) -> Iterator[tuple[str, Setting]]:
     try:
         data: Any = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # tomllib lets through those of int() and of deep nesting
         raise ConfigError(f"{name} is not valid TOML: {error}.", fix="correct that place.") from error
-    lines = _line_numbers(text)
-    for part in table:
+    for depth, part in enumerate(table, 1):
         data = data.get(part, {})
-    if not isinstance(data, dict):
-        raise ConfigError(f"{name}: [{'.'.join(table)}] must be a table.", fix="write it as a table.")
+        if not isinstance(data, dict):
+            raise ConfigError(f"{name}: {'.'.join(table[:depth])} must be a table.", fix="write it as a table.")
+    if not data:
+        return
+    lines = _line_numbers(text)
+
+    def where(path: tuple[str, ...]) -> str:
+        full = (*table, *path)
+        return f"{name}:{next(lines[full[:n]] for n in range(len(full), 0, -1) if full[:n] in lines)}"
 
     def walk(prefix: tuple[str, ...], value: Any) -> Iterator[tuple[str, Setting]]:
-        key = ".".join(prefix)
-        known = _general(key) in KEYS
-        if isinstance(value, dict) and not (known and KEYS[_general(key)].type == "any"):
+        key, general = ".".join(prefix), _general(".".join(prefix))
+        place = where(prefix)
+        quoted = "." in prefix[-1] and general != ".".join((*prefix[:-1], "*"))
+        if quoted or not any(known == general or known.startswith(f"{key}.") for known in KEYS):
+            raise _unknown(key, place)
+        if general in KEYS:
+            yield key, Setting(_typed(key, value, place), place)
+        elif isinstance(value, dict):
             for part, below in value.items():
                 yield from walk((*prefix, part), below)
-            return
-        where = f"{name}:{lines.get((*table, *prefix), '?')}"
-        if not known:
-            raise _unknown(key, where)
-        yield key, Setting(_typed(key, value, where), where)
+        else:
+            fix = f"set {key}.backend." if f"{key}.backend" in KEYS else f"write [{'.'.join((*table, key))}]."
+            raise ConfigError(f"{place}: {key} must be a table.", fix=fix)
 
     for part, value in data.items():
-        if not isinstance(value, dict) or part not in {*KINDS, "ingest", "plugins"}:
-            raise _unknown(part, f"{name}:{lines.get((*table, part), '?')}")
         yield from walk((part,), value)
 
 
 def _unknown(key: str, where: str) -> UnknownKeyError:
-    candidates = [known for known in KEYS if not known.endswith("*")] + [known.removesuffix(".*") for known in KEYS]
-    candidates += [known.split(".", 1)[0] for known in KEYS]
-    near = difflib.get_close_matches(key, candidates, n=1)
+    candidates = [*KEYS, *(known.rsplit(".", 1)[0] for known in KEYS)]
+    near = difflib.get_close_matches(key, [known for known in candidates if "*" not in known], n=1)
     fix = f"did you mean {near[0]!r}?" if near else "docs/reference/config.md lists the keys."
+    if near == [key]:
+        fix = "write it without quotation marks."
     return UnknownKeyError(f"{where}: unknown key {key!r}.", fix=fix)
 
 
@@ -272,36 +282,51 @@ def _typed(key: str, value: Any, where: str) -> Any:
         "any": True,
     }[expected]
     if not fits:
-        raise ConfigError(f"{where}: {key} is {value!r}, but must be a {expected}.", fix=f"write a {expected} there.")
+        fix = f"write a {expected} there."
+        if isinstance(value, dict) and _general(key).endswith("*"):
+            fix = "put quotation marks around a name with dots in it."
+        raise ConfigError(f"{where}: {key} is {reprlib.repr(value)}, but must be a {expected}.", fix=fix)
     return value
 
 
+# What may hold a newline, a bracket or an equals sign without meaning it, before what means it.
+_PIECE = re.compile(
+    r""""{3}(?:[^\\]|\\.)*?"{3,5}|'{3}.*?'{3,5}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|#[^\n]*|[^\n"'#=\[\]{}]+|.""",
+    re.DOTALL,
+)
+
+
 def _line_numbers(text: str) -> dict[tuple[str, ...], int]:
-    """Map each table and key to its line; tomllib tells no positions. Best effort inside multi-line values."""
+    """Map each table and key of a valid TOML text to the line where it is first named; tomllib tells no positions.
+
+    What an inline table or an array holds is not mapped: its line is that of its key.
+    """
     found: dict[tuple[str, ...], int] = {}
     table: tuple[str, ...] = ()
-    for number, line in enumerate(text.splitlines(), 1):
-        stripped = line.strip()
-        if stripped.startswith("["):
-            header = _path_of(stripped + "\n")
-            if header is not None:
-                table = header
-                found.setdefault(table, number)
-        elif "=" in stripped and not stripped.startswith("#"):
-            path = _path_of(stripped.split("=", 1)[0] + "= 0")
-            if path is not None:
-                for n in range(1, len(path) + 1):
-                    found.setdefault((*table, *path[:n]), number)
+    line, statement, depth, in_value = 1, "", 0, False
+    for piece in _PIECE.findall(text + "\n"):
+        if piece == "\n" and depth == 0:
+            if statement:
+                table = _note(found, (), statement, line)
+            statement, in_value = "", False
+        elif in_value:
+            depth += (piece in "[{") - (piece in "]}")
+        elif piece == "=":
+            _note(found, table, f"{statement}= 0", line)
+            statement, in_value = "", True
+        elif piece[0] != "#":
+            statement += piece.strip()
+        line += piece.count("\n")
     return found
 
 
-def _path_of(fragment: str) -> tuple[str, ...] | None:
-    try:
-        data: Any = tomllib.loads(fragment)
-    except tomllib.TOMLDecodeError:
-        return None
-    path = []
+def _note(found: dict[tuple[str, ...], int], table: tuple[str, ...], statement: str, line: int) -> tuple[str, ...]:
+    """Map the table or key that a statement names, and all above it; return its path."""
+    path = [*table]
+    data: Any = tomllib.loads(statement)
     while isinstance(data, dict) and data:
         key, data = next(iter(data.items()))
         path.append(key)
+    for n in range(1, min(len(path), _MAX_DEPTH) + 1):
+        found.setdefault(tuple(path[:n]), line)
     return tuple(path)

@@ -14,7 +14,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["EVENTS", "Event", "capture"]
+__all__ = ["EVENTS", "Event", "capture", "publish"]
 
 EVENTS = {
     "engine-bound": "An engine was chosen and made.",
@@ -48,7 +48,7 @@ _captures: list[list[Event]] = []
 
 def publish(event: Event) -> None:
     """Hand an event to the captures and to the logger ``aqe`` (warning for trouble, else info)."""
-    for captured in _captures:
+    for captured in tuple(_captures):
         captured.append(event)
     import logging  # opening a workspace without an event should not pay for it
 
@@ -81,4 +81,4 @@ def capture() -> Iterator[list[Event]]:
     try:
         yield captured
     finally:
-        _captures.remove(captured)
+        _captures[:] = [each for each in _captures if each is not captured]  # equal lists are not the same capture

@@ -12,7 +12,7 @@ import numpy as np
 
 from aqe_core import validate
 from aqe_core.contracts.pattern_store import NO_KEY, Hits
-from aqe_core.errors import CapabilityError, DimensionError, InputError, InvalidActionError
+from aqe_core.errors import CapabilityError, ContractError, DimensionError, InputError, InvalidActionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,42 +61,53 @@ class GuardedStore:
             len(np.unique(checked)) < len(checked) or np.isin(checked, self.keys()).any()
         ):
             raise CapabilityError("this backend cannot replace a key.", fix="build a new store, or choose another.")
-        self._engine.add(checked, rows)
+        if len(checked):
+            self._engine.add(checked, rows)
 
     def remove(self, keys: ArrayLike) -> int:
         """See `aqe_core.contracts.PatternStore.remove`."""
+        checked = np.unique(validate.as_keys(keys))
         if not self._capabilities.mutable:
             raise CapabilityError("this backend cannot remove.", fix="build a new store, or choose another.")
-        return self._engine.remove(np.unique(validate.as_keys(keys)))
+        return self._engine.remove(checked) if len(checked) else 0
 
     def search(self, queries: ArrayLike, k: int = 10, *, among: ArrayLike | None = None) -> Hits:
         """See `aqe_core.contracts.PatternStore.search`."""
         rows, single = validate.as_queries(queries, self._dim, self._metric)
         count = validate.as_k(k)
-        if among is None:
-            found = self._engine.search(rows, min(count, max(1, len(self._engine))))
-        elif not self._capabilities.filtered:
-            raise CapabilityError(
-                "this backend cannot filter by keys.", fix="filter its hits, or choose a backend that can."
-            )
-        else:
-            allowed = np.unique(validate.as_keys(among))
-            found = self._engine.search(rows, min(count, max(1, len(self._engine))), among=allowed)
+        filters: dict[str, Any] = {}
+        if among is not None:
+            filters["among"] = np.unique(validate.as_keys(among))
+            if not self._capabilities.filtered:
+                raise CapabilityError(
+                    "this backend cannot filter by keys.", fix="filter its hits, or choose a backend that can."
+                )
+        n = len(self._engine)
+        found = self._engine.search(rows, min(count, n), **filters) if n and len(rows) else _NOTHING
         keys, scores = _padded(found, len(rows), count)
         return Hits(keys[0], scores[0]) if single else Hits(keys, scores)
 
 
+_NOTHING = Hits(np.empty(0, np.uint64), np.empty(0, np.float32))
+
+
 def _padded(found: Hits, m: int, k: int) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
     """Return hits of shape (m, k), filled up with `NO_KEY`: an engine may return fewer columns."""
-    got_keys = np.asarray(found[0], np.uint64).reshape(m, -1) if m else np.empty((0, k), np.uint64)
-    got_scores = np.asarray(found[1], np.float32).reshape(m, -1) if m else np.empty((0, k), np.float32)
-    if got_keys.shape[1] == k:
+    got_keys, got_scores = np.asarray(found[0], np.uint64), np.asarray(found[1], np.float32)
+    if got_keys.shape == got_scores.shape == (m, k):
         return got_keys, got_scores
     keys = np.full((m, k), NO_KEY, np.uint64)
     scores = np.full((m, k), -np.inf, np.float32)
-    width = min(k, got_keys.shape[1])
-    keys[:, :width] = got_keys[:, :width]
-    scores[:, :width] = got_scores[:, :width]
+    if got_keys.size or got_scores.size:
+        width = got_keys.size // m
+        if got_keys.shape != got_scores.shape or got_keys.size != m * width or width > k:
+            raise ContractError(
+                f"the backend returned keys of shape {got_keys.shape} and scores of shape {got_scores.shape} for "
+                f"{m} queries and k={k}.",
+                fix="report it to its author.",
+            )
+        keys[:, :width] = got_keys.reshape(m, width)
+        scores[:, :width] = got_scores.reshape(m, width)
     return keys, scores
 
 
@@ -121,8 +132,8 @@ class GuardedLearner:
     def __len__(self) -> int:
         return len(self._engine)
 
-    def _action(self, action: object) -> ActionKey:
-        key = validate.as_key_name(action, "action")
+    def _action(self, action: object, what: str = "action") -> ActionKey:
+        key = validate.as_key_name(action, what)
         if self._actions is not None and key not in self._actions:
             raise InvalidActionError(f"action {key!r} is not one of the declared actions.", fix="declare it.")
         return key
@@ -142,7 +153,7 @@ class GuardedLearner:
             self._action(action),
             validate.as_reward(reward),
             validate.as_key_name(next_state, "next_state"),
-            bool(done),
+            validate.as_done(done),
             None if next_action is None else self._action(next_action),
         )
 
@@ -168,24 +179,38 @@ class GuardedLearner:
         )
 
     def _names(self, names: Any, n: int, what: str) -> list[StateKey]:
-        items = names.tolist() if isinstance(names, np.ndarray) else list(names)
+        items = _items(names, f"{what}s")
         if len(items) != n:
             raise DimensionError(f"there are {n} rewards, but {len(items)} {what}s.", fix="pass one of each.")
-        return [self._action(item) if "action" in what else validate.as_key_name(item, what) for item in items]
+        return [
+            self._action(item, f"{what}s[{where}]")
+            if "action" in what
+            else validate.as_key_name(item, f"{what}s[{where}]")
+            for where, item in enumerate(items)
+        ]
 
     def act(self, state: StateKey, actions: Sequence[Any], *, explore: bool = True) -> Any:
         """See `aqe_core.contracts.Learner.act`."""
-        if not len(actions):
+        checked_state = validate.as_key_name(state, "state")
+        offered = [self._action(action) for action in _items(actions, "actions")]
+        if not offered:
             raise InvalidActionError("no action was offered.", fix="offer at least one.")
-        offered = [self._action(action) for action in actions]
-        chosen: Any = self._engine.act(validate.as_key_name(state, "state"), offered, explore=explore)  # type: ignore[type-var]  # a mix of str and int is fine
+        chosen: Any = self._engine.act(checked_state, offered, explore=explore)  # type: ignore[type-var]  # a mix of str and int is fine
         if chosen not in offered:
-            raise InputError(f"the backend chose {chosen!r}, which was not offered.", fix="report it to its author.")
+            raise ContractError(f"the backend chose {chosen!r}, which was not offered.", fix="report it to its author.")
         return chosen
 
     def value(self, state: StateKey, action: ActionKey) -> float:
         """See `aqe_core.contracts.Learner.value`."""
         return self._engine.value(validate.as_key_name(state, "state"), self._action(action))
+
+
+def _items(names: Any, what: str) -> list[Any]:
+    if isinstance(names, (str, bytes)):
+        raise InputError(f"{what} are one text, {names!r}.", fix="pass a list of names.")
+    if not hasattr(names, "__iter__") or getattr(names, "ndim", 1) != 1:
+        raise DimensionError(f"{what} are {names!r}, but must have one axis.", fix="pass a list of names.")
+    return names.tolist() if isinstance(names, np.ndarray) else list(names)
 
 
 class GuardedAnalyzer:

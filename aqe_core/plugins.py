@@ -8,11 +8,14 @@ alone, without importing either.
 from __future__ import annotations
 
 import difflib
+import importlib
+import re
 import sys
-from importlib import import_module
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import pluggy
@@ -35,6 +38,7 @@ from aqe_core.errors import (
     MissingExtraError,
     PluginError,
     UnknownBackendError,
+    UsageError,
 )
 from aqe_core.events import Event, publish
 
@@ -42,9 +46,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import ModuleType
 
-    from aqe_core.config import Config
+    from aqe_core.config import Config, Setting
+    from aqe_core.contracts.capabilities import Capabilities
 
-__all__ = ["GROUP", "KNOWN_EXTRAS", "FoundEngine", "FoundFormat", "PluginManager", "PluginSource"]
+__all__ = [
+    "CAPABILITIES",
+    "GROUP",
+    "HOOKS",
+    "KNOWN_EXTRAS",
+    "FoundEngine",
+    "FoundFormat",
+    "PluginManager",
+    "PluginSource",
+    "environment_hints",
+    "installed_sources",
+    "isolated",
+    "iter_problems",
+    "resolve",
+]
 
 GROUP = "aqe.plugins"
 
@@ -67,12 +86,17 @@ KNOWN_EXTRAS = {
 }
 """Backends that are known by name although they may not be installed, and the command that installs each."""
 
-_FILE_CAPABILITIES = {
+CAPABILITIES: dict[str, type[Capabilities]] = {
     "pattern_store": StoreCapabilities,
     "learner": LearnerCapabilities,
     "analyzer": AnalyzerCapabilities,
     "embedder": EmbedderCapabilities,
 }
+"""What the spec of an engine of each kind must declare; a storage declares nothing."""
+
+_OWN = "aqe-core"
+_IN_PROCESS = "(in process)"
+_LOCAL_FILE = "(local file)"
 
 
 @attrs.frozen
@@ -113,19 +137,35 @@ class FoundFormat:
 
 
 def installed_sources() -> list[PluginSource]:
-    """List the installed plugins from metadata, sorted by name, then distribution. Imports none of them."""
-    from importlib.metadata import entry_points  # costs more than all of aqe_core to import
+    """List the installed plugins from metadata, sorted by name, then distribution. Imports none of them.
 
-    found = [
-        PluginSource(
-            name=point.name,
-            module=point.value,
-            distribution=point.dist.name if point.dist else "(unknown)",
-            version=point.dist.version if point.dist else "",
-        )
-        for point in entry_points(group=GROUP)
-    ]
-    return sorted(found, key=lambda source: (source.name, source.distribution))
+    Distributions whose metadata cannot be read are passed over: they are nobody's plugin yet.
+    """
+    from importlib.metadata import distributions, entry_points  # costs more than all of aqe_core to import
+
+    points: list[Any]
+    try:
+        points = list(entry_points(group=GROUP))
+    except Exception:  # one unreadable entry_points.txt spoils the list of all; then each is asked alone
+        points = []
+        for distribution in distributions():
+            with suppress(Exception):
+                points += distribution.entry_points.select(group=GROUP)
+    return sorted({_source(point) for point in points}, key=lambda source: (source.name, source.distribution))
+
+
+def _source(point: Any) -> PluginSource:
+    metadata = point.dist.metadata if point.dist is not None else {}
+    name, version = (str(metadata[key]) if key in metadata else "" for key in ("Name", "Version"))
+    return PluginSource(point.name, point.value, _canonical(name) or "(unknown)", version)
+
+
+def _canonical(distribution: str) -> str:
+    """Return a distribution's name in the form that package indexes compare (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+_Spec = TypeVar("_Spec", EngineSpec, IngestSpec)
 
 
 class PluginManager:
@@ -150,9 +190,8 @@ class PluginManager:
         self._failures: dict[PluginSource, PluginError] = {}
         self._hooks = pluggy.PluginManager("aqe")
         self._hooks.add_hookspecs(hookspecs)
-        if config is not None and config.switch("AQE_TRACE_HOOKS"):
-            self._hooks.trace.root.setwriter(sys.stderr.write)
-            self._hooks.enable_tracing()
+        self._safe = config is not None and config.switch("AQE_SAFE")
+        self._traced = config is not None and config.switch("AQE_TRACE_HOOKS")
 
     # -- discovery --------------------------------------------------------------------------------------------------
 
@@ -164,31 +203,64 @@ class PluginManager:
 
     def left_out(self, source: PluginSource) -> str:
         """Return why a plugin is not to be loaded; empty if it may be."""
-        if self._config is None or source.distribution in {"aqe-core", _IN_PROCESS}:
+        own = source.distribution == _OWN
+        if self._config is None or source.distribution == _IN_PROCESS or (own and self._safe):
             return ""
-        if self._config.switch("AQE_SAFE"):
+        if self._safe:
             return "left out by AQE_SAFE"
+        pin = self._pin(source.name)
+        if pin is not None and _canonical(pin.value) != source.distribution:
+            return f"left out by plugins.pin ({pin.source})"
+        if own:
+            return ""
         only = self._config.environ.get("AQE_PLUGINS")
         if only is not None and source.name not in {name.strip() for name in only.split(",")}:
             return "left out by AQE_PLUGINS"
         allowed = self._config.get("plugins.allow")
-        if allowed.value is not None and source.distribution not in allowed.value:
+        if allowed.value is None or source.distribution == _LOCAL_FILE:
+            return ""
+        if source.distribution not in {_canonical(name) for name in allowed.value}:
             return f"left out by plugins.allow ({allowed.source})"
         return ""
 
+    def _pin(self, name: str) -> Setting | None:
+        return None if self._config is None or self._safe else self._config.under("plugins.pin").get(name)
+
     def claimants(self, name: str) -> list[PluginSource]:
-        """Return the loadable plugins of that name: more than one only if distributions disagree and none is pinned."""
+        """Return the loadable plugins of that name: more than one only if distributions disagree and none is pinned.
+
+        Raises
+        ------
+        ConfigError
+            The name is pinned to a distribution that offers no such plugin here.
+        """
         claims = [source for source in self.sources() if source.name == name and not self.left_out(source)]
-        pin = self._config.under("plugins.pin").get(name) if self._config is not None else None
-        if pin is None:
-            return claims
-        pinned = [source for source in claims if source.distribution == pin.value]
-        if not pinned:
+        pin = self._pin(name)
+        if pin is not None and not claims:
             raise ConfigError(
                 f"{pin.source}: plugin {name!r} is pinned to {pin.value!r}, which does not offer it here.",
                 fix=f"install it, or remove plugins.pin.{name}.",
             )
-        return pinned
+        return claims
+
+    def find(self, name: str) -> PluginSource | None:
+        """Return the loadable plugin of that name, if there is one.
+
+        Raises
+        ------
+        DuplicateNameError
+            Two distributions claim the name.
+        ConfigError
+            As `claimants`.
+        """
+        claims = self.claimants(name)
+        if len(claims) > 1:
+            who = " and ".join(source.distribution for source in claims)
+            raise DuplicateNameError(
+                f"the plugin name {name!r} is claimed by {who}.",
+                fix=f'uninstall one, or pin it: [plugins.pin] {name} = "{claims[0].distribution}"',
+            )
+        return claims[0] if claims else None
 
     def register(self, plugin: object, name: str) -> None:
         """Add a module or object of this process as a plugin.
@@ -223,13 +295,17 @@ class PluginManager:
             return self._modules[source]
         if source not in self._failures:
             try:
-                return self._accept(source, import_module(source.module))
+                with isolated(source, "cannot be imported", PluginError):
+                    return self._accept(source, importlib.import_module(source.module))
             except PluginError as error:
-                self._failures[source] = error
-            except Exception as error:
-                self._failures[source] = broken(source, "cannot be imported", error)
-            publish(Event(name="plugin-failed", data={**attrs.asdict(source), "error": str(self._failures[source])}))
+                self._report(source, error)
         raise self._failures[source]
+
+    def _report(self, source: PluginSource, error: PluginError) -> None:
+        """Keep a plugin's first failure, and tell it."""
+        if source not in self._failures:
+            self._failures[source] = error
+            publish(Event(name="plugin-failed", data={**attrs.asdict(source), "error": str(error)}))
 
     def _accept(self, source: PluginSource, plugin: Any) -> object:
         wanted = hookspecs.API_VERSION
@@ -241,14 +317,22 @@ class PluginManager:
                 f"plugin {source.name!r} ({source.module}) {said}; this aqe has API {wanted}.",
                 fix=f"{advice}.",
             )
-        registered = self._hooks.register(plugin, name=f"{source.distribution}:{source.name}")
+        name = f"{source.distribution}:{source.name}"
+        if self._hooks.is_registered(plugin):
+            raise ContractError(
+                f"plugin {source.name!r} is the same {source.module} as plugin "
+                f"{str(self._hooks.get_name(plugin)).partition(':')[2]!r}.",
+                fix="give each entry point a module of its own.",
+            )
         try:
+            self._hooks.register(plugin, name=name)
             self._hooks.check_pending()
         except pluggy.PluginValidationError as error:
-            self._hooks.unregister(name=registered)
+            self._hooks.unregister(name=name)
             raise ContractError(
-                f"plugin {source.name!r} implements a hook that does not exist: {error}.",
-                fix="docs/reference/hooks.md lists the hooks.",
+                f"plugin {source.name!r} implements a hook that does not exist, or takes what the hook does not give: "
+                f"{' '.join(str(error).split())}.",
+                fix="docs/reference/hooks.md lists the hooks and their arguments.",
             ) from error
         self._modules[source] = plugin
         return plugin
@@ -279,11 +363,27 @@ class PluginManager:
         implementations = [each for each in getattr(self._hooks.hook, hook).get_hookimpls() if each.plugin is plugin]
         answers = []
         for implementation in implementations:
-            try:
-                answers.append(implementation.function(*(arguments[name] for name in implementation.argnames)))
-            except Exception as error:
-                raise broken(source, f"failed in its hook {hook}", error) from error
+            with isolated(source, f"failed in its hook {hook}"):
+                answer = implementation.function(*(arguments[name] for name in implementation.argnames))
+                if self._traced:
+                    sys.stderr.write(f"aqe: {hook} of {source.name} ({source.distribution}) -> {answer!r}\n")
+            answers.append(answer)
         return answers
+
+    def _offers(self, hook: str, source: PluginSource, wanted: type[_Spec]) -> list[_Spec]:
+        """Return the specs that a plugin's hook returns, checked to be such."""
+        found: list[_Spec] = []
+        for answer in self.call(hook, source):
+            with isolated(source, f"failed in its hook {hook}"):  # a generator fails only now
+                specs = answer if answer is None or isinstance(answer, str) else list(answer)
+            for spec in [answer] if isinstance(specs, str) else specs or ():
+                if not isinstance(spec, wanted):
+                    raise ContractError(
+                        f"plugin {source.name!r}: {hook} returned {spec!r}, not an {wanted.__name__}.",
+                        fix=f"return a list of aqe_core.contracts.{wanted.__name__}.",
+                    )
+                found.append(spec)
+        return found
 
     # -- engines ----------------------------------------------------------------------------------------------------
 
@@ -295,22 +395,15 @@ class PluginManager:
         PluginError
             The plugin is broken, or offers what it may not.
         """
-        found = []
-        for answer in self.call(HOOKS[kind], source):
-            for spec in answer or ():
-                if not isinstance(spec, EngineSpec):
-                    raise ContractError(
-                        f"plugin {source.name!r}: {HOOKS[kind]} returned {spec!r}, not an EngineSpec.",
-                        fix="return a list of aqe_core.contracts.EngineSpec.",
-                    )
-                if spec.name.partition("/")[0] != source.name:
-                    raise ContractError(
-                        f"plugin {source.name!r} offers {spec.name!r}, but may only offer {source.name!r} "
-                        f"and '{source.name}/...'.",
-                        fix="name the entry point like the engine.",
-                    )
-                found.append(FoundEngine(kind, spec, source))
-        return found
+        specs = self._offers(HOOKS[kind], source, EngineSpec)
+        for spec in specs:
+            if spec.name.partition("/")[0] != source.name:
+                raise ContractError(
+                    f"plugin {source.name!r} offers {spec.name!r}, but may only offer {source.name!r} "
+                    f"and '{source.name}/...'.",
+                    fix="name the entry point like the engine.",
+                )
+        return [FoundEngine(kind, spec, source) for spec in specs]
 
     def engines(self, kind: str) -> list[FoundEngine]:
         """Return all engines of a kind that can be listed; a broken plugin never hides another."""
@@ -321,7 +414,7 @@ class PluginManager:
             try:
                 found += self.engines_of(source, kind)
             except PluginError as error:
-                self._failures.setdefault(source, error)
+                self._report(source, error)
         return found
 
     def find_engine(self, kind: str, name: str) -> FoundEngine:
@@ -332,53 +425,100 @@ class PluginManager:
         UnknownBackendError, MissingExtraError, BrokenPluginError, DuplicateNameError
             There is none; it is known but not installed; its plugin is broken; two distributions claim it.
         """
+        if not isinstance(name, str):
+            raise UsageError(f"the backend is {name!r}, but must be a name.", fix="`aqe backends` lists them.")
         if name.startswith("file:"):
-            return _from_file(kind, name)
-        claims = self.claimants(name.partition("/")[0])
-        if len(claims) > 1:
-            who = " and ".join(source.distribution for source in claims)
-            raise DuplicateNameError(
-                f"the plugin name {claims[0].name!r} is claimed by {who}.",
-                fix=f'uninstall one, or pin it: [plugins.pin] {claims[0].name} = "{claims[0].distribution}"',
-            )
-        if claims:
-            for found in self.engines_of(claims[0], kind):
-                if found.spec.name == name:
-                    _check_requirements(found)
-                    return found
+            return self._from_file(kind, name)
+        source = self.find(name.partition("/")[0])
+        for found in self.engines_of(source, kind) if source is not None else ():
+            if found.spec.name == name:
+                _check_requirements(found)
+                return found
         raise self._unknown(kind, name)
 
+    def _from_file(self, kind: str, name: str) -> FoundEngine:
+        """Return an engine from ``file:PATH:NAME``, a one-off without a distribution."""
+        path_text, _, attribute = name.removeprefix("file:").rpartition(":")
+        path = Path(path_text)
+        if not re.fullmatch(r"[A-Za-z_]\w*", attribute) or path.suffix != ".py":
+            raise ConfigError(f"{name!r} does not look like 'file:PATH.py:CLASS'.", fix="e.g. file:./mystore.py:Store")
+        source = PluginSource("file", str(path), _LOCAL_FILE, "")
+        reason = self.left_out(source)
+        if reason:
+            raise UnknownBackendError(f"{name!r} is {reason}.", fix="allow it there, or choose another.")
+        if not path.is_file():
+            raise UnknownBackendError(
+                f"{name!r}: there is no file {path}.", fix="the path is relative to the current folder."
+            )
+        module = _import_file(path, source)
+        product = getattr(module, attribute, None)
+        if not callable(product):
+            raise ContractError(f"{path} has no class or function {attribute!r}.", fix="name one that it has.")
+        default = CAPABILITIES.get(kind)
+        spec = EngineSpec(
+            name="file",
+            factory=f"{module.__name__}:{attribute}",
+            capabilities=None if default is None else getattr(product, "capabilities", default()),
+            summary=f"{path}:{attribute}",
+        )
+        return FoundEngine(kind, spec, source)
+
     def _unknown(self, kind: str, name: str) -> PluginError:
-        noun = kind.replace("_", " ")
-        for source in self.sources():
-            reason = self.left_out(source)
-            if source.name == name.partition("/")[0] and reason:
-                return UnknownBackendError(f"the {noun} {name!r} is installed but {reason}.", fix="allow its plugin.")
-        if name in KNOWN_EXTRAS and not any(source.name == name for source in self.sources()):
-            return MissingExtraError(f"the {noun} {name!r} is not installed.", fix=KNOWN_EXTRAS[name])
+        noun, family = kind.replace("_", " "), name.partition("/")[0]
+        claims = [source for source in self.sources() if source.name == family]
+        reasons = [self.left_out(source) for source in claims]
+        if claims and all(reasons):
+            return UnknownBackendError(f"the {noun} {name!r} is installed but {reasons[0]}.", fix="allow its plugin.")
+        if family in KNOWN_EXTRAS and not claims:
+            return MissingExtraError(f"the {noun} {name!r} is not installed.", fix=KNOWN_EXTRAS[family])
         names = sorted({found.spec.name for found in self.engines(kind)})
         near = difflib.get_close_matches(name, names, n=1)
         fix = f"did you mean {near[0]!r}?" if near else "`aqe backends` lists them."
-        return UnknownBackendError(f"there is no {noun} named {name!r}; installed: {', '.join(names)}.", fix=fix)
+        there = ", ".join(names) or "none"
+        return UnknownBackendError(f"there is no {noun} named {name!r}; installed: {there}.", fix=fix)
+
+    def formats_of(self, source: PluginSource) -> list[FoundFormat]:
+        """Return the ingest formats that a plugin offers.
+
+        Raises
+        ------
+        PluginError
+            As `engines_of`.
+        """
+        return [FoundFormat(spec, source) for spec in self._offers("aqe_ingest_formats", source, IngestSpec)]
 
     def formats(self) -> list[FoundFormat]:
-        """Return all ingest formats, of aqe's own plugins first."""
+        """Return all ingest formats, of aqe's own plugins first; a broken or contested plugin offers none."""
         found = []
-        for source in sorted(self.sources(), key=lambda each: each.distribution != "aqe-core"):
+        for source in sorted(self.sources(), key=lambda each: each.distribution != _OWN):
             if self.left_out(source):
                 continue
             try:
-                for answer in self.call("aqe_ingest_formats", source):
-                    found += [FoundFormat(spec, source) for spec in answer or ()]
+                self.find(source.name)
+                found += self.formats_of(source)
             except PluginError as error:
-                self._failures.setdefault(source, error)
+                self._report(source, error)
         return found
 
     def observe(self, names: list[str]) -> None:
-        """Load the named plugins for their ``aqe_event`` hook."""
+        """Load the named plugins for their ``aqe_event`` hook; those that are left out are passed over.
+
+        Raises
+        ------
+        ConfigError
+            There is no plugin of that name.
+        PluginError
+            It is contested or broken.
+        """
         for name in names:
-            for source in self.claimants(name):
+            source = self.find(name)
+            if source is not None:
                 self.load(source)
+            elif all(each.name != name for each in self.sources()):
+                raise ConfigError(
+                    f"plugins.observers names the plugin {name!r}, which is not installed.",
+                    fix="install it, or remove it from plugins.observers.",
+                )
 
     def tell(self, event: Event) -> None:
         """Publish an event, also to the loaded plugins that observe; what they raise is reported, not passed on."""
@@ -390,23 +530,41 @@ class PluginManager:
                 publish(Event(name="plugin-failed", data={**attrs.asdict(source), "error": str(error)}))
 
 
-_IN_PROCESS = "(in process)"
+@contextmanager
+def isolated(source: PluginSource, what: str, *passing: type[Exception]) -> Iterator[None]:
+    """Turn whatever a plugin raises into `BrokenPluginError`, but for the given classes and Ctrl-C.
+
+    That includes ``SystemExit`` and the panics of native engines, which are no ``Exception``: no plugin ends its host.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, (KeyboardInterrupt, *passing)):
+            raise
+        raise _broken(source, what, error) from error
 
 
-def broken(source: PluginSource, what: str, error: BaseException) -> BrokenPluginError:
+_NOT_THEIRS = ("<frozen importlib", importlib.__path__[0], str(Path(__file__).parent))
+
+
+def _broken(source: PluginSource, what: str, error: BaseException) -> BrokenPluginError:
     """Return the error for a plugin that failed, with the last place inside it."""
     trace = error.__traceback__
     place = ""
     while trace is not None:
-        place = f" at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+        file = trace.tb_frame.f_code.co_filename
+        if not file.startswith(_NOT_THEIRS):
+            place = f" at {Path(file).name}:{trace.tb_lineno}"
         trace = trace.tb_next
-    failure = BrokenPluginError(
-        f"plugin {source.name!r} ({source.distribution} {source.version}) {what}: "
-        f"{type(error).__name__}: {error}{place}.",
+    try:
+        said = str(error)
+    except Exception:
+        said = "(it cannot be shown)"
+    return BrokenPluginError(
+        f"plugin {source.name!r} ({' '.join(filter(None, (source.distribution, source.version)))}) {what}: "
+        f"{type(error).__name__}: {said}{place}.",
         fix="repair or uninstall that distribution; its author needs this message.",
     )
-    failure.__cause__ = error
-    return failure
 
 
 def resolve(target: str, source: PluginSource) -> Any:
@@ -418,17 +576,12 @@ def resolve(target: str, source: PluginSource) -> Any:
         It cannot be imported.
     """
     module, _, path = target.partition(":")
-    try:
-        found: Any = import_module(module)
-        for part in path.split("."):
-            found = getattr(found, part)
-    except Exception as error:
-        raise broken(source, f"cannot provide {target}", error) from error
-    return found
+    with isolated(source, f"cannot provide {target}"):
+        return attrgetter(path)(importlib.import_module(module))
 
 
 def _check_requirements(found: FoundEngine) -> None:
-    missing = [name for name in found.spec.requires if find_spec(name) is None]
+    missing = [name for name in found.spec.requires if not _is_there(name)]
     if missing:
         raise MissingExtraError(
             f"the {found.kind.replace('_', ' ')} {found.spec.name!r} needs {', '.join(missing)}, not installed.",
@@ -436,35 +589,15 @@ def _check_requirements(found: FoundEngine) -> None:
         )
 
 
-def _from_file(kind: str, name: str) -> FoundEngine:
-    """Return an engine from ``file:PATH:NAME``, a one-off without a distribution."""
-    path_text, _, attribute = name.removeprefix("file:").rpartition(":")
-    path = Path(path_text)
-    if not attribute.isidentifier() or path.suffix != ".py":
-        raise ConfigError(f"{name!r} does not look like 'file:PATH.py:CLASS'.", fix="e.g. file:./mystore.py:Store")
-    if not path.is_file():
-        raise UnknownBackendError(
-            f"{name!r}: there is no file {path}.", fix="the path is relative to the current folder."
-        )
-    source = PluginSource("file", str(path), "(local file)", "")
-    module = _import_file(path, source)
-    product = getattr(module, attribute, None)
-    if not callable(product):
-        raise ContractError(f"{path} has no class or function {attribute!r}.", fix="name one that it has.")
-    capabilities = getattr(product, "capabilities", None)
-    if capabilities is None and kind in _FILE_CAPABILITIES:
-        capabilities = _FILE_CAPABILITIES[kind]()
-    spec = EngineSpec(
-        name="file",
-        factory=f"{module.__name__}:{attribute}",
-        capabilities=capabilities,
-        summary=f"{path}:{attribute}",
-    )
-    return FoundEngine(kind, spec, source)
+def _is_there(module: str) -> bool:
+    try:
+        return module in sys.modules or find_spec(module) is not None
+    except (ImportError, ValueError):  # the package of a submodule is missing; the name is none
+        return False
 
 
 def _import_file(path: Path, source: PluginSource) -> ModuleType:
-    module_name = f"_aqe_file_{path.stem}_{abs(hash(str(path.resolve()))):x}"
+    module_name = f"_aqe_file_{abs(hash(str(path.resolve()))):x}"
     if module_name in sys.modules:
         return sys.modules[module_name]
     spec = spec_from_file_location(module_name, path)
@@ -473,28 +606,29 @@ def _import_file(path: Path, source: PluginSource) -> ModuleType:
     module = module_from_spec(spec)
     sys.modules[module_name] = module
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+        with isolated(source, "cannot be imported"):
+            spec.loader.exec_module(module)
+    except BaseException:
         del sys.modules[module_name]
-        raise broken(source, "cannot be imported", error) from error
+        raise
     return module
 
 
 def iter_problems(manager: PluginManager) -> Iterator[tuple[str, AqeError]]:
     """Yield every plugin name that is claimed twice or whose plugin fails, with the error."""
-    seen: set[str] = set()
+    told: set[str] = set()
     for source in manager.sources():
-        if source.name in seen or manager.left_out(source):
+        if manager.left_out(source):
             continue
-        seen.add(source.name)
         try:
-            claims = manager.claimants(source.name)
-            if len(claims) > 1:
-                manager.find_engine("pattern_store", source.name)
+            manager.find(source.name)
             for kind in HOOKS:
-                manager.engines_of(claims[0], kind)
+                manager.engines_of(source, kind)
+            manager.formats_of(source)
         except AqeError as error:
-            yield source.name, error
+            if str(error) not in told:
+                yield source.name, error
+            told.add(str(error))
 
 
 def environment_hints(environ: Mapping[str, str], known: Mapping[str, str]) -> list[str]:

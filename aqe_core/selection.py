@@ -65,7 +65,7 @@ class Selection:
     rungs : tuple of Rung
         All of them, highest first.
     options : dict
-        For the factory: the config's ``options`` table of the kind, unless the choice is another than the config's.
+        For the factory: the config's ``options`` table of the kind, if the choice is the config's ``backend``.
     fallback : bool
         Whether the default may stand in if the chosen one cannot be bound.
     distribution, version : str
@@ -118,8 +118,6 @@ def select(kind: str, config: Config, *, namespace: str = "default", explicit: s
     )
     chosen = next(rung for rung in rungs if rung.value is not None)
     assert chosen.value is not None
-    configured = next((rung.value for rung in rungs if rung.name in _FILES and rung.value is not None), None)
-    options = config.under(f"{kind}.options") if configured in {None, chosen.value} else {}
     return Selection(
         kind=kind,
         namespace=namespace,
@@ -127,7 +125,7 @@ def select(kind: str, config: Config, *, namespace: str = "default", explicit: s
         reason=chosen.reason,
         source=chosen.source,
         rungs=rungs,
-        options={name: setting.value for name, setting in options.items()},
+        options=_options(kind, chosen.value, config),
         fallback=kind != "storage" and bool(config.get(f"{kind}.fallback").value),
     )
 
@@ -175,6 +173,19 @@ def _files(kind: str, namespace: str, config: Config) -> list[Rung]:
 
 def _default(kind: str) -> Rung:
     return Rung("default", DEFAULT_BACKENDS[kind], "DEFAULT", "built in")
+
+
+def _options(kind: str, backend: str, config: Config) -> dict[str, Any]:
+    """Return the options that the files give to a backend; a file that names another one means that other one."""
+    if config.get(f"{kind}.backend").value != backend:
+        return {}
+    meant = [
+        layer
+        for layer in config.layers
+        if f"{kind}.backend" not in layer.leaves or layer.leaves[f"{kind}.backend"].value == backend
+    ]
+    options = attrs.evolve(config, layers=tuple(meant)).under(f"{kind}.options")
+    return {name: setting.value for name, setting in options.items()}
 
 
 def explain(target: object, namespace: str = "default", *, path: str = ".") -> Selection:

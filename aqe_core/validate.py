@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "as_dim",
+    "as_done",
     "as_groups",
     "as_k",
     "as_key_name",
@@ -33,6 +34,7 @@ __all__ = [
     "as_reward",
     "as_values",
     "as_vectors",
+    "refuse_bad_rows",
 ]
 
 _MAX_K = 2**31 - 1
@@ -65,6 +67,13 @@ def as_metric(metric: Any, known: Iterable[str] = METRICS) -> str:
     return metric
 
 
+def _as_array(values: Any, what: str) -> NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DimensionError(f"{what} cannot be read as an array ({error}).", fix="pass one flat list.") from None
+
+
 def as_k(k: Any) -> int:
     """Return k as an int of at least 1."""
     try:
@@ -78,7 +87,7 @@ def as_k(k: Any) -> int:
 
 def as_keys(keys: ArrayLike) -> NDArray[np.uint64]:
     """Return keys as a contiguous uint64 array of one axis; a single integer becomes one of length 1."""
-    array = np.asarray(keys)
+    array = _as_array(keys, "keys")
     if array.ndim == 0:
         array = array.reshape(1)
     if array.ndim != 1:
@@ -107,7 +116,7 @@ def as_keys(keys: ArrayLike) -> NDArray[np.uint64]:
 def _keys_one_by_one(keys: Any) -> NDArray[np.uint64]:
     items = keys.ravel().tolist() if isinstance(keys, np.ndarray) else np.atleast_1d(np.asarray(keys, object)).tolist()
     for where, item in enumerate(items):
-        if isinstance(item, (bool, np.bool_)) or not isinstance(item, (int, np.integer)) or not 0 <= item < NO_KEY:
+        if not _is_integer(item) or not 0 <= item < NO_KEY:
             raise KeyRangeError(
                 f"keys[{where}] is {item!r}, but keys are integers in 0 .. 2**64 - 2.",
                 fix="map your own ids to integers first.",
@@ -115,13 +124,20 @@ def _keys_one_by_one(keys: Any) -> NDArray[np.uint64]:
     return np.array(items, np.uint64)
 
 
+def _is_integer(item: Any) -> bool:
+    # Python's booleans are ints, NumPy's time differences are integers: neither is meant.
+    return isinstance(item, (int, np.integer)) and not isinstance(item, (bool, np.timedelta64))
+
+
 def _as_float32(values: ArrayLike, what: str) -> NDArray[np.float32]:
+    if type(values) is np.ndarray and values.dtype == np.float32 and values.flags.c_contiguous:
+        return values  # the usual case; what follows costs a search microseconds
     try:
         array = np.asarray(values)
         if array.dtype.kind not in "fiub":
             raise TypeError(array.dtype)
         with np.errstate(over="ignore"):  # an overflow to infinity is refused as non-finite with its place
-            return np.ascontiguousarray(array, np.float32)
+            return np.asarray(array, np.float32, order="C")
     except (TypeError, ValueError) as error:
         raise DimensionError(
             f"{what} cannot be read as a rectangular float32 array ({error}).",
@@ -139,6 +155,8 @@ def _refuse_non_finite(array: NDArray[np.float32], what: str) -> None:
 
 def refuse_bad_rows(array: NDArray[np.float32], metric: str, what: str) -> None:
     """Raise if a row of a float32 matrix is not finite, or all zeros under ``cosine``."""
+    if len(array) == 1 and 0.0 < float(np.vdot(array, array)) < float("inf"):
+        return  # the usual case of a search; an overflow or a zero is looked at again below
     # The sum of squares in float64 overflows for no float32 row: it is finite exactly when the row is.
     squares = np.einsum("ij,ij->i", array, array, dtype=np.float64)
     if not np.isfinite(squares).all():
@@ -201,13 +219,20 @@ def as_queries(queries: ArrayLike, dim: int, metric: str) -> tuple[NDArray[np.fl
 
 def as_reward(reward: Any) -> float:
     """Return a reward as a finite float."""
-    try:
-        value = float(reward)
-    except (TypeError, ValueError):
-        raise InputError(f"reward is {reward!r}, but must be a number.", fix="pass a finite number.") from None
+    value = reward if type(reward) is float else _as_float(reward)
     if value - value != 0.0:  # true exactly for NaN and the infinities
         raise NonFiniteError(f"reward is {value}.", fix="pass a finite reward; clip it where it is made.")
     return value
+
+
+def _as_float(reward: Any) -> float:
+    number = reward.item() if isinstance(reward, (np.ndarray, np.generic)) and reward.ndim == 0 else reward
+    try:
+        if isinstance(number, (str, bytes, bytearray, np.ndarray)):  # float() would parse or unpack them
+            raise TypeError
+        return float(number)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"reward is {reward!r}, but must be a number.", fix="pass a finite number.") from None
 
 
 def as_values(values: ArrayLike, what: str = "values") -> NDArray[np.float64]:
@@ -216,7 +241,8 @@ def as_values(values: ArrayLike, what: str = "values") -> NDArray[np.float64]:
         array = np.asarray(values)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"dtype {array.dtype}")
-        array = np.ascontiguousarray(array, np.float64)
+        with np.errstate(over="ignore"):  # as in _as_float32
+            array = np.asarray(array, np.float64, order="C")
     except (TypeError, ValueError) as error:
         raise DimensionError(f"{what} cannot be read as float64 ({error}).", fix="pass an array of numbers.") from None
     if array.ndim != 1:
@@ -232,23 +258,35 @@ def as_values(values: ArrayLike, what: str = "values") -> NDArray[np.float64]:
 
 def as_outcomes(failed: ArrayLike, what: str = "failed", n: int | None = None) -> NDArray[np.bool_]:
     """Return outcomes as a bool array of one axis (and length ``n``); numbers must be 0 or 1."""
-    array = np.asarray(failed)
+    array = _as_array(failed, what)
     if array.ndim != 1:
         raise DimensionError(f"{what} has shape {array.shape}, but must have one axis.", fix=f"pass {what}.ravel().")
     if n is not None and len(array) != n:
         raise DimensionError(f"{what} has {len(array)} items, but must have {n}.", fix="pass one of each.")
-    if array.dtype != np.bool_:
-        if array.size and (array.dtype.kind not in "fiu" or not np.isin(array, (0, 1)).all()):
-            raise InputError(f"{what} must hold booleans (or 0 and 1).", fix="pass e.g. outcome == 'failed'.")
-        array = array.astype(np.bool_)
-    return array
+    if array.dtype != np.bool_ and array.size:
+        if array.dtype.kind not in "fiu":
+            raise InputError(f"{what} has dtype {array.dtype}, but must be bool.", fix="pass e.g. outcome == 'failed'.")
+        wrong = np.flatnonzero((array != 0) & (array != 1))
+        if wrong.size:
+            raise InputError(
+                f"{what}[{wrong[0]}] is {array[wrong[0]]}, but must be a boolean (or 0 or 1).",
+                fix="pass e.g. outcome == 'failed'.",
+            )
+    return np.ascontiguousarray(array, np.bool_)
+
+
+def as_done(done: Any) -> bool:
+    """Return whether an episode ended, as a bool; 0 and 1 are taken."""
+    if isinstance(done, (bool, np.bool_)) or (_is_integer(done) and done in (0, 1)):
+        return bool(done)
+    raise InputError(f"done is {done!r}, but must be True or False.", fix="pass Gymnasium's 'terminated'.")
 
 
 def as_key_name(name: Any, what: str) -> str | int:
     """Return a state's or action's name as str or int; NumPy's own scalars are taken, booleans are not."""
     if isinstance(name, str):
-        return str(name)
-    if isinstance(name, (int, np.integer)) and not isinstance(name, bool) and -(2**63) <= name < 2**63:
+        return str.__str__(name)  # str() of an enumeration's member would be another text
+    if _is_integer(name) and -(2**63) <= name < 2**63:
         return int(name)
     raise InputError(f"{what} is {name!r}, but must be a str or a 64-bit int.", fix="encode it as text or a number.")
 
@@ -259,21 +297,30 @@ def as_groups(groups: ArrayLike, n: int, n_groups: Any) -> tuple[NDArray[np.int6
         count = operator.index(n_groups)
     except TypeError:
         raise InputError(f"n_groups is {n_groups!r}, but must be an integer.", fix="pass len(names).") from None
-    array = np.asarray(groups)
+    if count < 0:
+        raise InputError(f"n_groups is {count}, but must not be negative.", fix="pass len(names).")
+    array = _as_array(groups, "groups")
     if array.size == 0:
         array = array.astype(np.int64).reshape(-1)
     if array.shape != (n,):
         raise DimensionError(f"there are {n} values, but groups have shape {array.shape}.", fix="pass one group each.")
     if array.dtype.kind not in "iu":
         raise InputError(f"groups have dtype {array.dtype}, but must be integers.", fix="number the groups from 0.")
-    if count < 0 or (n and (int(array.min()) < 0 or int(array.max()) >= count)):
-        raise InputError(f"groups must be in 0 .. n_groups - 1 = {count - 1}.", fix="number the groups from 0.")
-    return array.astype(np.int64, copy=False), count
+    if n and (int(array.min()) < 0 or int(array.max()) >= count):
+        where = int(np.flatnonzero((array < 0) | (array >= count))[0])
+        raise InputError(
+            f"groups[{where}] is {array[where]}, but must be in 0 .. n_groups - 1 = {count - 1}.",
+            fix="number the groups from 0.",
+        )
+    return np.ascontiguousarray(array, np.int64), count
 
 
 def as_quantiles(levels: ArrayLike) -> NDArray[np.float64]:
-    """Return quantile levels as float64, each in 0 .. 1."""
-    array = as_values(np.atleast_1d(np.asarray(levels)), "quantiles")
-    if array.size and not (float(array.min()) >= 0.0 and float(array.max()) <= 1.0):
-        raise InputError("quantiles must be in 0 .. 1.", fix="divide percentages by 100.")
+    """Return quantile levels as float64, each in 0 .. 1; a single number becomes one of length 1."""
+    array = as_values(np.atleast_1d(_as_array(levels, "quantiles")), "quantiles")
+    wrong = np.flatnonzero((array < 0.0) | (array > 1.0))
+    if wrong.size:
+        raise InputError(
+            f"quantiles[{wrong[0]}] is {array[wrong[0]]}, but must be in 0 .. 1.", fix="divide percentages by 100."
+        )
     return array

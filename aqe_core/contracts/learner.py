@@ -26,12 +26,17 @@ A = TypeVar("A", str, int)
 class Learner(Protocol):
     """Values of (state, action) pairs, learned by temporal differences.
 
-    Made by a factory ``factory(*, algorithm: str, **hyper_parameters)``. Rules that every learner keeps:
+    Made by a factory ``factory(*, algorithm: str, **hyper_parameters)``. Every tabular learner knows ``learning_rate``,
+    ``discount``, ``epsilon`` (exploration), ``initial_value``, ``actions`` (the declared set, or None) and ``seed``, and
+    refuses one out of range with `InputError`. Rules that every learner keeps:
 
     - ``update_batch`` equals the same updates one at a time, in order, bit for bit.
     - The same seed and the same calls give the same learner, bit for bit.
     - A call that raises has changed nothing.
     - A terminal transition (``done=True``) does not bootstrap.
+    - The value of a next state is taken over its actions that have a value, and with ``actions`` declared over all of
+      them; a next state without any has the initial value.
+    - Equal learners export equal states, however they came about.
     """
 
     @property

@@ -45,7 +45,8 @@ class PatternStore(Protocol):
       changing them afterwards does not change the store.
     - A call that raises has changed nothing.
     - A score is a function of the query and the one row: the same row gives the same score whatever else is stored,
-      alone or in a batch, to within 1e-5 of the largest magnitude involved.
+      alone or in a batch, to within 1e-5 of the largest magnitude involved (1 for ``cosine``, the product of the norms
+      for ``dot``, the square of their sum for ``l2``). Ties are ties of the returned float32 score.
     """
 
     @property
@@ -89,7 +90,7 @@ class PatternStore(Protocol):
         ...
 
     def remove(self, keys: ArrayLike) -> int:
-        """Remove keys; unknown ones are passed over. Return how many were there.
+        """Remove keys; unknown ones are passed over. Return how many distinct ones were there.
 
         Parameters
         ----------

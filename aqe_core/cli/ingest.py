@@ -1,0 +1,70 @@
+"""``aqe ingest``: take test sources and result files into the workspace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from aqe_core.cli.invocation import Invocation, progress, takes
+
+if TYPE_CHECKING:
+    from aqe_core.ingest import IngestReport
+
+__all__ = ["command", "skipped_lines", "summary"]
+
+_SHOWN = 20
+
+
+@click.command("ingest")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@takes("embedder", "pattern_store")
+def command(call: Invocation, *, paths: tuple[Path, ...]) -> None:
+    """Take test sources and result files into the workspace.
+
+    PATHS are files, or folders that are searched; the whole project when none is given. What is there already is
+    recognized, and what has vanished from a source is removed. A file that cannot be read is left out and listed when
+    it was found in a folder, and an error when it was named.
+
+    JSON keys: project, files, added, changed, unchanged, removed, runs_added, runs_known, results_added, skipped
+    (where, reason), elapsed_s.
+    """
+    with call.open(create=True) as ws, progress() as show:
+        report = ws.ingest(*paths, progress=show)
+
+    def draw() -> None:
+        click.echo(summary(report))
+        for line in skipped_lines(report):
+            click.echo(line)
+
+    call.emit({"project": str(call.project), **report.to_dict()}, draw)
+
+
+def summary(report: IngestReport) -> str:
+    """Return what an ingest did, in one line."""
+    counts = {
+        "added": report.added,
+        "changed": report.changed,
+        "removed": report.removed,
+        "unchanged": report.unchanged,
+    }
+    patterns = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "none"
+    runs = f"{report.results_added} in {_runs(report.runs_added)} added" if report.runs_added else "none added"
+    if report.runs_known:
+        runs += f", {_runs(report.runs_known)} known already"
+    changed = report.added or report.changed or report.removed or report.runs_added
+    head = "" if changed else "nothing changed; "
+    skipped = f"; skipped: {len(report.skipped)}" if report.skipped else ""
+    return f"{head}patterns: {patterns}; results: {runs}{skipped} ({report.files} files, {report.elapsed_s:.1f} s)"
+
+
+def skipped_lines(report: IngestReport, shown: int = _SHOWN) -> list[str]:
+    """Return a line for each thing that was not taken; for those beyond ``shown`` only their number."""
+    lines = [f"  skipped {each.where}: {each.reason}" for each in report.skipped[:shown]]
+    rest = len(report.skipped) - shown
+    return [*lines, f"  ... and {rest} more (--json lists all)"] if rest > 0 else lines
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"

@@ -1,0 +1,198 @@
+"""The reference learner: a dictionary and the two textbook formulas (see `aqe_core.testing.backends`)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aqe_core.errors import DimensionError, InputError, InvalidActionError
+from aqe_core.state import EngineState
+from aqe_core.testing.oracles import expected_sarsa, td
+from aqe_core.validate import as_key_name, as_outcomes, as_reward, as_values
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
+
+    from aqe_core.contracts.learner import A, ActionKey, StateKey
+
+__all__ = ["DictLearner"]
+
+
+class DictLearner:
+    """Tabular Q-learning or SARSA over string and integer keys.
+
+    The best value of a state is that of its best action with a value; a state without any is worth the initial value.
+    """
+
+    def __init__(
+        self,
+        *,
+        algorithm: str = "q-learning",
+        learning_rate: float = 0.1,
+        discount: float = 0.95,
+        epsilon: float = 0.1,
+        initial_value: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        if algorithm not in {"q-learning", "sarsa"}:
+            raise InputError(f"algorithm is {algorithm!r}.", fix="choose q-learning or sarsa.")
+        self.algorithm = algorithm
+        self._params = {
+            "learning_rate": _as_share(learning_rate, "learning_rate"),
+            "discount": _as_share(discount, "discount"),
+            "epsilon": _as_share(epsilon, "epsilon"),
+            "initial_value": _as_number(initial_value, "initial_value"),
+            "seed": seed,
+        }
+        self._table: dict[StateKey, dict[ActionKey, float]] = {}
+        self._rng = np.random.default_rng(seed)
+
+    def __len__(self) -> int:
+        return sum(len(row) for row in self._table.values())
+
+    def get_params(self) -> dict[str, Any]:
+        """Return the hyper-parameters."""
+        return dict(self._params)
+
+    def update(
+        self,
+        state: StateKey,
+        action: ActionKey,
+        reward: float,
+        next_state: StateKey,
+        done: bool = False,  # the contract's signature
+        next_action: ActionKey | None = None,
+    ) -> None:
+        """Learn from one transition."""
+        s, a = as_key_name(state, "state"), as_key_name(action, "action")
+        then = None if next_action is None else as_key_name(next_action, "next_action")
+        self._learn(s, a, as_reward(reward), as_key_name(next_state, "next_state"), bool(done), then)
+
+    def _learn(
+        self,
+        state: StateKey,
+        action: ActionKey,
+        reward: float,
+        next_state: StateKey,
+        done: bool,
+        then: ActionKey | None,
+    ) -> None:
+        future = 0.0 if done else self._future(next_state, then)
+        row = self._table.setdefault(state, {})
+        row[action] = td(
+            row.get(action, self._params["initial_value"]),
+            reward,
+            future,
+            learning_rate=self._params["learning_rate"],
+            discount=self._params["discount"],
+        )
+
+    def _future(self, state: StateKey, action: ActionKey | None) -> float:
+        row = self._table.get(state, {})
+        initial = self._params["initial_value"]
+        if self.algorithm == "sarsa" and action is not None:
+            return row.get(action, initial)
+        if not row:
+            return initial
+        values = list(row.values())
+        return max(values) if self.algorithm == "q-learning" else expected_sarsa(values, self._params["epsilon"])
+
+    def update_batch(
+        self,
+        states: ArrayLike | Sequence[StateKey],
+        actions: ArrayLike | Sequence[ActionKey],
+        rewards: ArrayLike,
+        next_states: ArrayLike | Sequence[StateKey],
+        dones: ArrayLike | None = None,
+        next_actions: ArrayLike | Sequence[ActionKey] | None = None,
+    ) -> None:
+        """Learn from transitions in order."""
+        gains = as_values(rewards, "rewards").tolist()
+        n = len(gains)
+        rows = zip(
+            _as_names(states, "state", n),
+            _as_names(actions, "action", n),
+            gains,
+            _as_names(next_states, "next_state", n),
+            [False] * n if dones is None else as_outcomes(dones, "dones", n).tolist(),
+            [None] * n if next_actions is None else _as_names(next_actions, "next_action", n),
+            strict=True,
+        )
+        self._learn_all(list(rows))
+
+    def _learn_all(self, rows: list[Any]) -> None:
+        for row in rows:
+            self._learn(*row)
+
+    def act(self, state: StateKey, actions: Sequence[A], *, explore: bool = True) -> A:
+        """Choose one of the offered actions."""
+        if not len(actions):
+            raise InvalidActionError("there is no action to choose from.", fix="offer at least one.")
+        here, offered = as_key_name(state, "state"), [as_key_name(action, "action") for action in actions]
+        if explore and self._rng.random() < self._params["epsilon"]:
+            return actions[int(self._rng.integers(len(actions)))]
+        values = [self.value(here, action) for action in offered]
+        return actions[values.index(max(values))]
+
+    def value(self, state: StateKey, action: ActionKey) -> float:
+        """Return the learned value."""
+        row = self._table.get(as_key_name(state, "state"), {})
+        return row.get(as_key_name(action, "action"), self._params["initial_value"])
+
+    def export_state(self) -> EngineState:
+        """Return everything learned."""
+        pairs = [(state, action) for state, row in self._table.items() for action in row]
+        values = [value for row in self._table.values() for value in row.values()]
+        manifest = {
+            "algorithm": self.algorithm,
+            "params": self.get_params(),
+            "pairs": [list(pair) for pair in pairs],
+            "generator": self._rng.bit_generator.state,
+        }
+        return EngineState(
+            kind=f"learner/{self.algorithm}/test-1",
+            manifest=manifest,
+            arrays={"values": np.array(values, np.float64)},
+        )
+
+    def import_state(self, state: EngineState) -> None:
+        """Replace everything learned."""
+        try:
+            if state.kind != f"learner/{self.algorithm}/test-1":
+                raise InputError(f"it is of kind {state.kind!r}")
+            table: dict[StateKey, dict[ActionKey, float]] = {}
+            for (s, a), value in zip(state.manifest["pairs"], state.arrays["values"].tolist(), strict=True):
+                table.setdefault(as_key_name(s, "state"), {})[as_key_name(a, "action")] = value
+            generator = np.random.default_rng()
+            generator.bit_generator.state = state.manifest["generator"]
+            params = dict(state.manifest["params"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"this is not a state of the learner {self.algorithm!r} ({error}).",
+                fix="import a state that such a learner exported.",
+            ) from None
+        self._table, self._rng, self._params = table, generator, params
+
+
+def _as_names(column: Any, what: str, n: int) -> list[StateKey]:
+    items = column.tolist() if isinstance(column, np.ndarray) else list(column)
+    if len(items) != n:
+        raise DimensionError(f"there are {n} rewards, but {len(items)} {what}s.", fix="pass one of each.")
+    return [as_key_name(item, what) for item in items]
+
+
+def _as_share(value: Any, name: str) -> float:
+    share = _as_number(value, name)
+    if not 0.0 <= share <= 1.0:
+        raise InputError(f"{name} is {value!r}, but must be in 0 .. 1.", fix="pass a number in that range.")
+    return share
+
+
+def _as_number(value: Any, name: str) -> float:
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InputError(f"{name} is {value!r}, but must be a finite number.", fix="pass a finite number.")
+    return float(value)

@@ -1,0 +1,92 @@
+"""Engines that are wrong in one known way each, to prove that the checks see it.
+
+`faults` returns the table: what is wrong, how to make it, what it declares, and which checks must catch it. A kit that
+finds nothing in these would find nothing anywhere.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+
+from aqe_core.testing.backend_learner import DictLearner
+from aqe_core.testing.backends import (
+    REFERENCE_ANALYZER,
+    REFERENCE_EMBEDDER,
+    REFERENCE_LEARNER,
+    REFERENCE_STORE,
+    BruteForceStore,
+    HashEmbedder,
+    PlainAnalyzer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Fault", "faults", "wrong"]
+
+
+@attrs.frozen
+class Fault:
+    """One deliberately wrong engine.
+
+    Attributes
+    ----------
+    engine : type
+        Its class; the docstring says what is wrong.
+    kind : str
+        Kind of engine.
+    caught_by : tuple of str
+        Checks of that kind, each of which must fail for it.
+    capabilities : StoreCapabilities, LearnerCapabilities, AnalyzerCapabilities or EmbedderCapabilities
+        What it declares.
+    """
+
+    engine: type
+    kind: str
+    caught_by: tuple[str, ...]
+    capabilities: Any
+
+    def __str__(self) -> str:
+        """Return the name of the class."""
+        return self.engine.__name__
+
+
+_FAMILIES: tuple[tuple[type, str, Any], ...] = (
+    (BruteForceStore, "pattern_store", REFERENCE_STORE),
+    (DictLearner, "learner", REFERENCE_LEARNER),
+    (PlainAnalyzer, "analyzer", REFERENCE_ANALYZER),
+    (HashEmbedder, "embedder", REFERENCE_EMBEDDER),
+)
+
+_faults: list[Fault] = []
+
+_T = TypeVar("_T", bound=type)
+
+
+def wrong(*caught_by: str, **declared: Any) -> Callable[[_T], _T]:
+    """Enter a class derived from a reference engine into the table.
+
+    Parameters
+    ----------
+    *caught_by : str
+        Names of the checks that must fail.
+    **declared
+        Capabilities that differ from those of the reference engine.
+    """
+
+    def enter(engine: _T) -> _T:
+        kind, reference = next((kind, caps) for base, kind, caps in _FAMILIES if issubclass(engine, base))
+        _faults.append(Fault(engine, kind, caught_by, attrs.evolve(reference, **declared)))
+        return engine
+
+    return enter
+
+
+def faults() -> tuple[Fault, ...]:
+    """Return all deliberately wrong engines."""
+    for module in ("faulty_stores", "faulty_store_inputs", "faulty_learners", "faulty_others"):
+        import_module(f"aqe_core.testing.{module}")
+    return tuple(_faults)

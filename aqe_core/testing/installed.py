@@ -1,0 +1,74 @@
+"""The kit applied to installed backends: what ``aqe check NAME`` runs."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aqe_core import binding
+from aqe_core.config import Config
+from aqe_core.contracts.specs import KINDS
+from aqe_core.errors import UnknownBackendError
+from aqe_core.plugins import PluginManager, resolve
+from aqe_core.testing.kit import Report, run_checks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["check_backend", "maker"]
+
+
+def maker(kind: str, name: str) -> tuple[Callable[..., Any], Any]:
+    """Return how to make the engine of an installed backend, as the binding does, and its capabilities.
+
+    Raises
+    ------
+    PluginError
+        It is unknown, not installed or broken.
+    """
+    found = PluginManager(Config(Path(), (), os.environ)).find_engine(kind, name)
+    if kind == "storage":
+        return resolve(found.spec.factory, found.source), found.spec.capabilities
+    opener: dict[str, Callable[..., Any]] = {
+        "pattern_store": binding.open_store,
+        "learner": binding.open_learner,
+        "analyzer": binding.open_analyzer,
+        "embedder": binding.open_embedder,
+    }
+    return partial(opener[kind], name), found.spec.capabilities
+
+
+def check_backend(name: str, *, expected_failures: Mapping[str, Mapping[str, str]] | None = None) -> list[Report]:
+    """Run the checks on every engine that an installed backend offers.
+
+    Parameters
+    ----------
+    name : str
+        As ``aqe backends`` prints it, or ``file:PATH.py:CLASS``.
+    expected_failures : mapping of str to mapping, optional
+        By kind, as for `aqe_core.testing.run_checks`.
+
+    Returns
+    -------
+    list of Report
+        One for each kind of engine of that name.
+
+    Raises
+    ------
+    PluginError
+        It offers no engine, is not installed or is broken.
+    """
+    reports, unknown = [], None
+    for kind in KINDS:
+        try:
+            make, capabilities = maker(kind, name)
+        except UnknownBackendError as error:
+            unknown = error
+            continue
+        expected = (expected_failures or {}).get(kind)
+        reports.append(run_checks(kind, make, capabilities, expected_failures=expected, engine=name))
+    if not reports and unknown is not None:
+        raise unknown
+    return reports
