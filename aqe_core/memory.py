@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from aqe_core.contracts.embedder import Embedder
     from aqe_core.contracts.pattern_store import PatternStore
+    from aqe_core.contracts.storage import Changes
     from aqe_core.workspace import Workspace
 
 __all__ = ["Match", "Patterns"]
@@ -249,15 +250,22 @@ class Patterns:
             if version != self._data_version and self._load_fit(embedder):
                 self._store = None  # another process has fitted the embedder anew: all vectors differ
             changes = None if self._store is None else self._storage.changes_since(self._namespace, self._seq)
-            if changes is None or self._store is None:
+            if changes is None or not self._apply(changes, progress):
                 self._rebuild(progress)
-            else:
-                self._store.remove(changes.removed)
-                self._add(changes.written, progress)
-                self._seq = changes.seq
             self._data_version = version
             assert self._store is not None
             return self._store
+
+    def _apply(self, changes: Changes, progress: Callable[[str, int, int], None] | None) -> bool:
+        """Bring the store up to date; False if it cannot remove or replace, and has to be built anew."""
+        assert self._store is not None
+        try:
+            self._store.remove(changes.removed)
+            self._add(changes.written, progress)
+        except CapabilityError:
+            return False
+        self._seq = changes.seq
+        return True
 
     def _rebuild(self, progress: Callable[[str, int, int], None] | None) -> None:
         embedder = self.embedder

@@ -137,7 +137,8 @@ def checks(kind: str) -> tuple[Check, ...]:
         raise UsageError(f"there is no kind of engine {kind!r}.", fix=f"choose one of {', '.join(KINDS)}.")
     for module in _MODULES[kind]:
         import_module(f"aqe_core.testing.{module}")
-    return tuple(_registry[kind].values())
+    modules = [f"aqe_core.testing.{module}" for module in _MODULES[kind]]
+    return tuple(sorted(_registry[kind].values(), key=lambda each: modules.index(each.function.__module__)))
 
 
 @attrs.frozen(kw_only=True)
