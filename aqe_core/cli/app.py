@@ -70,8 +70,6 @@ class Program(click.Group):
         name = args[0]
         command = self.get_command(ctx, name)
         if command is None:
-            if name.startswith("-"):
-                ctx.fail(f"No such option: {name}")
             near = difflib.get_close_matches(name, VERBS, n=1)
             raise UsageError(
                 f"there is no verb {name!r}.", fix=f"did you mean {near[0]!r}?" if near else "`aqe --help` lists them."

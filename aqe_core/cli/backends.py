@@ -84,7 +84,7 @@ def _plugin(source: PluginSource, left_out: str, problem: AqeError | None) -> di
 
 
 def _backend(manager: PluginManager, found: FoundEngine, *, selected: bool) -> dict[str, Any]:
-    from aqe_core.errors import DuplicateNameError, MissingExtraError, PluginError
+    from aqe_core.errors import DuplicateNameError, MissingExtraError
 
     status, note = "ready", ""
     try:
@@ -93,8 +93,6 @@ def _backend(manager: PluginManager, found: FoundEngine, *, selected: bool) -> d
         status, note = "missing", error.fix
     except DuplicateNameError as error:
         status, note = "claimed twice", error.fix
-    except PluginError as error:
-        status, note = "broken", str(error)
     return {
         "kind": found.kind,
         "name": found.spec.name,

@@ -54,7 +54,8 @@ def summary(report: IngestReport) -> str:
     if report.runs_known:
         runs += f", {_runs(report.runs_known)} known already"
     changed = report.added or report.changed or report.removed or report.runs_added
-    head = "" if changed else "nothing changed; "
+    known = report.unchanged or report.runs_known
+    head = "nothing changed; " if known and not changed else ""
     skipped = f"; skipped: {len(report.skipped)}" if report.skipped else ""
     return f"{head}patterns: {patterns}; results: {runs}{skipped} ({report.files} files, {report.elapsed_s:.1f} s)"
 

@@ -22,7 +22,7 @@ __all__ = ["command", "draw_ranking"]
 @click.option("-k", type=click.IntRange(min=1), help="Only the first so many.")
 @click.option(
     "--tests",
-    type=click.File(encoding="utf-8"),
+    type=click.File(encoding="utf-8", errors="replace"),
     metavar="FILE",
     help='Only the tests that this file names, one a line; "-" is standard input.',
 )
