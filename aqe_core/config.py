@@ -211,8 +211,17 @@ def load(root: Path, environ: Mapping[str, str] | None = None) -> Config:
     for name, table in (("aqe.toml", ()), ("pyproject.toml", ("tool", "aqe"))):
         text = _read(root / name)
         if text is not None:
-            layers.append(Layer(name, dict(_leaves(name, text, table))))
+            leaves = {key: _anchored(root, key, setting) for key, setting in _leaves(name, text, table)}
+            layers.append(Layer(name, leaves))
     return Config(root, tuple(layers), os.environ if environ is None else environ)
+
+
+def _anchored(root: Path, key: str, setting: Setting) -> Setting:
+    """Return a setting whose ``file:PATH`` backend, if it is one, is relative to the project and not to the caller."""
+    names_a_backend = key.endswith(".backend") or ".namespaces." in key
+    if names_a_backend and setting.value.startswith("file:"):
+        return attrs.evolve(setting, value=f"file:{root / setting.value.removeprefix('file:')}")
+    return setting
 
 
 def _read(path: Path) -> str | None:

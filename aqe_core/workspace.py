@@ -165,10 +165,9 @@ class Workspace:
 
     def make_learner(self, **hyper_parameters: Any) -> Learner:
         """Make a learner as configured; the configured hyper-parameters come above the given ones."""
-        configured = self.config.under("learner.options")
-        algorithm = configured["algorithm"].value if "algorithm" in configured else "q-learning"
-        chosen = {**hyper_parameters, **{name: each.value for name, each in configured.items()}}
-        chosen.pop("algorithm", None)
+        selection = select("learner", self.config, namespace=self.namespace, explicit=self._explicit.get("learner"))
+        chosen = {**hyper_parameters, **selection.options}
+        algorithm = chosen.pop("algorithm", "q-learning")
         learner: Learner = self.bound("learner", {"algorithm": algorithm}, **chosen)
         return learner
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -40,7 +41,7 @@ def command(call: Invocation, *, text: str, k: int, conditions: tuple[str, ...],
     JSON keys: query, k, where, namespace, hits (score, id, name, text, path, class_name, docstring, markers, line,
     metadata, origin, key), explain (embedder, fingerprint, pattern_store, patterns, score; null without --explain).
     """
-    query = (click.get_text_stream("stdin", errors="replace").read() if text == "-" else text).strip()
+    query = (sys.stdin.buffer.read().decode("utf-8", "replace") if text == "-" else text).strip()
     if not query:
         raise UsageError("the query is empty.", fix='e.g. aqe search "retry after timeout"')
     where = _where(conditions)

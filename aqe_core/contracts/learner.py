@@ -26,9 +26,9 @@ A = TypeVar("A", str, int)
 class Learner(Protocol):
     """Values of (state, action) pairs, learned by temporal differences.
 
-    Made by a factory ``factory(*, algorithm: str, **hyper_parameters)``. Every tabular learner knows ``learning_rate``,
-    ``discount``, ``epsilon`` (exploration), ``initial_value``, ``actions`` (the declared set, or None) and ``seed``, and
-    refuses one out of range with `InputError`. Rules that every learner keeps:
+    Made by a factory ``factory(*, algorithm: str, **hyper_parameters)``. Every tabular learner knows
+    ``learning_rate``, ``discount``, ``epsilon`` (exploration), ``initial_value``, ``actions`` (the declared set, or
+    None) and ``seed``, and refuses one out of range with `InputError`. Rules that every learner keeps:
 
     - ``update_batch`` equals the same updates one at a time, in order, bit for bit.
     - The same seed and the same calls give the same learner, bit for bit.

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["check_backend", "maker"]
 
 
+def _manager() -> PluginManager:
+    return PluginManager(Config(Path(), (), os.environ))
+
+
 def maker(kind: str, name: str) -> tuple[Callable[..., Any], Any]:
     """Return how to make the engine of an installed backend, as the binding does, and its capabilities.
 
@@ -28,7 +32,7 @@ def maker(kind: str, name: str) -> tuple[Callable[..., Any], Any]:
     PluginError
         It is unknown, not installed or broken.
     """
-    found = PluginManager(Config(Path(), (), os.environ)).find_engine(kind, name)
+    found = _manager().find_engine(kind, name)
     if kind == "storage":
         return resolve(found.spec.factory, found.source), found.spec.capabilities
     opener: dict[str, Callable[..., Any]] = {
@@ -60,7 +64,8 @@ def check_backend(name: str, *, expected_failures: Mapping[str, Mapping[str, str
     PluginError
         It offers no engine, is not installed or is broken.
     """
-    reports, unknown = [], None
+    reports = []
+    unknown: UnknownBackendError | None = None
     for kind in KINDS:
         try:
             make, capabilities = maker(kind, name)
@@ -69,6 +74,9 @@ def check_backend(name: str, *, expected_failures: Mapping[str, Mapping[str, str
             continue
         expected = (expected_failures or {}).get(kind)
         reports.append(run_checks(kind, make, capabilities, expected_failures=expected, engine=name))
-    if not reports and unknown is not None:
-        raise unknown
+    if unknown is not None and not reports:
+        offered = sorted({found.spec.name for kind in KINDS for found in _manager().engines(kind)})
+        raise UnknownBackendError(
+            f"no installed plugin offers an engine named {name!r}; there are {', '.join(offered)}.", fix=unknown.fix
+        )
     return reports

@@ -354,3 +354,14 @@ def test_deep_nesting_is_refused_whatever_the_recursion_limit(project):
         project(aqe="a = " + "{a=" * deep + "1" + "}" * deep)
     with pytest.raises(ConfigError):
         project(aqe="learner" + ".a" * deep + " = 1")
+
+
+def test_a_file_backend_is_relative_to_the_project(tmp_path, monkeypatch):
+    (tmp_path / "aqe.toml").write_text(
+        '[pattern_store]\nbackend = "file:./mine.py:Store"\nnamespaces.x = "file:y.py:S"\n'
+    )
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    config = load(tmp_path, {})
+    assert config.get("pattern_store.backend").value == f"file:{tmp_path / 'mine.py:Store'}"
+    assert config.under("pattern_store.namespaces")["x"].value == f"file:{tmp_path / 'y.py:S'}"

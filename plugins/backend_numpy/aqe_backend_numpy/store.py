@@ -172,7 +172,7 @@ class NumpyPatternStore:
             found, scores = nearest(rows, matrix, count, self._metric)
         else:
             found, scores = np.empty((m, 0), np.uint64), np.empty((m, 0), np.float32)
-        if count < k:
+        if found.shape[1] < k:
             found = _padded(found, k, NO_KEY)
             scores = _padded(scores, k, -np.inf)
         return Hits(found[0], scores[0]) if single else Hits(found, scores)
