@@ -57,9 +57,9 @@ def publish(event: Event) -> None:
     if logger.isEnabledFor(level):
         logger.log(
             level,
-            "%s %s",
+            "%s: %s",
             event.name,
-            dict(event.data),
+            ", ".join(f"{key}={value}" for key, value in event.data.items()),
             extra={"aqe_event": event.name, "aqe_data": event.data},
         )
 

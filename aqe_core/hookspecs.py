@@ -59,7 +59,7 @@ def aqe_ingest_formats() -> Sequence[IngestSpec]:  # type: ignore[empty-body]  #
 
 @hookspec
 def aqe_cli_commands(register: Callable[[click.Command], None]) -> None:
-    """Add commands to ``aqe`` by calling ``register(command)``; a name that exists already is refused."""
+    """Add the verb ``aqe NAME``, named like the plugin, by calling ``register(command)``."""
 
 
 @hookspec

@@ -275,7 +275,8 @@ class Patterns:
         keys, vectors = self._storage.load_vectors(self._namespace, embedder.fingerprint)
         if len(keys):
             self._store.add(keys, vectors)
-        self._add(np.setdiff1d(self._storage.pattern_keys(self._namespace), keys, assume_unique=True), progress)
+        if len(keys) < len(self):
+            self._add(np.setdiff1d(self._storage.pattern_keys(self._namespace), keys, assume_unique=True), progress)
 
     def _add(self, keys: NDArray[np.uint64], progress: Callable[[str, int, int], None] | None) -> None:
         """Bring patterns into the store: vectors from storage where they are kept, embedded (and kept) where not."""

@@ -156,8 +156,8 @@ class TestPatterns:
 
     def test_a_pattern_keeps_every_field(self, tmp_path):
         pattern = Pattern(
-            id="i", name="n", text="t\nü\U0001f600", path="p.py", class_name="C.D", docstring="d", markers=("slow", "db"),
-            line=7, metadata={"deep": {"a": [1, 2.5, None, True]}}, origin="o",
+            id="i", name="n", text="t\nü\U0001f600", path="p.py", class_name="C.D", docstring="d",
+            markers=("slow", "db"), line=7, metadata={"deep": {"a": [1, 2.5, None, True]}}, origin="o",
         )  # fmt: skip
         with aqe_core.open(tmp_path) as ws:
             ws.patterns.add(pattern)
@@ -197,7 +197,8 @@ def write_unfiltered_store(folder: Path) -> Path:
 
                 def search(self, queries, k):
                     keys = self.keys()
-                    matrix = np.array([self.rows[key] for key in keys.tolist()], np.float32).reshape(len(keys), self.dim)
+                    matrix = np.array([self.rows[key] for key in keys.tolist()], np.float32)
+                    matrix = matrix.reshape(len(keys), self.dim)
                     scores = queries @ matrix.T
                     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
                     return Hits(keys[order], np.take_along_axis(scores, order, 1))

@@ -1,6 +1,5 @@
 """The program ``aqe``. ``aqe --version`` is answered here, before anything is imported."""
 
-import os
 import sys
 
 __all__ = ["main"]
@@ -13,7 +12,7 @@ def main() -> int:
             from aqe_core import __version__
 
             print(f"aqe {__version__}", flush=True)  # noqa: T201  # click would cost more than the answer
-            os._exit(0)  # nothing is open; tearing the interpreter down costs as much as all of this
+            return 0
         from aqe_core.cli.app import program
     except KeyboardInterrupt:
         return 130

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from aqe_core.cli.invocation import Invocation, takes
+from aqe_core.cli.invocation import Invocation, counted, takes
 
 if TYPE_CHECKING:
     from aqe_core.analysis import Analysis
@@ -47,7 +47,8 @@ def draw_analysis(page: Page, analysis: Analysis) -> None:
 
     outcomes = ", ".join(f"{count} {name}" for name, count in analysis.outcomes.items() if count)
     times = analysis.duration
-    page.say(f"{analysis.runs} runs: {outcomes}; mean {seconds(times.mean)}, median {seconds(times.median)} per test")
+    typical = f"mean {seconds(times.mean)}, median {seconds(times.median)} per test"
+    page.say(f"{counted(analysis.runs, 'run')}: {outcomes}; {typical}")
     if analysis.slowest:
         page.heading("Slowest")
         rows = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from aqe_core.cli.invocation import Invocation, progress, takes
+from aqe_core.cli.invocation import Invocation, counted, progress, takes
 
 if TYPE_CHECKING:
     from aqe_core.ingest import IngestReport
@@ -50,14 +50,15 @@ def summary(report: IngestReport) -> str:
         "unchanged": report.unchanged,
     }
     patterns = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "none"
-    runs = f"{report.results_added} in {_runs(report.runs_added)} added" if report.runs_added else "none added"
+    runs = f"{report.results_added} in {counted(report.runs_added, 'run')} added" if report.runs_added else "none added"
     if report.runs_known:
-        runs += f", {_runs(report.runs_known)} known already"
+        runs += f", {counted(report.runs_known, 'run')} known already"
     changed = report.added or report.changed or report.removed or report.runs_added
     known = report.unchanged or report.runs_known
     head = "nothing changed; " if known and not changed else ""
     skipped = f"; skipped: {len(report.skipped)}" if report.skipped else ""
-    return f"{head}patterns: {patterns}; results: {runs}{skipped} ({report.files} files, {report.elapsed_s:.1f} s)"
+    read = f"({counted(report.files, 'file')}, {report.elapsed_s:.1f} s)"
+    return f"{head}patterns: {patterns}; results: {runs}{skipped} {read}"
 
 
 def skipped_lines(report: IngestReport, shown: int = _SHOWN) -> list[str]:
@@ -65,7 +66,3 @@ def skipped_lines(report: IngestReport, shown: int = _SHOWN) -> list[str]:
     lines = [f"  skipped {each.where}: {each.reason}" for each in report.skipped[:shown]]
     rest = len(report.skipped) - shown
     return [*lines, f"  ... and {rest} more (--json lists all)"] if rest > 0 else lines
-
-
-def _runs(count: int) -> str:
-    return "1 run" if count == 1 else f"{count} runs"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int, int], None]
 
-__all__ = ["FOLDER", "Invocation", "answered", "find_project", "progress", "takes"]
+__all__ = ["FOLDER", "Invocation", "answered", "counted", "find_project", "progress", "takes"]
 
 
 @attrs.frozen(kw_only=True)
@@ -169,3 +169,8 @@ def progress() -> Iterator[Progress | None]:
             bars.update(tasks[stage], completed=done, total=total)
 
         yield show
+
+
+def counted(number: int, noun: str) -> str:
+    """Return ``1 run``, ``2 runs``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -50,7 +50,7 @@ def test_an_event_is_one_record_of_the_logger(caplog, name):
     with caplog.at_level(logging.INFO, logger="aqe"):
         publish(Event(name=name, data={"to": "numpy"}))
     (record,) = caplog.records
-    assert (record.name, record.getMessage()) == ("aqe", f"{name} {{'to': 'numpy'}}")
+    assert (record.name, record.getMessage()) == ("aqe", f"{name}: to=numpy")
     assert (record.aqe_event, record.aqe_data) == (name, {"to": "numpy"})
     trouble = name in {"fallback", "plugin-failed", "state-dropped"}
     assert record.levelno == (logging.WARNING if trouble else logging.INFO)

@@ -16,9 +16,7 @@ def aqe_pattern_stores() -> list[EngineSpec]:
         EngineSpec(
             name="numpy",
             factory="aqe_backend_numpy.store:NumpyPatternStore",
-            capabilities=StoreCapabilities(
-                exact=True, filtered=True, checked=True, thread_safe=True, max_dim=65536
-            ),
+            capabilities=StoreCapabilities(exact=True, filtered=True, checked=True, thread_safe=True, max_dim=65536),
             requires=("numpy",),
             summary="exact scan in float32, refined in float64; recall 1.0",
         )
