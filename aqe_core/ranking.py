@@ -16,7 +16,7 @@ from aqe_core.errors import AqeError
 from aqe_core.events import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -42,7 +42,10 @@ class RankedTest:
     Attributes
     ----------
     test : str
-        Name, as in its results; as ``path::class::name`` for one that has none.
+        Name, as in its results; the pattern's id for one that has none.
+    node : str
+        What to hand to the test runner: the id of its pattern, with the test's parameters, where its source is known;
+        else ``test``.
     score : float
         Expected value of running it: about the chance that it fails.
     reason : str
@@ -53,6 +56,7 @@ class RankedTest:
     """
 
     test: str
+    node: str
     score: float
     reason: str
     runs: int
@@ -82,9 +86,12 @@ def rank(workspace: Workspace, k: int | None, tests: Iterable[str] | None) -> li
     since = _runs_since_failure(test, failed, n)
     prior = _first_failure_rate(test, failed)
 
+    patterns = [each for batch in workspace.storage.iter_patterns(workspace.namespace) for each in batch if each.path]
+    id_of = {result_name(pattern): pattern.id for pattern in patterns}
     ranked = [
         RankedTest(
             test=name,
+            node=_node(name, id_of),
             score=learner.value(_STATE, name) if runs[i] else prior,
             reason=_reason(int(runs[i]), int(failures[i]), int(since[i])),
             runs=int(runs[i]),
@@ -94,15 +101,15 @@ def rank(workspace: Workspace, k: int | None, tests: Iterable[str] | None) -> li
         for i, name in enumerate(table.tests)
     ]
     known = {base_name(name) for name in table.tests}
+    never_run = (pattern.id for pattern in patterns if result_name(pattern) not in known)
+    nan = float("nan")
     ranked += [
-        RankedTest(test=pattern.id, score=prior, reason="never run", runs=0, failures=0, mean_duration_s=float("nan"))
-        for batch in workspace.storage.iter_patterns(workspace.namespace)
-        for pattern in batch
-        if pattern.path and result_name(pattern) not in known
+        RankedTest(test=each, node=each, score=prior, reason="never run", runs=0, failures=0, mean_duration_s=nan)
+        for each in never_run
     ]
     if tests is not None:
         wanted = set(tests)
-        ranked = [each for each in ranked if each.test in wanted or base_name(each.test) in wanted]
+        ranked = [each for each in ranked if not wanted.isdisjoint(_names(each))]
     ranked.sort(key=lambda each: (-each.score, each.mean_duration_s if each.runs else 0.0, each.test))
     return ranked if k is None else ranked[:k]
 
@@ -164,6 +171,16 @@ def _reason(runs: int, failures: int, since: int) -> str:
         return f"passed all {runs} runs" if runs > 1 else "passed its only run"
     last = "the last run" if since == 0 else f"{since} run{'s' if since > 1 else ''} before the last"
     return f"failed {failures} of {runs} runs, last in {last}" if runs > 1 else "failed its only run"
+
+
+def _node(test: str, id_of: Mapping[str, str]) -> str:
+    name, bracket, parameters = test.partition("[")
+    return f"{id_of[name]}{bracket}{parameters}" if name in id_of else test
+
+
+def _names(ranked: RankedTest) -> set[str]:
+    """Return the names by which a caller may mean a test: with and without its parameters."""
+    return {ranked.test, ranked.node, base_name(ranked.test), base_name(ranked.node)}
 
 
 def base_name(test: str) -> str:

@@ -226,7 +226,8 @@ class Workspace:
         k : int, optional
             Only the first ``k``.
         tests : iterable of str, optional
-            Only these, e.g. those that a change touches; all known tests when absent.
+            Only these, e.g. those that a change touches, by `RankedTest.test` or ``.node``, with or without
+            parameters; all known tests when absent.
 
         Returns
         -------

@@ -416,6 +416,17 @@ class TestRankAndAnalyze:
             scores = {each.test: each.score for each in ranked}
             assert scores["tests.test_a::solid"] < new.score < scores["tests.test_a::broken"]
 
+    def test_a_known_source_gives_what_to_hand_to_the_runner(self, history):
+        write_tests(history / "tests", "test_a.py", "test_p")
+        junit(history / "more.xml", ("test_p[1-x]", "failed", 0.1), ("test_p[2-y]", "passed", 0.1))
+        with aqe_core.open(history) as ws:
+            ws.ingest()
+            nodes = {each.test: each.node for each in ws.rank()}
+            assert nodes["tests.test_a::test_p[1-x]"] == "tests/test_a.py::test_p[1-x]"
+            assert nodes["tests.test_a::solid"] == "tests.test_a::solid"
+            both = ws.rank(tests=["tests/test_a.py::test_p"])
+            assert [each.node for each in both] == ["tests/test_a.py::test_p[1-x]", "tests/test_a.py::test_p[2-y]"]
+
     def test_slowest_and_flakiest(self, history):
         with aqe_core.open(history) as ws:
             ws.ingest()

@@ -26,15 +26,17 @@ __all__ = ["command", "draw_ranking"]
     metavar="FILE",
     help='Only the tests that this file names, one a line; "-" is standard input.',
 )
-@click.option("--names", is_flag=True, help="Print names only, one a line.")
+@click.option("--names", is_flag=True, help="Print only what to hand to the test runner, one a line.")
 @takes("learner")
 def command(call: Invocation, *, k: int | None, tests: Sequence[str] | None, names: bool) -> None:
     """Order tests by what running them first is expected to find.
 
     Learned from the results that were ingested. The score is about the chance that the test fails.
 
-    JSON keys: namespace, learner (backend, distribution, version, reason, source), tests (test, score, reason, runs,
-    failures, mean_duration_s).
+    JSON keys: namespace, learner (backend, distribution, version, reason, source), tests (test, node, score, reason,
+    runs, failures, mean_duration_s).
+
+    A node is what to hand to the test runner.
     """
     if names and call.json:
         raise UsageError("--names and --json exclude each other.", fix="take one of them.")
@@ -46,7 +48,7 @@ def command(call: Invocation, *, k: int | None, tests: Sequence[str] | None, nam
     def draw() -> None:
         if names:
             for each in ranked:
-                click.echo(each.test)
+                click.echo(each.node)
         elif ranked:
             from aqe_core.cli.draw import Page
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import sys
 
-
 from aqe_core import __version__, cli
 from aqe_core.cli.draw import Page
 from aqe_core.cli.invocation import progress

@@ -257,6 +257,8 @@ def test_reading_where_nothing_may_be_written(aqe, ingested, monkeypatch, args):
 
 LOGIN = "tests.test_a::test_login_rejects_a_wrong_password"
 PARSER = "tests.test_a.TestParser::test_parser_keeps_the_order_of_keys"
+LOGIN_NODE = "tests/test_a.py::test_login_rejects_a_wrong_password"
+PARSER_NODE = "tests/test_a.py::TestParser::test_parser_keeps_the_order_of_keys"
 RETRY = "tests/test_a.py::test_retry_is_capped_after_a_timeout"
 
 
@@ -268,23 +270,23 @@ def test_rank(aqe, aqe_json, ingested):
     assert len(lines) == 4
     document = aqe_json("rank", "-C", ingested, "-k", "2")
     assert [each["test"] for each in document["tests"]] == [LOGIN, RETRY]
-    assert set(document["tests"][0]) == {"test", "score", "reason", "runs", "failures", "mean_duration_s"}
+    assert set(document["tests"][0]) == {"test", "node", "score", "reason", "runs", "failures", "mean_duration_s"}
 
 
 def test_rank_prints_names_for_scripts(aqe, ingested):
     names = aqe("rank", "-C", ingested, "--names").stdout.splitlines()
-    assert names[0] == LOGIN
-    assert set(names) == {LOGIN, PARSER, RETRY}
+    assert names[0] == LOGIN_NODE
+    assert set(names) == {LOGIN_NODE, PARSER_NODE, RETRY}
 
 
 def test_rank_among_given_tests(aqe, ingested, tmp_path):
-    assert aqe("rank", "-C", ingested, "--names", "--tests", "-", stdin=f"\n{PARSER}\n").stdout == f"{PARSER}\n"
+    assert aqe("rank", "-C", ingested, "--names", "--tests", "-", stdin=f"\n{PARSER}\n").stdout == f"{PARSER_NODE}\n"
     (tmp_path / "list.txt").write_text(f"{RETRY}\n")
     assert aqe("rank", "-C", ingested, "--names", "--tests", "list.txt").stdout == f"{RETRY}\n"
     nothing = aqe("rank", "-C", ingested, "--tests", "-", stdin="nobody\n")
     assert (nothing.stdout, nothing.stderr) == ("", "no known test is among those given.\n")
     (tmp_path / "list.txt").write_bytes(b"\xff\x00\n" + PARSER.encode())
-    assert aqe("rank", "-C", ingested, "--names", "--tests", "list.txt").stdout == f"{PARSER}\n"
+    assert aqe("rank", "-C", ingested, "--names", "--tests", "list.txt").stdout == f"{PARSER_NODE}\n"
     assert "No such file" in aqe("rank", "--tests", "absent.txt", code=2).stderr
 
 
