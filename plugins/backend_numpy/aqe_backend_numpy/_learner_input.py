@@ -1,0 +1,223 @@
+"""What the tabular learners accept: columns of keys, rewards, parameters and exported states."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from aqe_core.errors import DimensionError, InputError
+from aqe_core.validate import as_key_name, as_values
+from aqe_core.validate import as_reward as as_finite
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from aqe_backend_numpy._qtable import Key
+    from aqe_core.state import EngineState
+
+__all__ = ["Learned", "Params", "as_batch_keys", "as_learned", "as_params", "as_reward", "as_rewards"]
+
+MAX_KEY = 2**63 - 1
+MAX_REWARD = 1e290  # a value moves by at most one reward per update: no number of updates overflows
+MAX_VALUE = 1e300
+MAX_COUNT = 2**53  # counters are doubles
+_ARRAYS = {"rows": np.int64, "columns": np.int64, "values": np.float64, "visits": np.int64}
+
+
+class Params(NamedTuple):
+    """Hyper-parameters, checked; the fields are those of `aqe_backend_numpy.learner.make_learner`."""
+
+    learning_rate: float
+    discount: float
+    epsilon: float
+    initial_value: float
+    actions: tuple[Key, ...] | None
+    seed: int
+
+
+class Learned(NamedTuple):
+    """An exported state, checked."""
+
+    params: Params
+    states: list[Key]
+    actions: list[Key]
+    generator: tuple[int, tuple[int, ...], None]
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    values: NDArray[np.float64]
+    visits: NDArray[np.int64]
+
+
+def as_batch_keys(keys: Any, what: str, n: int | None = None) -> NDArray[np.int64] | list[Key]:
+    """Return keys as an int64 array where all are integers, else as a list; ``n`` of them if given."""
+    if isinstance(keys, (str, bytes)):
+        raise InputError(f"{what} are one text, {keys!r}.", fix="pass a list of names.")
+    if hasattr(keys, "__array__"):
+        out = _array_keys(np.asarray(keys), what)
+    elif isinstance(keys, Iterable):  # not through NumPy, which would make ["1", 1] two texts and [1, True] two ints
+        out = _list_keys(list(keys), what)
+    else:
+        raise DimensionError(f"{what} are {keys!r}, but must have one axis.", fix="pass one key per update.")
+    if n is not None and len(out) != n:
+        raise DimensionError(f"there are {n} states, but {len(out)} {what}.", fix="pass one of each per update.")
+    return out
+
+
+def _list_keys(keys: list[Any], what: str) -> NDArray[np.int64] | list[Key]:
+    kinds = set(map(type, keys))
+    if kinds <= {int}:
+        try:
+            return np.array(keys, np.int64)
+        except OverflowError:
+            pass  # found and named below
+    elif kinds == {str}:
+        return keys
+    return [as_key_name(key, f"{what}[{where}]") for where, key in enumerate(keys)]
+
+
+def _array_keys(array: NDArray[Any], what: str) -> NDArray[np.int64] | list[Key]:
+    if array.ndim != 1:
+        raise DimensionError(
+            f"{what} have shape {array.shape}, but must have one axis.", fix="pass one key per update."
+        )
+    if array.dtype.kind in "iu":
+        if array.dtype == np.uint64 and array.size and int(array.max()) > MAX_KEY:
+            return _list_keys(array.tolist(), what)
+        return array.astype(np.int64, copy=False)
+    if array.size == 0:
+        return np.zeros(0, np.int64)
+    if array.dtype.kind in "UTO":
+        return _list_keys(array.tolist(), what)
+    raise InputError(
+        f"{what} have dtype {array.dtype}, but must be integers or names.", fix="encode them as text or numbers."
+    )
+
+
+def as_reward(reward: Any) -> float:
+    """Return a reward as a float of bounded size."""
+    value = as_finite(reward)
+    if abs(value) > MAX_REWARD:
+        raise InputError(f"reward is {value}, but must be within {MAX_REWARD} of zero.", fix="scale the rewards.")
+    return value
+
+
+def as_rewards(rewards: Any, n: int) -> NDArray[np.float64]:
+    """Return ``n`` rewards as float64."""
+    array = as_values(rewards, "rewards")
+    if array.size != n:
+        raise DimensionError(f"there are {n} states, but {array.size} rewards.", fix="pass one per update.")
+    if n and max(float(array.max()), -float(array.min())) > MAX_REWARD:
+        where = int(np.flatnonzero(np.abs(array) > MAX_REWARD)[0])
+        raise InputError(
+            f"rewards[{where}] is {array[where]}, but must be within {MAX_REWARD} of zero.",
+            fix="scale the rewards.",
+        )
+    return array
+
+
+def _as_number(value: Any, what: str, low: float, high: float, *, above: bool = False) -> float:
+    number = None
+    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
+        number = float(min(max(value, -MAX_VALUE), MAX_VALUE))  # no int is too long to compare
+    if number is None or not (low < number if above else low <= number) or not number <= high:
+        interval = f"above {low:g} and at most {high:g}" if above else f"in {low:g} .. {high:g}"
+        raise InputError(f"{what} is {value!r}, but must be a number {interval}.", fix="choose one in range.")
+    return number + 0.0  # no negative zero: equal values are equal bits
+
+
+def as_params(params: Mapping[str, Any]) -> Params:
+    """Return the hyper-parameters, checked."""
+    seed, actions = params["seed"], params["actions"]
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
+        raise InputError(f"seed is {seed!r}, but must be an integer in 0 .. 2**64 - 1.", fix="pass e.g. seed=0.")
+    if actions is not None:
+        actions = _as_actions(actions)
+    return Params(
+        learning_rate=_as_number(params["learning_rate"], "learning_rate", 0.0, 1.0, above=True),
+        discount=_as_number(params["discount"], "discount", 0.0, 1.0),
+        epsilon=_as_number(params["epsilon"], "epsilon", 0.0, 1.0),
+        initial_value=_as_number(params["initial_value"], "initial_value", -MAX_REWARD, MAX_REWARD),
+        actions=actions,
+        seed=int(seed),
+    )
+
+
+def _as_actions(actions: Any) -> tuple[Key, ...]:
+    if isinstance(actions, (str, bytes)) or not isinstance(actions, (Iterable, np.ndarray)):
+        raise InputError(
+            f"actions are {actions!r}, but must be a list of names or integers.",
+            fix="pass e.g. actions=['run', 'skip'].",
+        )
+    declared = tuple(as_key_name(action, f"actions[{where}]") for where, action in enumerate(actions))
+    if not declared or len(set(declared)) < len(declared):
+        raise InputError(
+            f"actions declare {len(declared)} names, {len(set(declared))} of them different.",
+            fix="declare at least one action, each once; or leave it out for an open set.",
+        )
+    return declared
+
+
+def as_learned(state: EngineState, kind: str) -> Learned:
+    """Return an exported state of this kind, checked."""
+    if state.kind != kind:
+        raise InputError(f"the state is of kind {state.kind!r}, but must be {kind!r}.", fix="make that learner.")
+    manifest = _as_dict(state.manifest, "the manifest", {"params", "states", "actions", "rng"})
+    params = as_params(_as_dict(manifest["params"], "params", set(Params._fields)))
+    states = _as_names(manifest["states"], "states")
+    actions = _as_names(manifest["actions"], "actions")
+    if params.actions is not None and list(params.actions) != actions:
+        raise InputError("the declared actions differ from the actions of the table.", fix="export it again.")
+    arrays = _as_dict(state.arrays, "the arrays", set(_ARRAYS))
+    n = len(arrays["values"]) if isinstance(arrays["values"], np.ndarray) and arrays["values"].ndim else 0
+    for name, dtype in _ARRAYS.items():
+        array = arrays[name]
+        if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != (n,):
+            raise InputError(f"{name} must be an array of {np.dtype(dtype)}, shape ({n},).", fix="export it again.")
+    rows, columns, values, visits = (arrays[name] for name in _ARRAYS)
+    _refuse_outside(rows, "rows", 0, len(states) - 1)
+    _refuse_outside(columns, "columns", 0, len(actions) - 1)
+    _refuse_outside(values, "values", -MAX_VALUE, MAX_VALUE)
+    _refuse_outside(visits, "visits", 1, MAX_COUNT)
+    if np.unique(rows * max(len(actions), 1) + columns).size != n:
+        raise InputError("a pair of row and column is there twice.", fix="export it again.")
+    # Adding zero copies, and turns negative zeros, which a learner never has, into zeros.
+    return Learned(params, states, actions, _as_generator(manifest["rng"]), rows, columns, values + 0.0, visits)
+
+
+def _as_dict(value: Any, what: str, keys: set[str]) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or set(value) != keys:
+        raise InputError(f"{what} must hold exactly {', '.join(sorted(keys))}.", fix="export it again.")
+    return value
+
+
+def _as_names(names: Any, what: str) -> list[Key]:
+    if not isinstance(names, (list, tuple)):
+        raise InputError(f"{what} must be a list of names.", fix="export it again.")
+    keys = [as_key_name(name, f"{what}[{where}]") for where, name in enumerate(names)]
+    if len(set(keys)) < len(keys):
+        raise InputError(f"{what} hold a name twice.", fix="export it again.")
+    return keys
+
+
+def _as_generator(value: Any) -> tuple[int, tuple[int, ...], None]:
+    """Return the state of a `random.Random` that has drawn no normal numbers."""
+    try:
+        version, words, gauss = value
+        if gauss is not None or any(type(word) is not int or not 0 <= word < 2**32 for word in words):
+            raise ValueError(words)  # the same refusal as for what setstate finds
+        generator = (version, tuple(words), None)
+        random.Random().setstate(generator)  # noqa: S311  # exploration, not secrets
+    except (TypeError, ValueError, OverflowError):
+        raise InputError("rng is not the state of a generator.", fix="export it again.") from None
+    return generator
+
+
+def _refuse_outside(array: NDArray[Any], what: str, low: float, high: float) -> None:
+    wrong = np.flatnonzero(~((array >= low) & (array <= high)))
+    if wrong.size:
+        raise InputError(
+            f"{what}[{wrong[0]}] is {array[wrong[0]]}, but must be in {low:g} .. {high:g}.", fix="export it again."
+        )

@@ -1,0 +1,323 @@
+"""The table under the tabular learners: values and counts of (state, action) pairs in one flat array of doubles.
+
+Why not a dict of dicts: one flat array is read and written from Python one cell at a time and from NumPy many at a
+time, with no conversion between the two. Why not a dense matrix: states that use different actions (25,000 tests in
+hundreds of situations) would make it explode.
+
+Layout. Actions are numbered as they appear and fall into tiles of 16. A state owns one *home* block of 32 doubles for
+the first tile, and one further block for each other tile that it uses: value and count of the first action, of the
+second and so on. A value of ``-inf`` means never tried. Blocks are only ever appended, so numbers of blocks and cells
+stay valid for the life of the table, and memory is bounded by 264 bytes (and the dict entries) per state and per pair,
+whatever the shape.
+
+Beside it, ``worths`` holds one double per block: at a home, what the state is worth to the one before; ``nan`` where
+that is stale, ``-inf`` where nothing was tried yet. It is kept apart because it is small enough to stay in the cache.
+
+Blocks 0 and 1 belong to no state. In both arrays, position `UNSEEN` reads as the initial value and position `TERMINAL`
+as zero, and nothing writes there.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import insort
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from numpy.typing import NDArray
+
+__all__ = ["BLOCK", "NEVER", "STALE", "TERMINAL", "UNSEEN", "Key", "Place", "Table"]
+
+Key: TypeAlias = str | int
+
+Place: TypeAlias = tuple[dict[Any, int], int, int]
+"""Where an action is: blocks of its tile (by state in the first tile, else by home), offset in the block, tile."""
+
+WIDTH = 16
+BLOCK = 2 * WIDTH
+NEVER = float("-inf")
+STALE = float("nan")
+UNSEEN = 0
+TERMINAL = 1
+MAX_DENSE = 1 << 20  # integer keys below it are looked up in an array (8 MiB at most), others one by one
+
+
+class Table:
+    """Values and counts of (state, action) pairs, and what each state is worth.
+
+    Parameters
+    ----------
+    initial : float
+        Value of a pair that was never updated.
+    declared : iterable of str or int, optional
+        The whole set of actions; without it a state knows the actions that were tried in it.
+    epsilon : float or None
+        A state is worth its best action (None), or the expectation under the epsilon-greedy policy.
+
+    Attributes
+    ----------
+    cells, worths : array of double
+        See the module. Replaced, never resized, when they grow.
+    cell_view, worth_view : ndarray of float64
+        The same memory.
+    states : dict
+        Home by state.
+    actions : dict
+        `Place` by action.
+    known : int
+        Number of pairs that were updated.
+    """
+
+    def __init__(self, initial: float, declared: Iterable[Key] | None, epsilon: float | None) -> None:
+        self.initial = initial
+        self.epsilon = epsilon
+        self.states: dict[Key, int] = {}
+        self.actions: dict[Key, Place] = {}
+        self.tiles: list[dict[Any, int]] = [self.states]
+        self.more: dict[int, list[tuple[int, int]]] = {}  # home -> (tile, block) beyond the first tile, sorted
+        self.known = 0
+        self._state_cache = np.zeros(0, np.int64)
+        self._action_cache = np.zeros(0, np.int64)
+        for action in declared or ():
+            self.add_action(action)
+        self.declared = len(self.actions)
+        self._blank = array("d", [NEVER, 0.0] * WIDTH)
+        # Where the set is declared, an untried action counts with the initial value from the start.
+        self._blank_worth = array("d", [initial if self.declared else NEVER])
+        self.cells = self._blank * 2
+        self.worths = self._blank_worth * 2
+        self.used = 2
+        for values in (self.cells, self.worths):
+            values[UNSEEN] = initial
+            values[TERMINAL] = 0.0
+        self._look()
+
+    # -- growth -------------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        self.cell_view = np.frombuffer(self.cells)
+        self.worth_view = np.frombuffer(self.worths)
+
+    def _append(self, blocks: int) -> range:
+        """Return the numbers of so many new blocks. Amortized O(blocks)."""
+        start, self.used = self.used, self.used + blocks
+        missing = self.used - len(self.worths)
+        if missing > 0:
+            # New arrays, because one that a NumPy view looks at cannot be resized.
+            missing = max(missing, len(self.worths))
+            self.cells = self.cells + self._blank * missing
+            self.worths = self.worths + self._blank_worth * missing
+            self._look()
+        return range(start, self.used)
+
+    def add_states(self, keys: list[Any]) -> list[int]:
+        """Return the home of each state, made in order where need be."""
+        states = self.states
+        new = [key for key in dict.fromkeys(keys) if key not in states]
+        states.update(zip(new, self._append(len(new)), strict=True))
+        return [states[key] for key in keys]
+
+    def add_action(self, action: Key) -> Place:
+        """Return the place of an action, made if need be."""
+        place = self.actions.get(action)
+        if place is None:
+            tile, position = divmod(len(self.actions), WIDTH)
+            if tile == len(self.tiles):
+                self.tiles.append({})
+            place = self.actions[action] = (self.tiles[tile], 2 * position, tile)
+        return place
+
+    def add_block(self, home: int, tile: int) -> int:
+        """Return the block of a tile in a state, made if need be."""
+        block = self.find_block(home, tile)
+        if block == UNSEEN:
+            (block,) = self._append(1)
+            self.tiles[tile][home] = block
+            insort(self.more.setdefault(home, []), (tile, block))
+        return block
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def find_block(self, home: int, tile: int) -> int:
+        """Return the block of a tile in a state, or `UNSEEN`."""
+        return home if tile == 0 else self.tiles[tile].get(home, UNSEEN)
+
+    def find(self, state: Key, action: Key) -> int:
+        """Return the cell of a pair, or `UNSEEN`."""
+        home = self.states.get(state)
+        place = self.actions.get(action)
+        if home is None or place is None:
+            return UNSEEN
+        block = self.find_block(home, place[2])
+        return UNSEEN if block == UNSEEN else block * BLOCK + place[1]
+
+    def value(self, cell: int) -> float:
+        """Return the value in a cell."""
+        value = self.cells[cell]
+        return value if value > NEVER else self.initial
+
+    def worth(self, home: int) -> float:
+        """Return what a state is worth. O(1), or O(actions of the state) if that is stale."""
+        worth = self.worths[home]
+        if worth > NEVER:
+            return worth
+        return self.initial if worth == NEVER else self._backup(home)
+
+    def _backup(self, home: int) -> float:
+        cells = self.cells
+        start = home * BLOCK
+        values = cells[start : start + BLOCK : 2]
+        for _, block in self.more.get(home, ()):
+            values += cells[block * BLOCK : (block + 1) * BLOCK : 2]
+        worth = max(values)
+        if self.declared or self.epsilon is not None:
+            tried = [value for value in values if value > NEVER]
+            untried = max(self.declared - len(tried), 0)
+            if untried:
+                worth = max(worth, self.initial)
+            if self.epsilon is not None:
+                # Added from left to right: sum() rounds differently from one Python version to the next.
+                mean = (reduce(add, tried, 0.0) + untried * self.initial) / (len(tried) + untried)
+                worth = (1.0 - self.epsilon) * worth + self.epsilon * mean
+        self.worths[home] = worth
+        return worth
+
+    def values_of(self, cells: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return `value` of each cell."""
+        values = self.cell_view[cells]
+        values[values == NEVER] = self.initial
+        return values
+
+    def worths_of(self, homes: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return `worth` of each home, bit for bit."""
+        worths = self.worth_view[homes]
+        odd = (~(worths > NEVER)).nonzero()[0]
+        if odd.size:
+            stale = odd[np.isnan(worths[odd])]
+            worths[odd] = self.initial
+            if stale.size:
+                worths[stale] = self._backup_many(homes[stale])
+        return worths
+
+    def _backup_many(self, homes: NDArray[np.int64]) -> NDArray[np.float64]:
+        if self.more:
+            return np.array([self.worth(home) for home in homes.tolist()])
+        width = min(len(self.actions), WIDTH)
+        # One row per action, so that reductions run along the homes.
+        values = self.cell_view[homes * BLOCK + np.arange(0, 2 * width, 2)[:, None]]
+        worth: NDArray[np.float64] = values.max(axis=0)
+        if self.declared or self.epsilon is not None:
+            tried = values > NEVER
+            n_tried = np.count_nonzero(tried, axis=0)
+            untried = np.maximum(self.declared - n_tried, 0)
+            worth = np.where(untried > 0, np.maximum(worth, self.initial), worth)
+            if self.epsilon is not None:
+                total = np.zeros(homes.size)
+                for row in np.where(tried, values, 0.0):  # in the order of `_backup`; adding zero changes no bit
+                    total += row
+                mean = (total + untried * self.initial) / (n_tried + untried)
+                worth = (1.0 - self.epsilon) * worth + self.epsilon * mean
+        self.worth_view[homes] = worth
+        return worth
+
+    # -- many keys at once --------------------------------------------------------------------------------------
+
+    def homes(self, keys: NDArray[np.int64] | list[Key], *, add: bool) -> NDArray[np.int64]:
+        """Return the home of each state (`UNSEEN` if none); with ``add`` new ones are made in order."""
+        of = self.add_states if add else lambda keys: [self.states.get(key, UNSEEN) for key in keys]
+        if isinstance(keys, list):
+            return np.array(of(keys), np.int64)
+        numbers, self._state_cache = _numbers(keys, self._state_cache, of)
+        return numbers
+
+    def columns(self, keys: NDArray[np.int64] | list[Key], *, add: bool) -> NDArray[np.int64]:
+        """Return the number of each action, from 1 (0 if none); with ``add`` new ones are made in order."""
+
+        def of(keys: list[Any]) -> list[int]:
+            places = map(self.add_action if add else self.actions.get, keys)
+            return [0 if place is None else place[2] * WIDTH + place[1] // 2 + 1 for place in places]
+
+        if isinstance(keys, list):
+            return np.array(of(keys), np.int64)
+        numbers, self._action_cache = _numbers(keys, self._action_cache, of)
+        return numbers
+
+    def pairs(self, homes: NDArray[np.int64], columns: NDArray[np.int64], *, add: bool) -> NDArray[np.int64]:
+        """Return the cell of each pair of a home and a column (`UNSEEN` if none); ``add`` makes them."""
+        if len(self.tiles) == 1:
+            cells = homes * BLOCK + 2 * (columns - 1)
+        else:
+            tiles, positions = np.divmod(columns - 1, WIDTH)
+            codes, inverse = np.unique(homes * len(self.tiles) + tiles, return_inverse=True)
+            block = self.add_block if add else self.find_block
+            blocks = [block(*divmod(code, len(self.tiles))) for code in codes.tolist()]
+            cells = np.array(blocks, np.int64)[inverse] * BLOCK + 2 * positions
+        if not add:
+            cells[(homes == UNSEEN) | (columns == 0) | (cells < BLOCK)] = UNSEEN
+        return cells
+
+    # -- everything ---------------------------------------------------------------------------------------------
+
+    def entries(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Return rows, columns, counts (int64) and values (float64) of the known pairs, by row, then column."""
+        row_of = np.zeros(self.used, np.int64)
+        tile_of = np.zeros(self.used, np.int64)
+        for row, home in enumerate(self.states.values()):
+            row_of[home] = row
+            for tile, block in self.more.get(home, ()):
+                row_of[block] = row
+                tile_of[block] = tile
+        pairs = self.cell_view[: self.used * BLOCK].reshape(-1, WIDTH, 2)
+        blocks, positions = np.nonzero(pairs[:, :, 1])
+        rows, columns = row_of[blocks], tile_of[blocks] * WIDTH + positions
+        order = np.lexsort((columns, rows))
+        values, counts = pairs[blocks[order], positions[order]].T
+        return rows[order], columns[order], counts.astype(np.int64), values.copy()
+
+    def fill(self, rows: NDArray[Any], columns: NDArray[Any], counts: NDArray[Any], values: NDArray[Any]) -> None:
+        """Enter what `entries` returned into a table that has the states and actions, but no pairs."""
+        homes = np.fromiter(self.states.values(), np.int64, len(self.states))[rows]
+        cells = self.pairs(homes, columns + 1, add=True)
+        self.cell_view[cells] = values
+        self.cell_view[cells + 1] = counts
+        self.worth_view[homes] = STALE
+        self.known = len(cells)
+
+
+def _numbers(
+    keys: NDArray[np.int64], cache: NDArray[np.int64], of: Callable[[list[Any]], list[int]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the number of each key, and the cache.
+
+    ``of`` is asked for the numbers of distinct keys in order of first appearance. The cache holds numbers by key for
+    small keys, 0 where there is none (yet).
+    """
+    low, high = int(keys.min()), int(keys.max())
+    if low < 0 or high >= MAX_DENSE:
+        distinct, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        found = np.empty(distinct.size, np.int64)
+        found[order] = of(distinct[order].tolist())
+        return found[inverse], cache
+    if high >= cache.size:
+        grown = np.zeros(max(1024, 1 << high.bit_length()), np.int64)
+        grown[: cache.size] = cache
+        cache = grown
+    numbers = cache[keys]
+    missing = np.flatnonzero(numbers == 0)
+    if missing.size:
+        asked = keys[missing]
+        # Of equal indices the last assignment stays: written backwards, each key keeps its first position.
+        order = np.arange(asked.size)
+        cache[asked[::-1]] = order[::-1]
+        distinct = asked[cache[asked] == order]
+        cache[distinct] = 0
+        cache[distinct] = of(distinct.tolist())
+        numbers[missing] = cache[asked]
+    return numbers, cache

@@ -1,0 +1,231 @@
+"""Tabular Q-learning and SARSA in Python and NumPy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aqe_backend_numpy._qtable import BLOCK, NEVER, STALE
+from aqe_backend_numpy._tabular import Tabular
+from aqe_core.errors import CapabilityError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aqe_core.contracts.learner import ActionKey, StateKey
+
+__all__ = ["QLearning", "Sarsa", "make_learner"]
+
+
+class QLearning(Tabular):
+    """Q-learning (Watkins 1989): learns the values of the best policy, whatever policy acts.
+
+    ``Q(s, a) += learning_rate * (reward + discount * max over b of Q(s', b) - Q(s, a))``, in this order of floating
+    point operations. With declared actions the maximum runs over the declared set, untried ones counting with the
+    initial value, as in the textbook. Without, it runs over the actions tried in ``s'`` (the initial value if none
+    was): sets of tests and strategies are open, so "all the others" do not exist, and a default value of actions
+    that may not even apply there must not outweigh what was seen.
+
+    Parameters
+    ----------
+    learning_rate : float, default 0.1
+        Above 0, at most 1.
+    discount : float, default 0.95
+        In 0 .. 1.
+    epsilon : float, default 0.1
+        Share of random choices in `act`, in 0 .. 1.
+    initial_value : float, default 0.0
+        Value of a pair never tried, within 1e290 of zero.
+    actions : sequence of str or int, optional
+        The whole set of actions. Others are refused.
+    seed : int, default 0
+        Of the generator, in 0 .. 2**64 - 1.
+
+    Notes
+    -----
+    One update is O(1); the maximum of a state is kept, and computed anew (O(actions of the state)) only when it is
+    asked for after its largest value fell. Not safe for use from several threads at once.
+    """
+
+    algorithm = "q-learning"
+    _on_policy = False
+
+    def update(
+        self,
+        state: StateKey,
+        action: ActionKey,
+        reward: float,
+        next_state: StateKey,
+        done: bool = False,
+        next_action: ActionKey | None = None,  # noqa: ARG002  # the contract; Q-learning does not look at it
+    ) -> None:
+        """Learn from one transition. O(1), amortized.
+
+        Parameters
+        ----------
+        state, action : str or int
+            What was done where.
+        reward : float
+            Finite, within 1e290 of zero.
+        next_state : str or int
+            Where it led.
+        done : bool
+            The episode ended there: the next state is worth nothing.
+        next_action : str or int, optional
+            Not looked at.
+
+        Raises
+        ------
+        NonFiniteError
+            The reward is NaN or infinite.
+        InputError
+            A key is neither str nor int, or a number is out of range.
+        InvalidActionError
+            The action is outside the declared set.
+        """
+        # The short way of plain arguments and known pairs; anything else goes the careful one.
+        try:
+            if (
+                (type(state) is str or type(state) is int)
+                and (type(action) is str or type(action) is int)
+                and type(reward) is float
+                and -1e290 <= reward <= 1e290
+                and (type(next_state) is str or type(next_state) is int)
+                and done is False
+            ):
+                states = self._states
+                blocks, cell, _ = self._actions[action]
+                home = states[state]
+                cell += BLOCK * (home if blocks is states else blocks[home])
+                table = self._table
+                worths = table.worths
+                worth = worths[states[next_state]]
+                if not worth > NEVER:
+                    worth = table.worth(states[next_state])
+                cells = table.cells
+                count = cells[cell + 1]
+                if count:
+                    cells[cell + 1] = count + 1.0
+                    old = cells[cell]
+                    cells[cell] = new = old + self._rate * (reward + self._discount * worth - old)
+                    best = worths[home]
+                    if new >= best:
+                        worths[home] = new
+                    elif old == best:
+                        worths[home] = STALE
+                    return
+        except KeyError:
+            pass
+        self._update_with_care(state, action, reward, next_state, done, None)
+
+
+class Sarsa(Tabular):
+    """SARSA (Rummery and Niranjan 1994): learns the values of the policy that acts.
+
+    ``Q(s, a) += learning_rate * (reward + discount * Q(s', a') - Q(s, a))``. Without the next action ``a'`` the
+    expectation under the own epsilon-greedy policy stands for it (expected SARSA; van Seijen, van Hasselt, Whiteson
+    and Wiering 2009): ``(1 - epsilon) * max + epsilon * mean`` over the declared actions, or over those tried in
+    ``s'`` (the initial value if none was) where none are declared; why, see `QLearning`, which has the same
+    parameters.
+
+    Notes
+    -----
+    One update is O(1) with the next action, else O(actions of the next state).
+    """
+
+    algorithm = "sarsa"
+    _on_policy = True
+
+    def update(
+        self,
+        state: StateKey,
+        action: ActionKey,
+        reward: float,
+        next_state: StateKey,
+        done: bool = False,
+        next_action: ActionKey | None = None,
+    ) -> None:
+        """Learn from one transition.
+
+        Parameters
+        ----------
+        state, action, reward, next_state, done
+            As in `QLearning.update`.
+        next_action : str or int, optional
+            The action that will be taken in the next state.
+
+        Raises
+        ------
+        NonFiniteError, InputError, InvalidActionError
+            As `QLearning.update`.
+        """
+        try:
+            if (
+                (type(state) is str or type(state) is int)
+                and (type(action) is str or type(action) is int)
+                and type(reward) is float
+                and -1e290 <= reward <= 1e290
+                and (type(next_state) is str or type(next_state) is int)
+                and (next_action is None or type(next_action) is str or type(next_action) is int)
+                and done is False
+            ):
+                states = self._states
+                blocks, cell, _ = self._actions[action]
+                home = states[state]
+                cell += BLOCK * (home if blocks is states else blocks[home])
+                source = states[next_state]
+                table = self._table
+                cells = table.cells
+                if next_action is None:
+                    worth = table.worth(source)
+                else:
+                    blocks, offset, _ = self._actions[next_action]
+                    worth = cells[offset + BLOCK * (source if blocks is states else blocks[source])]
+                    if worth == NEVER:
+                        worth = self._initial
+                count = cells[cell + 1]
+                if count:
+                    cells[cell + 1] = count + 1.0
+                    old = cells[cell]
+                    cells[cell] = old + self._rate * (reward + self._discount * worth - old)
+                    table.worths[home] = STALE
+                    return
+        except KeyError:
+            pass
+        self._update_with_care(state, action, reward, next_state, done, next_action)
+
+
+_ALGORITHMS: dict[str, type[QLearning | Sarsa]] = {kind.algorithm: kind for kind in (QLearning, Sarsa)}
+
+
+def make_learner(
+    *,
+    algorithm: str = "q-learning",
+    learning_rate: float = 0.1,
+    discount: float = 0.95,
+    epsilon: float = 0.1,
+    initial_value: float = 0.0,
+    actions: Sequence[ActionKey] | None = None,
+    seed: int = 0,
+) -> QLearning | Sarsa:
+    """Make a learner; the parameters are those of `QLearning`.
+
+    Raises
+    ------
+    CapabilityError
+        The algorithm is neither ``q-learning`` nor ``sarsa``.
+    InputError
+        A parameter is out of range.
+    """
+    if algorithm not in tuple(_ALGORITHMS):
+        raise CapabilityError(
+            f"this backend does not learn by {algorithm!r}, only by {', '.join(sorted(_ALGORITHMS))}.",
+            fix="choose one of those, or another backend (aqe backends lists them).",
+        )
+    return _ALGORITHMS[algorithm](
+        learning_rate=learning_rate,
+        discount=discount,
+        epsilon=epsilon,
+        initial_value=initial_value,
+        actions=actions,
+        seed=seed,
+    )

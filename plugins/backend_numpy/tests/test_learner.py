@@ -1,0 +1,593 @@
+"""The tabular learners: values worked out by hand, policies known from the literature, refusals, kept states."""
+
+from __future__ import annotations
+
+import enum
+import json
+import random
+
+import numpy as np
+import pytest
+from aqe_backend_numpy.learner import QLearning, Sarsa, make_learner
+
+from aqe_core.contracts import Learner
+from aqe_core.errors import CapabilityError, DimensionError, InputError, InvalidActionError, NonFiniteError
+from aqe_core.state import EngineState
+
+HALVES = {"learning_rate": 0.5, "discount": 0.5}
+ALGORITHMS = ("q-learning", "sarsa")
+
+
+def frozen(learner):
+    """Return all that a learner knows, in a form that compares bit for bit."""
+    state = learner.export_state()
+    arrays = {name: (str(array.dtype), array.tobytes()) for name, array in state.arrays.items()}
+    return state.kind, json.dumps(state.manifest), arrays
+
+
+def through_json(state):
+    """Return a state as it comes back from a file."""
+    manifest = json.loads(json.dumps(state.manifest))
+    return EngineState(kind=state.kind, manifest=manifest, arrays={k: v.copy() for k, v in state.arrays.items()})
+
+
+def replace(state, *, kind=None, arrays=None, **manifest):
+    """Return a state with some parts replaced."""
+    return EngineState(
+        kind=kind or state.kind,
+        manifest={**state.manifest, **manifest},
+        arrays={**state.arrays, **(arrays or {})},
+    )
+
+
+def wander(learner, n, seed):
+    """Let a learner act and learn in a made-up world."""
+    rng = random.Random(seed)
+    actions = ["left", "right", 3, 4]
+    for _ in range(n):
+        state, following = f"s{rng.randrange(6)}", f"s{rng.randrange(6)}"
+        action = learner.act(state, actions)
+        learner.update(state, action, rng.gauss(0.0, 1.0), following, rng.random() < 0.1)
+
+
+# -- values -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_it_is_a_learner(algorithm):
+    learner = make_learner(algorithm=algorithm)
+    assert isinstance(learner, Learner)
+    assert learner.algorithm == algorithm
+    assert isinstance(learner, QLearning if algorithm == "q-learning" else Sarsa)
+    assert len(learner) == learner.steps == 0
+    assert learner.value("s", "a") == 0.0
+
+
+def test_q_learning_bootstraps_from_the_best_action():
+    learner = make_learner(**HALVES)
+    learner.update("t", "low", 2.0, "end", done=True)  # 0 + 0.5 * (2 - 0) = 1
+    learner.update("t", "high", 8.0, "end", done=True)  # 0 + 0.5 * (8 - 0) = 4
+    learner.update("s", "go", 1.0, "t")  # 0 + 0.5 * (1 + 0.5 * 4 - 0) = 1.5
+    learner.update("s", "go", 1.0, "t")  # 1.5 + 0.5 * (1 + 0.5 * 4 - 1.5) = 2.25
+    assert learner.value("t", "low") == 1.0
+    assert learner.value("t", "high") == 4.0
+    assert learner.value("s", "go") == 2.25
+    assert len(learner) == 3
+    assert learner.steps == 4
+    assert learner.export_state().arrays["visits"].tolist() == [1, 1, 2]
+
+
+def test_the_best_action_can_fall():
+    learner = make_learner(learning_rate=1.0, discount=1.0)
+    for action, reward in (("a", 5.0), ("b", 3.0), ("c", 4.0), ("a", -1.0), ("c", -2.0)):
+        learner.update("t", action, reward, "end", done=True)
+    learner.update("s", "go", 0.0, "t")
+    assert learner.value("s", "go") == 3.0  # of a = -1, b = 3, c = -2
+    learner.update("t", "b", -7.0, "end", done=True)
+    learner.update("s", "go", 0.0, "t")
+    assert learner.value("s", "go") == -1.0
+
+
+def test_a_self_loop_reads_the_value_from_before():
+    learner = make_learner(**HALVES)
+    learner.update("s", "stay", 4.0, "s")  # nothing tried yet: 0 + 0.5 * (4 + 0.5 * 0 - 0) = 2
+    learner.update("s", "stay", 4.0, "s")  # 2 + 0.5 * (4 + 0.5 * 2 - 2) = 3.5
+    assert learner.value("s", "stay") == 3.5
+
+
+def test_untried_actions_count_only_where_declared():
+    free = make_learner(**HALVES, initial_value=1.0)
+    closed = make_learner(**HALVES, initial_value=1.0, actions=["bad", "other", "go"])
+    for learner in (free, closed):
+        learner.update("t", "bad", -5.0, "end", done=True)  # 1 + 0.5 * (-5 - 1) = -2
+        learner.update("s", "go", 0.0, "t")
+    assert free.value("s", "go") == 0.0  # 1 + 0.5 * (0.5 * -2 - 1)
+    assert closed.value("s", "go") == 0.75  # 1 + 0.5 * (0.5 * max(-2, 1, 1) - 1)
+    assert closed.value("s", "other") == 1.0
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_an_unknown_next_state_has_the_initial_value(algorithm):
+    learner = make_learner(algorithm=algorithm, **HALVES, initial_value=8.0)
+    learner.update("s", "a", 0.0, "never seen")
+    assert learner.value("s", "a") == 6.0  # 8 + 0.5 * (0 + 0.5 * 8 - 8)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_terminal_transition_does_not_bootstrap(algorithm):
+    learner = make_learner(algorithm=algorithm, **HALVES)
+    learner.update("t", "a", 100.0, "end", done=True)
+    for done in (True, 1, np.True_):
+        learner.update(f"s{done!r}", "a", 1.0, "t", done)
+        assert learner.value(f"s{done!r}", "a") == 0.5
+
+
+def test_sarsa_follows_the_next_action():
+    learner = make_learner(algorithm="sarsa", **HALVES, initial_value=2.0)
+    learner.update("t", "x", 4.0, "end", done=True)  # 2 + 0.5 * (4 - 2) = 3
+    learner.update("t", "y", 8.0, "end", done=True)  # 2 + 0.5 * (8 - 2) = 5
+    learner.update("s", "a", 1.0, "t", False, "x")  # 2 + 0.5 * (1 + 0.5 * 3 - 2) = 2.25
+    learner.update("s", "a", 1.0, "t", False, "y")  # 2.25 + 0.5 * (1 + 0.5 * 5 - 2.25) = 2.875
+    learner.update("s", "b", 1.0, "t", False, "never tried")  # 2 + 0.5 * (1 + 0.5 * 2 - 2) = 2
+    learner.update("s", "b", 1.0, "nowhere", False, "x")  # 2 + 0.5 * (1 + 0.5 * 2 - 2) = 2
+    assert learner.value("s", "a") == 2.875
+    assert learner.value("s", "b") == 2.0
+    assert len(learner) == 4
+
+
+def test_sarsa_expects_its_own_policy():
+    learner = make_learner(algorithm="sarsa", **HALVES, epsilon=0.5)
+    for action, reward in (("x", 4.0), ("y", 12.0), ("z", 2.0)):  # 2, 6, 1: best 6, mean 3
+        learner.update("t", action, reward, "end", done=True)
+    learner.update("s", "a", 1.0, "t")  # 0.5 * (1 + 0.5 * (0.5 * 6 + 0.5 * 3))
+    assert learner.value("s", "a") == 1.625
+
+
+def test_sarsa_expects_untried_actions_where_declared():
+    learner = make_learner(algorithm="sarsa", **HALVES, epsilon=0.5, initial_value=2.0, actions=["a", "x", "y", "z"])
+    learner.update("t", "x", -6.0, "end", done=True)  # 2 + 0.5 * (-6 - 2) = -2: best 2, mean (-2 + 3 * 2) / 4 = 1
+    learner.update("s", "a", 0.0, "t")  # 2 + 0.5 * (0.5 * (0.5 * 2 + 0.5 * 1) - 2)
+    assert learner.value("s", "a") == 1.375
+
+
+def test_sarsa_without_exploration_is_q_learning():
+    greedy, best = make_learner(algorithm="sarsa", epsilon=0.0), make_learner(epsilon=0.0)
+    for learner in (greedy, best):
+        wander(learner, 500, seed=1)
+    assert frozen(greedy)[2] == frozen(best)[2]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_huge_rewards_never_overflow(algorithm):
+    learner = make_learner(algorithm=algorithm, learning_rate=1.0, discount=1.0)
+    for _ in range(500):
+        learner.update("s", "a", 1e290, "s")
+        learner.update("t", "a", -1e290, "t")
+    assert 0.0 < learner.value("s", "a") < 1e294
+    assert 0.0 > learner.value("t", "a") > -1e294
+
+
+# -- policies -----------------------------------------------------------------------------------------------------
+
+MOVES = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
+START, GOAL = (3, 0), (3, 11)
+
+
+def cliff(place, move):
+    """Move in the cliff world of Sutton and Barto (2018), example 6.6."""
+    row = min(max(place[0] + MOVES[move][0], 0), 3)
+    column = min(max(place[1] + MOVES[move][1], 0), 11)
+    if row == 3 and 0 < column < 11:
+        return START, -100.0
+    return (row, column), -1.0
+
+
+def name(place):
+    return f"{place[0]},{place[1]}"
+
+
+def walk(learner):
+    """Return the greedy path."""
+    path = [START]
+    while path[-1] != GOAL and len(path) < 50:
+        move = learner.act(name(path[-1]), list(MOVES), explore=False)
+        path.append(cliff(path[-1], move)[0])
+    return path
+
+
+def practise(learner, episodes, *, on_policy):
+    for _ in range(episodes):
+        place = START
+        move = learner.act(name(place), list(MOVES))
+        while place != GOAL:
+            after, reward = cliff(place, move)
+            then = learner.act(name(after), list(MOVES))
+            given = then if on_policy else None
+            learner.update(name(place), move, reward, name(after), after == GOAL, given)
+            place, move = after, then
+
+
+def test_q_learning_walks_along_the_cliff():
+    learner = make_learner(learning_rate=0.5, discount=1.0, actions=list(MOVES))
+    practise(learner, 500, on_policy=False)
+    assert walk(learner) == [START, *((2, column) for column in range(12)), GOAL]
+
+
+@pytest.mark.parametrize("on_policy", [True, False])
+def test_sarsa_keeps_away_from_the_cliff(on_policy):
+    learner = make_learner(algorithm="sarsa", learning_rate=0.1, discount=1.0, actions=list(MOVES))
+    practise(learner, 1500, on_policy=on_policy)
+    path = walk(learner)
+    assert path[-1] == GOAL
+    assert len(path) > 14  # longer than the shortest
+    assert sum(row == 2 for row, _ in path) <= 4
+
+
+# -- acting -------------------------------------------------------------------------------------------------------
+
+
+def test_act_takes_the_first_of_the_best():
+    learner = make_learner(**HALVES, initial_value=1.0)
+    learner.update("s", "bad", -1.0, "end", done=True)
+    learner.update("s", "good", 3.0, "end", done=True)
+    learner.update("s", "twin", 3.0, "end", done=True)
+    assert learner.act("s", ["bad", "new", "twin", "good"], explore=False) == "twin"
+    assert learner.act("s", ["bad", "new", "newer"], explore=False) == "new"
+    assert learner.act("elsewhere", ["bad", "good"], explore=False) == "bad"
+
+
+def test_act_explores_with_probability_epsilon():
+    learner = make_learner(epsilon=0.3)
+    learner.update("s", "a", 1.0, "end", done=True)
+    n = 20_000
+    taken = [learner.act("s", ["a", "b", "c"]) for _ in range(n)]
+    for action, share in (("a", 0.8), ("b", 0.1), ("c", 0.1)):
+        assert abs(taken.count(action) / n - share) < 5 * (share * (1 - share) / n) ** 0.5
+
+
+def test_act_repeats_with_the_seed():
+    def chosen(seed):
+        learner = make_learner(epsilon=1.0, seed=seed)
+        return [learner.act("s", range(10)) for _ in range(50)]
+
+    assert chosen(1) == chosen(1) != chosen(2)
+
+
+def test_act_without_exploration_draws_nothing():
+    learner = make_learner(epsilon=1.0)
+    before = frozen(learner)
+    learner.act("s", ["a", "b"], explore=False)
+    assert frozen(learner) == before
+    learner.act("s", ["a", "b"])
+    assert frozen(learner) != before
+
+
+def test_act_returns_what_was_offered():
+    learner = make_learner()
+    learner.update("s", 7, 1.0, "end", done=True)
+    chosen = learner.act("s", np.array([3, 7]), explore=False)
+    assert chosen == 7
+    assert isinstance(chosen, np.int64)
+
+
+# -- keys ---------------------------------------------------------------------------------------------------------
+
+
+class Color(str, enum.Enum):  # noqa: UP042  # the kind whose str() is not its value
+    RED = "red"
+
+
+def test_numbers_and_texts_are_different_keys():
+    learner = make_learner(**HALVES)
+    learner.update(1, 1, 2.0, "end", done=True)
+    learner.update("1", "1", 4.0, "end", done=True)
+    assert learner.value(1, 1) == 1.0
+    assert learner.value("1", "1") == 2.0
+    assert learner.value(1, "1") == learner.value("1", 1) == 0.0
+    assert learner.export_state().manifest["states"] == [1, "1"]
+
+
+def test_keys_of_numpy_and_of_enumerations_are_plain():
+    learner = make_learner(**HALVES)
+    learner.update(np.int16(1), np.uint64(2), np.float32(2.0), np.int64(1), np.True_)
+    learner.update(np.str_("s"), Color.RED, 2, "end", done=True)
+    assert learner.value(1, 2) == learner.value("s", "red") == 1.0
+    manifest = learner.export_state().manifest
+    assert [type(key) for key in manifest["states"] + manifest["actions"]] == [int, str, int, str]
+    learner.update_batch(np.array(["s"]), np.array(["red"], object), [2.0], [-(2**63)], [True])
+    assert learner.value("s", "red") == 1.5
+
+
+# -- refusals -----------------------------------------------------------------------------------------------------
+
+GOOD = {"state": "s", "action": "a", "reward": 1.0, "next_state": "t"}
+NO_KEYS = [None, True, np.False_, 1.0, b"s", ("s",), 2**63, -(2**63) - 1, np.datetime64(1, "s")]
+
+
+@pytest.fixture(params=ALGORITHMS)
+def taught(request):
+    learner = make_learner(algorithm=request.param)
+    wander(learner, 100, seed=3)
+    learner.update(1, 1, 1.0, 1)
+    learner.update("s", "a", 1.0, "t")
+    return learner
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        *(({what: key}, InputError) for what in ("state", "action", "next_state") for key in NO_KEYS),
+        *(({"next_state": key, "done": True}, InputError) for key in NO_KEYS),
+        *(({"reward": reward}, NonFiniteError) for reward in (float("nan"), float("inf"), -float("inf"))),
+        *(({"reward": reward}, InputError) for reward in ("1", None, 1e291, -1e300, 10**400, [1.0])),
+        *(({"done": done}, InputError) for done in (None, "no", 2, [])),
+        ({"state": True, "action": 1, "next_state": 1}, InputError),
+        ({"state": 1, "action": 1.0, "next_state": 1}, InputError),
+        ({"state": 1, "action": 1, "next_state": True}, InputError),
+    ],
+)
+def test_a_refused_update_changes_nothing(taught, changes, error):
+    before = frozen(taught)
+    with pytest.raises(error) as caught:
+        taught.update(**GOOD | changes)
+    assert caught.type is error
+    assert frozen(taught) == before
+
+
+@pytest.mark.parametrize("action", [True, 1.5, b"a"])
+def test_only_sarsa_looks_at_the_next_action(action):
+    q_learning, sarsa = make_learner(), make_learner(algorithm="sarsa")
+    q_learning.update(**GOOD, next_action=action)
+    assert len(q_learning) == 1
+    with pytest.raises(InputError):
+        sarsa.update(**GOOD, next_action=action)
+    q_learning.update_batch([1], [1], [1.0], [1], next_actions=[action, action])
+    with pytest.raises(InputError):
+        sarsa.update_batch([1], [1], [1.0], [1], next_actions=[action])
+    assert len(sarsa) == 0
+
+
+BATCH = {"states": [1, 2, 3], "actions": [1, 1, 1], "rewards": [1.0, 2.0, 3.0], "next_states": [2, 3, 9]}
+KEYS = ("states", "actions", "next_states")
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        *(({what: [1, "new", key]}, InputError) for what in KEYS for key in NO_KEYS),
+        *(({what: [7, 8, 2**63]}, InputError) for what in KEYS),
+        *(({what: np.array([7, 8, 2**63], np.uint64)}, InputError) for what in KEYS),
+        *(({what: np.array(keys)}, InputError) for what in KEYS for keys in ([1.0, 2, 3], [True] * 3, [b"a"] * 3)),
+        *(({what: "abc"}, InputError) for what in KEYS),
+        *(
+            ({what: short}, DimensionError)
+            for what in KEYS
+            for short in ([7], np.array([7, 8]), 7, np.ones((3, 1), int))
+        ),
+        *(({"rewards": rewards}, DimensionError) for rewards in ([1.0], np.ones((3, 1)), ["a", "b", "c"])),
+        *(({"rewards": [1.0, 2.0, reward]}, NonFiniteError) for reward in (float("nan"), float("inf"))),
+        ({"rewards": [1.0, -1e291, 1.0]}, InputError),
+        *(({"dones": dones}, DimensionError) for dones in ([True], np.zeros((3, 1), bool))),
+        *(({"dones": dones}, InputError) for dones in ([0, 1, 2], ["no", "no", "no"])),
+    ],
+)
+def test_a_refused_batch_changes_nothing(taught, changes, error):
+    before = frozen(taught)
+    with pytest.raises(error) as caught:
+        taught.update_batch(**BATCH | changes)
+    assert caught.type is error
+    assert frozen(taught) == before
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_undeclared_actions_are_refused(algorithm):
+    learner = make_learner(algorithm=algorithm, actions=["a", "b", 3])
+    learner.update(**GOOD)
+    before = frozen(learner)
+    refused = [
+        lambda: learner.update(**GOOD | {"action": "c"}),
+        lambda: learner.update_batch(["s", "s"], ["a", "c"], [1.0, 1.0], ["t", "t"]),
+        lambda: learner.update_batch([1, 2], [3, 4], [1.0, 1.0], [1, 1]),
+        lambda: learner.act("s", ["a", "c"]),
+        lambda: learner.act("s", []),
+        lambda: learner.value("s", "c"),
+    ]
+    if algorithm == "sarsa":
+        refused += [
+            lambda: learner.update(**GOOD, next_action="c"),
+            lambda: learner.update_batch(["s"], ["a"], [1.0], ["t"], next_actions=["c"]),
+        ]
+    for call in refused:
+        with pytest.raises(InvalidActionError):
+            call()
+        assert frozen(learner) == before
+
+
+@pytest.mark.parametrize("actions", ["abc", 5, None, ["a", None], [True]])
+def test_a_bad_offer_is_refused(actions):
+    learner = make_learner(epsilon=1.0)
+    before = frozen(learner)
+    with pytest.raises(InputError):
+        learner.act("s", actions)
+    assert frozen(learner) == before
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        *({"learning_rate": value} for value in (0.0, -0.1, 1.1, float("nan"), "0.1", None, True)),
+        *({"discount": value} for value in (-0.1, 1.1, float("inf"), "much")),
+        *({"epsilon": value} for value in (-0.1, 1.1, float("nan"))),
+        *({"initial_value": value} for value in (float("nan"), -float("inf"), 1e300, 10**400, "0")),
+        *({"actions": value} for value in ([], "ab", 3, ["a", "a"], [True], [1.5])),
+        *({"seed": value} for value in (None, -1, 2**64, 1.0, True, "1")),
+    ],
+)
+def test_parameters_out_of_range_are_refused(parameters):
+    with pytest.raises(InputError, match=next(iter(parameters))):
+        make_learner(**parameters)
+
+
+@pytest.mark.parametrize("algorithm", ["dqn", None, [], "Q-learning"])
+def test_an_unknown_algorithm_is_refused(algorithm):
+    with pytest.raises(CapabilityError, match=r"q-learning, sarsa"):
+        make_learner(algorithm=algorithm)
+
+
+# -- keeping ------------------------------------------------------------------------------------------------------
+
+
+def test_parameters_make_the_same_learner():
+    learner = make_learner(
+        algorithm="sarsa", learning_rate=np.float64(0.2), initial_value=-0.0, actions=("a", 1), seed=np.int64(7)
+    )
+    params = learner.get_params()
+    assert params == {
+        "learning_rate": 0.2,
+        "discount": 0.95,
+        "epsilon": 0.1,
+        "initial_value": 0.0,
+        "actions": ["a", 1],
+        "seed": 7,
+    }
+    assert json.loads(json.dumps(params)) == params
+    assert frozen(make_learner(algorithm="sarsa", **params)) == frozen(learner)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("actions", [None, ["left", "right", 3, 4, *range(10, 50)]])
+def test_a_resumed_learner_goes_on_as_if_never_stopped(algorithm, actions):
+    learner = make_learner(algorithm=algorithm, epsilon=0.3, initial_value=0.5, actions=actions, seed=9)
+    wander(learner, 300, seed=1)
+    other = make_learner(algorithm=algorithm, actions=["something", "else"], seed=1)
+    other.update("forgotten", "else", 1.0, "x")
+    other.import_state(through_json(learner.export_state()))
+    assert frozen(other) == frozen(learner)
+    assert len(other) == len(learner)
+    assert other.steps == learner.steps == 300
+    for each in (learner, other):
+        wander(each, 300, seed=2)
+        each.update_batch(["s1", 5] * 100, ["left", 3] * 100, [1.0, -1.0] * 100, [5, "s1"] * 100)
+    assert frozen(other) == frozen(learner)
+
+
+def test_an_exported_state_stays_as_it_was():
+    learner = make_learner()
+    wander(learner, 50, seed=1)
+    state = learner.export_state()
+    before = frozen(learner)
+    other = make_learner()
+    other.import_state(state)
+    wander(learner, 50, seed=2)
+    wander(other, 50, seed=2)
+    third = make_learner()
+    third.import_state(state)
+    assert frozen(third) == before
+
+
+def broken_states():
+    learner = make_learner(actions=["left", "right", 3, 4])
+    wander(learner, 60, seed=1)
+    good = through_json(learner.export_state())
+    arrays, manifest = good.arrays, good.manifest
+    version, words, _ = manifest["rng"]
+    values, rows, visits = arrays["values"], arrays["rows"], arrays["visits"]
+    yield from (replace(good, kind=kind) for kind in ("learner/sarsa/1", "learner/q-learning/2", "x"))
+    yield EngineState(kind=good.kind, manifest={}, arrays={})
+    yield EngineState(kind=good.kind, manifest=manifest, arrays={})
+    yield EngineState(kind=good.kind, manifest=[], arrays=arrays)
+    yield replace(good, extra=1)
+    for name, array in arrays.items():
+        yield replace(good, arrays={name: array[:-1]})
+        yield replace(good, arrays={name: array.astype(np.float32)})
+        yield replace(good, arrays={name: array.reshape(-1, 1)})
+        yield replace(good, arrays={name: array.tolist()})
+    yield replace(good, arrays={"extra": values})
+    for number in (np.nan, np.inf, 1e301):
+        yield replace(good, arrays={"values": np.where(rows == 1, number, values)})
+    for number in (-1, 6):
+        yield replace(good, arrays={"rows": np.where(rows == 1, number, rows)})
+    yield replace(good, arrays={"columns": arrays["columns"] + 2})
+    yield replace(good, arrays={"columns": arrays["columns"] * 0})  # pairs twice
+    yield replace(good, arrays={"visits": visits - visits.min()})
+    yield replace(good, arrays={"visits": visits + 2**53})
+    for names in (None, "s", [1.5], [True], ["s", "s"], manifest["states"][:-1]):
+        yield replace(good, states=names)
+    for names in (None, [None], manifest["actions"][::-1], [*manifest["actions"], "more"]):
+        yield replace(good, actions=names)
+    for change in ({"epsilon": 2.0}, {"epsilon": None}, {"extra": 1}, {"actions": ["other"]}):
+        yield replace(good, params={**manifest["params"], **change})
+    yield replace(good, params=None)
+    for rng in (
+        None,
+        5,
+        [],
+        [version, words[:-1], None],
+        [version, [*words[:-1], 700], None],
+        [version, [-1, *words[1:]], None],
+        [version, [2**32, *words[1:]], None],
+        [version, [1.5, *words[1:]], None],
+        [version, words, 0.5],
+        [99, words, None],
+    ):
+        yield replace(good, rng=rng)
+
+
+def test_a_broken_state_is_refused_and_changes_nothing():
+    learner = make_learner()
+    wander(learner, 50, seed=5)
+    before = frozen(learner)
+    n = 0
+    for state in broken_states():
+        with pytest.raises(InputError):
+            learner.import_state(state)
+        assert frozen(learner) == before
+        n += 1
+    assert n > 50
+
+
+def test_negative_zeros_become_zeros():
+    learner, other = make_learner(), make_learner()
+    learner.update("s", "a", 0.0, "t")
+    state = learner.export_state()
+    other.import_state(replace(state, arrays={"values": -state.arrays["values"]}))
+    assert frozen(other) == frozen(learner)
+
+
+def test_an_empty_learner_can_be_kept():
+    learner = make_learner(seed=4)
+    learner.act("s", ["a", "b"])
+    other = make_learner()
+    other.import_state(through_json(learner.export_state()))
+    assert frozen(other) == frozen(learner)
+    assert len(other) == 0
+
+
+# -- size ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_twenty_thousand_actions_in_one_state(algorithm):
+    n = 20_000
+    learner = make_learner(algorithm=algorithm, learning_rate=0.5, epsilon=0.0)
+    rewards = np.random.default_rng(1).normal(size=(2, n))
+    learner.update_batch(np.zeros(n, int), np.arange(n), rewards[0], np.zeros(n, int), np.ones(n, bool))
+    for test in range(n):
+        learner.update(0, test, float(rewards[1, test]), 0, True)
+    expected = rewards[0] * 0.5
+    expected += 0.5 * (rewards[1] - expected)
+    assert len(learner) == n
+    assert [learner.value(0, test) for test in range(n)] == expected.tolist()
+    assert learner.act(0, range(n), explore=False) == int(expected.argmax())
+    learner.update("s", "a", 0.0, 0)
+    assert learner.value("s", "a") == 0.5 * 0.95 * expected.max()
+
+
+def test_memory_follows_the_pairs_not_states_times_actions():
+    states, own = 500, 40  # each with its own actions: a dense matrix would have 10 million cells
+    rows = np.repeat(np.arange(states), own)
+    learner = make_learner()
+    learner.update_batch(rows, np.arange(states * own), np.ones(states * own), rows, np.ones(states * own, bool))
+    assert len(learner) == states * own
+    table = learner._table
+    assert table.cells.itemsize * len(table.cells) <= 2 * 256 * (states * (own // 16 + 3))

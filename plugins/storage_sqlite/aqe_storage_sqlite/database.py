@@ -1,0 +1,351 @@
+"""The connections of one process to one file: one that writes, some that read."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import apsw
+
+from aqe_core.errors import (
+    ConfigError,
+    CorruptStorageError,
+    InputError,
+    NoWorkspaceError,
+    ReadOnlyError,
+    StorageBusyError,
+    StorageError,
+)
+from aqe_storage_sqlite import connection as sqlite
+from aqe_storage_sqlite import schema
+from aqe_storage_sqlite.lock import FileLock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["DURABILITIES", "Database"]
+
+DURABILITIES = ("full", "normal")
+"""``full``: a commit survives power loss. ``normal``: the newest commits may not; the file stays sound."""
+
+_MAX_IDLE = 8
+
+
+class Database:
+    """Readers that never wait, and writers that take turns, over one file.
+
+    A read runs on a connection of its own, taken from a pool, and sees one state of the file. A write waits for the
+    other threads (a lock in the process), for the other processes (`FileLock`), and last for programs that know
+    neither (SQLite's own lock), all within ``timeout_s``.
+
+    Parameters
+    ----------
+    path : Path
+    read_only : bool
+        Never create or change the file.
+    timeout_s : float
+    durability : str
+        One of `DURABILITIES`.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool, timeout_s: float, durability: str) -> None:
+        self.read_only = read_only
+        self.timeout_s = _as_timeout(timeout_s)
+        self.durability = _as_durability(durability)
+        sqlite.check_engine(apsw.sqlite_lib_version())
+        self.path = _as_path(path, must_exist=read_only)
+        self._pid = os.getpid()
+        self._closed = False
+        self._wrote = False
+        self._idle: deque[apsw.Connection] = deque()
+        self._version_guard = threading.Lock()
+        self._version_reader: apsw.Connection | None = None
+        self._write_guard = threading.RLock()
+        self._file_lock = FileLock(self.path)
+        self._writer: apsw.Connection | None = None
+        _open_databases.add(self)
+        try:
+            with sqlite.translated(self.path):
+                if read_only:
+                    self._idle.append(self._connect_reader())
+                else:
+                    self._writer = self._connect_writer()
+            self._identity = _identity(self.path)
+        except BaseException:
+            self.close()
+            raise
+
+    # -- opening ----------------------------------------------------------------------------------------------------
+
+    def _connect_writer(self) -> apsw.Connection:
+        writer = sqlite.connect(
+            str(self.path), sqlite.WRITE, timeout_s=self.timeout_s, writing=True, durability=self.durability
+        )
+        try:
+            if writer.readonly("main"):  # SQLite falls back to reading without a word
+                raise sqlite.read_only_error(self.path)
+            self._check_whole(writer)
+            if schema.version_of(writer, self.path) < len(schema.MIGRATIONS) or _journal_mode(writer) != "wal":
+                self._prepare(writer)
+        except BaseException:
+            writer.close(True)
+            raise
+        return writer
+
+    def _prepare(self, writer: apsw.Connection) -> None:
+        with self._alone():
+            mode = writer.execute("PRAGMA journal_mode = WAL").get
+            if mode != "wal":
+                raise StorageError(
+                    f"{self.path} cannot use a write-ahead log (journal mode {mode!r}).",
+                    fix="put it on a local disk; a network file system lacks the shared memory.",
+                )
+            schema.migrate(writer, self.path)
+
+    def _connect_reader(self) -> apsw.Connection:
+        """Open a reader, and in a folder that is not ours to write one of a file that nobody has open.
+
+        Reading a file with a write-ahead log needs the index file ``-shm``. Where it is missing and cannot be made,
+        a file without a log can still be read as immutable.
+        """
+        try:
+            return self._checked(sqlite.connect(str(self.path), sqlite.READ, timeout_s=self.timeout_s))
+        except (apsw.ReadOnlyError, apsw.CantOpenError) as error:
+            log = self._log()
+            if not self.read_only or not self.path.is_file():
+                raise
+            if log.exists() and log.stat().st_size:
+                raise ReadOnlyError(
+                    f"{self.path} cannot be read here: its folder is read-only, and the commits in {log.name} need "
+                    "an index file beside it.",
+                    fix="open it once where the folder can be written, then close it.",
+                ) from error
+        uri = self.path.as_uri() + "?immutable=1"
+        return self._checked(sqlite.connect(uri, sqlite.READ | apsw.SQLITE_OPEN_URI, timeout_s=self.timeout_s))
+
+    def _checked(self, reader: apsw.Connection) -> apsw.Connection:
+        try:
+            self._check_whole(reader)
+            schema.require_current(reader, self.path)
+        except BaseException:
+            reader.close(True)
+            raise
+        return reader
+
+    def _check_whole(self, connection: apsw.Connection) -> None:
+        """Raise if the file ends within a page, which SQLite would read as zeros.
+
+        While there is a log the file may be in the midst of taking it over; opening it completes that.
+        """
+        log = self._log()
+        if log.exists() and log.stat().st_size:
+            return
+        if self.path.stat().st_size % connection.execute("PRAGMA page_size").get:
+            raise CorruptStorageError(
+                f"{self.path} ends in the middle of a page: it was cut off, or is not an SQLite database.",
+                fix=sqlite.RESTORE,
+            )
+
+    def _log(self) -> Path:
+        return self.path.with_name(self.path.name + "-wal")
+
+    # -- use --------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def read(self) -> Iterator[apsw.Connection]:
+        """Lend a connection that sees one state of the file, whatever is written meanwhile."""
+        self._check_usable()
+        with sqlite.translated(self.path):
+            try:
+                reader = self._idle.pop()
+            except IndexError:
+                reader = self._connect_reader()
+            try:
+                reader.execute("BEGIN")
+                yield reader
+                reader.execute("COMMIT")
+            except BaseException:
+                reader.close(True)
+                raise
+            self._put_back(reader)
+
+    def _put_back(self, reader: apsw.Connection) -> None:
+        if _is_immutable(reader) or len(self._idle) >= _MAX_IDLE:
+            reader.close()
+            return
+        self._idle.append(reader)
+        if self._closed:  # closed meanwhile by another thread
+            self._close_readers()
+
+    @contextmanager
+    def write(self) -> Iterator[apsw.Connection]:
+        """Lend the writing connection for one transaction.
+
+        Raises
+        ------
+        StorageBusyError
+            Somebody else wrote for longer than ``timeout_s``.
+        ReadOnlyError
+        """
+        self._check_usable()
+        writer = self._writer
+        if writer is None:
+            raise ReadOnlyError(f"{self.path} was opened with read_only=True.", fix="open it without, to write to it.")
+        with sqlite.translated(self.path), self._alone() as deadline_s:
+            self._check_usable()
+            writer.set_busy_timeout(sqlite.milliseconds(deadline_s - time.monotonic()))
+            with sqlite.transaction(writer):
+                yield writer
+            self._wrote = True
+
+    @contextmanager
+    def _alone(self) -> Iterator[float]:
+        """Keep other threads and processes from writing; yield when the waiting has to end."""
+        deadline_s = time.monotonic() + self.timeout_s
+        # Releasing what is not held is harmless for both locks, so that Ctrl-C may strike between any two lines.
+        try:
+            if not self._write_guard.acquire(timeout=self.timeout_s):
+                raise StorageBusyError(
+                    f"{self.path} is being written by another thread of this process.",
+                    fix="wait until it is done.",
+                )
+            if self._writer is not None and self._writer.in_transaction:
+                raise StorageError("a write began inside another one.", fix="do one after the other.")
+            try:
+                self._file_lock.acquire(deadline_s)
+                yield deadline_s
+            finally:
+                self._file_lock.release()
+        finally:
+            with suppress(RuntimeError):
+                self._write_guard.release()
+
+    def data_version(self) -> int:
+        """Return a number that changes with every commit of anyone.
+
+        ``PRAGMA data_version`` tells a connection of the commits of all others; on one that never writes that is all.
+        """
+        self._check_usable()
+        with sqlite.translated(self.path), self._version_guard:
+            reader = self._version_reader or self._connect_reader()
+            if _is_immutable(reader):
+                reader.close()
+                return self.path.stat().st_mtime_ns
+            self._version_reader = reader
+            return int(reader.execute("PRAGMA data_version").get)
+
+    def close(self) -> None:
+        """Fold the log into the file and release both. May be called twice, and by any thread."""
+        if self._closed or os.getpid() != self._pid:
+            self._closed = True
+            return
+        with self._write_guard:
+            self._closed = True
+            self._close_readers()
+            with self._version_guard:
+                if self._version_reader is not None:
+                    self._version_reader.close()
+            if self._writer is not None:
+                if self._wrote:
+                    self._writer.set_busy_timeout(0)  # beside other processes do what goes without waiting
+                    with suppress(apsw.Error):
+                        self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                self._writer.close()
+            self._file_lock.close()
+
+    def _close_readers(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise StorageError(f"{self.path} was closed.", fix="open it anew.")
+        if os.getpid() != self._pid:
+            raise StorageError(
+                f"{self.path} was opened by process {self._pid}, and this is its fork {os.getpid()}.",
+                fix="open it after forking; SQLite connections do not survive a fork.",
+            )
+        if _identity(self.path) != self._identity:
+            raise StorageError(
+                f"{self.path} was removed or replaced while it was open.",
+                fix="open it anew; writing to the old file would be lost.",
+            )
+
+    def _disown(self) -> None:
+        """Forget, in a forked child, what belongs to the parent.
+
+        The connections are leaked on purpose: closing one would roll back in memory that the parent shares.
+        """
+        import ctypes  # slow to import, and needed here only
+
+        self._file_lock.close()  # only the child's copy of the handle
+        for inherited in (self._writer, self._version_reader, *self._idle):
+            if inherited is not None:
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
+
+
+_open_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+def _disown_all() -> None:
+    for database in list(_open_databases):
+        database._disown()  # noqa: SLF001  # this module's own
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown_all)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _is_immutable(reader: apsw.Connection) -> bool:
+    """Say whether nothing would tell a reader of changes, so that it has to be opened anew each time."""
+    return bool(reader.open_flags & apsw.SQLITE_OPEN_URI)
+
+
+def _journal_mode(connection: apsw.Connection) -> str:
+    return str(connection.execute("PRAGMA journal_mode").get)
+
+
+def _as_timeout(timeout_s: Any) -> float:
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not 0 <= timeout_s < math.inf:
+        raise ConfigError(f"timeout_s is {timeout_s!r}, but must be a number of seconds, 0 or more.", fix="try 10.")
+    return min(float(timeout_s), threading.TIMEOUT_MAX)
+
+
+def _as_durability(durability: str) -> str:
+    if durability not in DURABILITIES:
+        raise ConfigError(
+            f"durability is {durability!r}, but must be one of {', '.join(DURABILITIES)}.",
+            fix="use 'full', which survives power loss.",
+        )
+    return durability
+
+
+def _as_path(path: Path, *, must_exist: bool) -> Path:
+    """Return the path with links resolved, so that all who mean one file share one lock."""
+    try:
+        resolved = Path(path).resolve()
+        if resolved.is_dir():
+            raise StorageError(f"{resolved} is a folder.", fix="name a file in it, e.g. aqe.db.")
+        if not resolved.parent.is_dir():
+            raise NoWorkspaceError(f"there is no folder {resolved.parent}.", fix="create it, or run 'aqe init'.")
+        if must_exist and not resolved.exists():
+            raise NoWorkspaceError(f"there is no file {resolved}.", fix="run 'aqe init' there.")
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"{path!r} cannot be used as a path ({error}).", fix="check the path.") from error
+    return resolved

@@ -1,0 +1,148 @@
+"""The lock between processes: who may write, and who is writing now.
+
+SQLite's own busy handler sleeps and retries without any order, so that one of several busy writers can get no turn for
+seconds. Locks of the operating system on two files of their own are fair: to write take ``.turn``, then ``.lock``, and
+give ``.turn`` back; who has just written queues behind the one who holds ``.turn``. They belong to the open file and
+vanish with the process. The database file itself is never opened: closing it would drop SQLite's locks.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from aqe_core.errors import StorageBusyError, StorageError
+from aqe_storage_sqlite.connection import read_only_error
+
+if TYPE_CHECKING:
+    from io import FileIO
+    from pathlib import Path
+
+__all__ = ["FileLock"]
+
+_RECORD_BYTES = 256
+_FIRST_WAIT_S = 0.0005
+_LONGEST_WAIT_S = 0.01
+
+if sys.platform == "win32":  # pragma: no cover  # the same rules through the other system's call
+    import msvcrt
+
+    _FAR = 1 << 30  # a locked byte cannot be read by others there, so lock one behind the record
+
+    def _try_lock(file: FileIO) -> bool:
+        try:
+            file.seek(_FAR)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+    def _unlock(file: FileIO) -> None:
+        try:
+            file.seek(_FAR)
+            msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+        except OSError:
+            pass  # it was not locked
+else:
+    import fcntl
+
+    def _try_lock(file: FileIO) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _unlock(file: FileIO) -> None:
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+
+class FileLock:
+    """A fair lock on ``<path>.lock`` that says who holds it. Not for several threads at once.
+
+    Parameters
+    ----------
+    path : Path
+        The file that it guards.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._files: tuple[FileIO, FileIO] | None = None
+
+    def acquire(self, deadline_s: float) -> None:
+        """Take the lock, trying until ``time.monotonic()`` reaches the deadline, and once at least.
+
+        Raises
+        ------
+        StorageBusyError
+            Naming the holder's process, host and time.
+        ReadOnlyError
+            The lock file cannot be created.
+        """
+        if self._files is None:
+            self._files = (self._open(".turn"), self._open(".lock"))
+        turn, work = self._files
+        self._wait_for(turn, deadline_s)
+        try:
+            self._wait_for(work, deadline_s)
+        finally:
+            _unlock(turn)
+        work.seek(0)
+        work.write(_record())
+
+    def release(self) -> None:
+        """Give the lock back; harmless when it is not held."""
+        for file in self._files or ():
+            _unlock(file)
+
+    def close(self) -> None:
+        """Close the files, which gives the lock back too."""
+        files, self._files = self._files, None
+        for file in files or ():
+            file.close()
+
+    def _open(self, suffix: str) -> FileIO:
+        name = f"{self._path}{suffix}"
+        try:
+            return os.fdopen(os.open(name, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
+        except OSError as error:
+            if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+                raise read_only_error(self._path) from error
+            raise StorageError(
+                f"the lock file {name} cannot be opened ({error.strerror}).", fix="check the folder it is in."
+            ) from error
+
+    def _wait_for(self, file: FileIO, deadline_s: float) -> None:
+        wait_s = _FIRST_WAIT_S
+        while not _try_lock(file):
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                raise StorageBusyError(
+                    f"{self._path} is locked by {self._holder()}.",
+                    fix="wait until that process is done, or end it.",
+                )
+            time.sleep(min(wait_s, left_s))
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+
+    def _holder(self) -> str:
+        assert self._files is not None
+        work = self._files[1]
+        work.seek(0)
+        try:
+            record: dict[str, Any] = json.loads(work.read(_RECORD_BYTES) or b"{}")
+            return f"pid {record['pid']} on host {record['host']} since {record['since']}"
+        except (ValueError, KeyError, TypeError):
+            return "another process"
+
+
+def _record() -> bytes:
+    host = os.uname().nodename if sys.platform != "win32" else os.environ.get("COMPUTERNAME", "?")
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    text = json.dumps({"pid": os.getpid(), "host": host[:64], "since": since}, ensure_ascii=False)
+    return text.encode("ascii", "replace").ljust(_RECORD_BYTES - 1) + b"\n"

@@ -1,0 +1,35 @@
+"""Namespaces, and which keys are theirs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aqe_storage_sqlite.encoding import MAX_INTEGER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import apsw
+
+__all__ = ["ensure", "number_of", "present"]
+
+
+def number_of(connection: apsw.Connection, namespace: str) -> int:
+    """Return the number of a namespace; -1, which no row refers to, if there is none."""
+    number = connection.execute("SELECT id FROM namespaces WHERE name = ?", (namespace,)).get
+    return -1 if number is None else int(number)
+
+
+def ensure(connection: apsw.Connection, namespace: str) -> int:
+    """Return the number of a namespace, which is made if there is none."""
+    connection.execute("INSERT INTO namespaces (name) VALUES (?) ON CONFLICT DO NOTHING", (namespace,))
+    return number_of(connection, namespace)
+
+
+def present(connection: apsw.Connection, number: int, keys: Iterable[int]) -> list[int]:
+    """Return those of the keys that are patterns of a namespace, ascending, each once."""
+    rows = connection.executemany(
+        "SELECT key FROM patterns WHERE key = ? AND namespace = ?",
+        ((key, number) for key in sorted(set(keys)) if key <= MAX_INTEGER),
+    )
+    return [key for (key,) in rows]

@@ -1,0 +1,344 @@
+"""The storage itself: checks what it is given, and hands it to one transaction."""
+
+from __future__ import annotations
+
+import operator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import apsw
+import numpy as np
+
+from aqe_core.errors import DimensionError, InputError, NotFoundError
+from aqe_core.validate import as_keys, as_vectors
+from aqe_storage_sqlite import journal, schema
+from aqe_storage_sqlite import patterns as pattern_table
+from aqe_storage_sqlite import results as result_table
+from aqe_storage_sqlite import states as state_table
+from aqe_storage_sqlite import vectors as vector_table
+from aqe_storage_sqlite.database import Database
+from aqe_storage_sqlite.encoding import MAX_INTEGER, as_text
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from aqe_core.contracts.records import Pattern, PutReport, ResultTable, Run, TestResult
+    from aqe_core.contracts.storage import Changes
+    from aqe_core.state import EngineState
+
+__all__ = ["SqliteStorage"]
+
+
+class SqliteStorage:
+    """The durable truth in one SQLite file; fulfils `aqe_core.contracts.Storage`, where the methods are described.
+
+    Any number of threads and processes may use one file. Readers never wait for writers. Writers wait for each other,
+    in turn, for at most ``timeout_s``. Two files beside it, ``.lock`` and ``.turn``, hold the lock between processes
+    and nothing else; ``-wal`` and ``-shm`` are SQLite's and belong to the database while they exist.
+
+    Parameters
+    ----------
+    path : Path
+        Created if missing, unless ``read_only``; its folder must exist.
+    read_only : bool
+        Refuse to write. Works in a folder that cannot be written too, unless the last writer was killed there.
+    timeout_s : float
+        How long a write waits for other writers, in seconds.
+    durability : {"full", "normal"}
+        ``full``: what returned survives power loss. ``normal``: it survives the end of the process, but the newest
+        commits may be lost with the power; a commit need not wait for the disk then.
+
+    Raises
+    ------
+    NoWorkspaceError
+        The folder, or with ``read_only`` the file, does not exist.
+    ReadOnlyError
+        The folder or file cannot be written.
+    FutureSchemaError
+        A newer aqe wrote the file.
+    CorruptStorageError
+        The file is damaged or no SQLite database.
+    StorageError
+        The file is another program's, or apsw carries an SQLite that is not safe with several connections.
+    ConfigError
+        ``timeout_s`` or ``durability`` is wrong.
+
+    Notes
+    -----
+    Text with half a surrogate pair cannot be stored and is refused; NUL characters are kept.
+    After a fork the parent's storage refuses to work in the child: open it anew there.
+    """
+
+    def __init__(
+        self, path: Path, *, read_only: bool = False, timeout_s: float = 10.0, durability: str = "full"
+    ) -> None:
+        self._database = Database(path, read_only=read_only, timeout_s=timeout_s, durability=durability)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._database.path
+
+    @property
+    def read_only(self) -> bool:
+        """Whether writing is refused."""
+        return self._database.read_only
+
+    def close(self) -> None:
+        """Fold the log into the file and release both. May be called twice."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def info(self) -> dict[str, Any]:
+        """Return facts for ``aqe doctor``: engine and version, schema version, size in bytes, durability, counts."""
+        with self._database.read() as connection:
+            runs, n_results = result_table.count(connection)
+            counts = {
+                "patterns": connection.execute("SELECT count(*) FROM patterns").get,
+                "namespaces": connection.execute("SELECT count(*) FROM namespaces").get,
+                "runs": runs,
+                "results": n_results,
+                "states": connection.execute("SELECT count(*) FROM states").get,
+                "journal": connection.execute("SELECT count(*) FROM journal").get,
+            }
+            schema_version = connection.execute("PRAGMA user_version").get
+        return {
+            "engine": "sqlite",
+            "version": apsw.sqlite_lib_version(),
+            "apsw_version": apsw.apsw_version(),
+            "schema_version": schema_version,
+            "newest_schema_version": len(schema.MIGRATIONS),
+            "path": str(self.path),
+            "read_only": self.read_only,
+            "durability": self._database.durability,
+            "size_bytes": sum(_size_bytes(f"{self.path}{suffix}") for suffix in ("", "-wal")),
+            "counts": counts,
+        }
+
+    # -- patterns ---------------------------------------------------------------------------------------------------
+
+    def put_patterns(self, namespace: str, patterns: Sequence[Pattern], *, origins: Collection[str] = ()) -> PutReport:
+        """Store patterns; those with a known id replace it if their content differs.
+
+        One that differs only in ``line`` or ``origin`` counts as unchanged; both are brought up to date all the same.
+        A changed pattern loses its vector. ``added``, ``changed`` and ``unchanged`` count distinct ids.
+        """
+        as_text(namespace, "namespace")
+        complete = _as_texts(origins, "origins")
+        given = list(patterns)
+        rows = pattern_table.to_rows(given)
+        with self._database.write() as connection:
+            return pattern_table.put(connection, namespace, [pattern.id for pattern in given], rows, complete)
+
+    def get_patterns(self, namespace: str, keys: ArrayLike) -> list[Pattern]:
+        """Return patterns by key, in that order.
+
+        Raises
+        ------
+        NotFoundError
+            A key is unknown.
+        """
+        wanted = as_keys(keys).tolist()
+        with self._database.read() as connection:
+            found = pattern_table.by_key(connection, as_text(namespace, "namespace"), wanted)
+        for key in wanted:
+            if key not in found:
+                raise NotFoundError(
+                    f"there is no pattern with key {key} in namespace {namespace!r}.",
+                    fix="it may have been removed; search again.",
+                )
+        return [found[key] for key in wanted]
+
+    def find_patterns(self, namespace: str, ids: Sequence[str]) -> list[Pattern | None]:
+        """Return patterns by id, in that order; None where there is none."""
+        wanted = _as_texts(ids, "ids")
+        with self._database.read() as connection:
+            found = pattern_table.by_id(connection, as_text(namespace, "namespace"), wanted)
+        return [found.get(id_) for id_ in wanted]
+
+    def remove_patterns(self, namespace: str, keys: ArrayLike) -> int:
+        """Remove patterns with their vectors; unknown keys are passed over. Return how many there were."""
+        unwanted = as_keys(keys).tolist()
+        with self._database.write() as connection:
+            return pattern_table.remove(connection, as_text(namespace, "namespace"), unwanted)
+
+    def iter_patterns(self, namespace: str, *, batch: int = 1000) -> Iterator[list[Pattern]]:
+        """Yield all patterns in ascending order of key, in lists of at most ``batch``.
+
+        Those stored when it is called, less those removed before their turn; no snapshot is held between the lists.
+        """
+        size = _as_integer(batch, "batch", 1)
+        return self._iter_batches(namespace, self.pattern_keys(namespace).tolist(), size)
+
+    def _iter_batches(self, namespace: str, keys: list[int], size: int) -> Iterator[list[Pattern]]:
+        for start in range(0, len(keys), size):
+            with self._database.read() as connection:
+                found = pattern_table.by_key(connection, namespace, keys[start : start + size])
+            if found:
+                yield list(found.values())
+
+    def pattern_keys(self, namespace: str, where: Mapping[str, Any] | None = None) -> NDArray[np.uint64]:
+        """Return ascending keys, all or those that fit.
+
+        Values are compared with their type: ``True`` is not 1 (but 1 is 1.0), and None fits a metadata value of None,
+        not a missing one. ``marker`` fits if any of a pattern's markers is equal.
+
+        Raises
+        ------
+        InputError
+            A value is not a string, finite number of 64 bits, boolean, None or list of these.
+        """
+        with self._database.read() as connection:
+            return pattern_table.keys_where(connection, as_text(namespace, "namespace"), where)
+
+    def count_patterns(self, namespace: str) -> int:
+        """Return the number of patterns."""
+        with self._database.read() as connection:
+            return pattern_table.count(connection, as_text(namespace, "namespace"))
+
+    def origins(self, namespace: str) -> dict[str, int]:
+        """Return the number of patterns by origin, in the order of the origins' names."""
+        with self._database.read() as connection:
+            return pattern_table.origins(connection, as_text(namespace, "namespace"))
+
+    # -- vectors ----------------------------------------------------------------------------------------------------
+
+    def put_vectors(self, namespace: str, keys: ArrayLike, vectors: ArrayLike, fingerprint: str) -> None:
+        """Store vectors of patterns; keys whose pattern is gone are passed over.
+
+        A pattern has one vector: one of another fingerprint is replaced. Of equal keys the last one counts.
+
+        Raises
+        ------
+        DimensionError
+            Vectors of that fingerprint are stored with another length.
+        NonFiniteError
+            A vector holds NaN or infinity.
+        """
+        as_text(fingerprint, "fingerprint")
+        given = as_keys(keys)
+        shape = np.shape(vectors)
+        rows = as_vectors(vectors, given.size, shape[-1] if shape else 0, "l2")
+        if not given.size:
+            return
+        if not rows.shape[1]:
+            raise DimensionError("the vectors have no dimensions.", fix="pass one row per key.")
+        with self._database.write() as connection:
+            vector_table.put(connection, as_text(namespace, "namespace"), given, rows, fingerprint)
+
+    def load_vectors(
+        self, namespace: str, fingerprint: str, keys: ArrayLike | None = None
+    ) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
+        """Return ascending keys and their vectors of that fingerprint, all or of those of ``keys`` that have one.
+
+        A pattern that was changed after its vector was stored has none. With no vectors the second has shape (0, 0).
+
+        Raises
+        ------
+        CorruptStorageError
+            A checksum is wrong.
+        """
+        as_text(fingerprint, "fingerprint")
+        wanted = None if keys is None else as_keys(keys)
+        with self._database.read() as connection:
+            return vector_table.load(connection, as_text(namespace, "namespace"), fingerprint, wanted)
+
+    # -- results ----------------------------------------------------------------------------------------------------
+
+    def put_run(self, run: Run, results: Sequence[TestResult]) -> bool:
+        """Store a run with its results. Return False, and write nothing, if the run's id is known."""
+        given = list(results)
+        result_table.check(run, given)
+        with self._database.write() as connection:
+            return result_table.put(connection, run, given)
+
+    def results(self, *, after_run: int = 0) -> ResultTable:
+        """Return results of the runs stored after run number ``after_run``."""
+        number = _as_integer(after_run, "after_run", 0)
+        with self._database.read() as connection:
+            return result_table.table(connection, number)
+
+    def count_results(self) -> tuple[int, int]:
+        """Return the numbers of runs and of results."""
+        with self._database.read() as connection:
+            return result_table.count(connection)
+
+    def known_runs(self, ids: Collection[str]) -> set[str]:
+        """Return those of the run ids that are stored."""
+        wanted = _as_texts(ids, "ids")
+        with self._database.read() as connection:
+            return result_table.known(connection, wanted)
+
+    # -- engine states ----------------------------------------------------------------------------------------------
+
+    def save_state(self, name: str, state: EngineState, *, seq: int = 0) -> None:
+        """Keep an engine's state under a name, with the number up to which it has applied the truth.
+
+        Raises
+        ------
+        InputError
+            The manifest is not JSON, an array is not numeric, or one takes more than 1,000,000,000 bytes.
+        """
+        as_text(name, "name of the state")
+        encoded = state_table.encode(state, _as_integer(seq, "seq", 0))
+        with self._database.write() as connection:
+            state_table.save(connection, name, encoded)
+
+    def load_state(self, name: str) -> tuple[EngineState, int] | None:
+        """Return a kept state and its number; None if there is none or if its checksum is wrong (rebuild then)."""
+        with self._database.read() as connection:
+            encoded = state_table.fetch(connection, as_text(name, "name of the state"))
+        return None if encoded is None else (state_table.decode(encoded), encoded.seq)
+
+    # -- journal ----------------------------------------------------------------------------------------------------
+
+    def last_seq(self) -> int:
+        """Return the newest journal number, over all namespaces; 0 in an empty file."""
+        with self._database.read() as connection:
+            return journal.last_seq(connection)
+
+    def changes_since(self, namespace: str, seq: int) -> Changes | None:
+        """Return what changed after ``seq``; None if the journal does not reach back that far (rebuild then).
+
+        None too if ``seq`` is newer than the journal, as after an older copy of the file was put back.
+        """
+        number = _as_integer(seq, "seq", 0)
+        with self._database.read() as connection:
+            return journal.changes_since(connection, as_text(namespace, "namespace"), number)
+
+    def data_version(self) -> int:
+        """Return a number that changes when anyone, this process or another, has committed. A few microseconds.
+
+        It has a meaning only against other numbers from the same open storage.
+        """
+        return self._database.data_version()
+
+
+def _as_texts(values: Collection[str], what: str) -> list[str]:
+    if isinstance(values, str):
+        raise InputError(f"{what} is a string, but must be a list of strings.", fix=f"pass [{values!r:.60}].")
+    return [as_text(value, f"one of {what}") for value in values]
+
+
+def _as_integer(value: Any, what: str, least: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if not least <= number <= MAX_INTEGER:  # not shown: an integer can be too long to print
+        raise InputError(f"{what} must be an integer in {least} .. 2**63 - 1.", fix="pass such a number.")
+    return number
+
+
+def _size_bytes(name: str) -> int:
+    try:
+        return Path(name).stat().st_size
+    except FileNotFoundError:
+        return 0
