@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from aqe_core.binding import open_analyzer, open_embedder, open_learner, open_store
     from aqe_core.errors import AqeError
     from aqe_core.hookspecs import hookimpl
+    from aqe_core.legacy import open_legacy
     from aqe_core.selection import explain
     from aqe_core.workspace import Workspace, open  # noqa: A004  # aqe_core.open() is the public name  # aqe_core.open() is the public name
 
@@ -24,6 +25,7 @@ __all__ = [
     "open_analyzer",
     "open_embedder",
     "open_learner",
+    "open_legacy",
     "open_store",
 ]
 
@@ -36,6 +38,7 @@ _HOME = {
     "open_analyzer": "binding",
     "open_embedder": "binding",
     "open_learner": "binding",
+    "open_legacy": "legacy",
     "open_store": "binding",
 }
 

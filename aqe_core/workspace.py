@@ -95,6 +95,27 @@ def open(  # noqa: A001  # aqe_core.open() is the public name
     )
 
 
+def make_folder(path: Path) -> None:
+    """Make the folder of a data file, unless it is there.
+
+    Raises
+    ------
+    ReadOnlyError
+    """
+    if path.parent.is_dir() and path.parent.name != ".aqe":
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.parent.name == ".aqe":
+            # The folder keeps itself out of version control, whatever the project's own rules say.
+            (path.parent / ".gitignore").write_text("*\n", encoding="utf-8")
+    except OSError as error:
+        raise ReadOnlyError(
+            f"{path.parent} cannot be written: {error.strerror or error}.",
+            fix="make the folder writable, or set storage.path to one that is.",
+        ) from error
+
+
 class Workspace:
     """One project's memory, results, ranking and analysis. Made by `open`.
 
@@ -144,16 +165,7 @@ class Workspace:
                 raise NoWorkspaceError(
                     f"there is no workspace at {path}.", fix="run `aqe init` or `aqe quickstart` there."
                 )
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                if path.parent.name == ".aqe":
-                    # The folder keeps itself out of version control, whatever the project's own rules say.
-                    (path.parent / ".gitignore").write_text("*\n", encoding="utf-8")
-            except OSError as error:
-                raise ReadOnlyError(
-                    f"{path.parent} cannot be written: {error.strerror or error}.",
-                    fix="make the folder writable, or set storage.path to one that is.",
-                ) from error
+            make_folder(path)
         storage: Storage = self.bound("storage", required={"path": path, "read_only": read_only})
         return storage
 

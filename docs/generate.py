@@ -336,6 +336,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "embedder": lambda: contracts("embedder"),
     "ingest": lambda: contracts("ingest"),
     "learner": lambda: contracts("learner"),
+    "legacy": lambda: contracts("legacy"),
+    "maintenance": lambda: contracts("maintenance"),
     "pattern-store": lambda: contracts("pattern_store"),
     "records": lambda: contracts("records"),
     "specs": lambda: contracts("specs"),

@@ -11,6 +11,18 @@ from aqe_core.contracts.capabilities import (
 from aqe_core.contracts.embedder import Document, Embedder
 from aqe_core.contracts.ingest import Ingested, Reader, Recognizer, Skipped
 from aqe_core.contracts.learner import ActionKey, Learner, StateKey
+from aqe_core.contracts.legacy import LEGACY_NAMESPACE, Legacy, TakesOver
+from aqe_core.contracts.maintenance import (
+    Backup,
+    Compaction,
+    Finding,
+    LostRow,
+    Repair,
+    Restoration,
+    StorageMaintenance,
+    Transfer,
+    Verification,
+)
 from aqe_core.contracts.pattern_store import METRICS, NO_KEY, Hits, PatternStore
 from aqe_core.contracts.records import OUTCOMES, Pattern, PutReport, ResultTable, Run, TestResult
 from aqe_core.contracts.specs import KINDS, EngineSpec, IngestSpec
@@ -18,19 +30,23 @@ from aqe_core.contracts.storage import Changes, Storage
 
 __all__ = [
     "KINDS",
+    "LEGACY_NAMESPACE",
     "METRICS",
     "NO_KEY",
     "OUTCOMES",
     "ActionKey",
     "Analyzer",
     "AnalyzerCapabilities",
+    "Backup",
     "Capabilities",
     "Changes",
+    "Compaction",
     "Description",
     "Document",
     "Embedder",
     "EmbedderCapabilities",
     "EngineSpec",
+    "Finding",
     "Flakiness",
     "GroupDescription",
     "Hits",
@@ -38,16 +54,24 @@ __all__ = [
     "Ingested",
     "Learner",
     "LearnerCapabilities",
+    "Legacy",
+    "LostRow",
     "Pattern",
     "PatternStore",
     "PutReport",
     "Reader",
     "Recognizer",
+    "Repair",
+    "Restoration",
     "ResultTable",
     "Run",
     "Skipped",
     "StateKey",
     "Storage",
+    "StorageMaintenance",
     "StoreCapabilities",
+    "TakesOver",
     "TestResult",
+    "Transfer",
+    "Verification",
 ]

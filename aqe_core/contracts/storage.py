@@ -37,6 +37,8 @@ class Changes(NamedTuple):
 class Storage(Protocol):
     """The durable truth: patterns, vectors, test results, engine states, and a journal of what changed.
 
+    A factory may also offer ``factory.maintenance``, see `aqe_core.contracts.maintenance`.
+
     Made by a factory ``factory(path: Path, *, read_only: bool, timeout_s: float, **options)``, which creates the file
     unless ``read_only``. A method that writes is one transaction: when it returns, everything is durable; when it
     raises, nothing was written. Methods may be called from several threads; several processes may hold one file open.

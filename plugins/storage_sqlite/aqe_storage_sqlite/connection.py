@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import apsw
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from aqe_core.errors import AqeError
 
-__all__ = ["check_engine", "connect", "is_safe", "transaction", "translated"]
+__all__ = ["check_engine", "close", "connect", "is_safe", "transaction", "translated"]
 
 READ = apsw.SQLITE_OPEN_READONLY
 WRITE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
@@ -36,9 +36,11 @@ PRAGMA temp_store = MEMORY;
 PRAGMA cache_size = -16000;
 """
 _WRITING = """
-PRAGMA wal_autocheckpoint = 1000;
 PRAGMA journal_size_limit = 67108864;
 """
+
+VFS: str | None = None
+"""SQLite's layer to the operating system, by name; None is its own. Tests put one beneath whose disk fails."""
 
 RESTORE = "restore a backup, or move the file away and ingest again."
 
@@ -74,7 +76,7 @@ def connect(
     target: str, flags: int, *, timeout_s: float, writing: bool = False, durability: str = "full"
 ) -> apsw.Connection:
     """Open a connection with our settings; ``target`` is a file name, or a URI where the flags say so."""
-    connection = apsw.Connection(target, flags=flags)
+    connection = apsw.Connection(target, flags=flags, vfs=VFS)
     try:
         connection.set_busy_timeout(milliseconds(timeout_s))
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
@@ -84,9 +86,15 @@ def connect(
             connection.execute(_WRITING).fetchall()
             connection.execute(f"PRAGMA synchronous = {durability}")
     except BaseException:
-        connection.close(True)
+        close(connection)
         raise
     return connection
+
+
+def close(connection: apsw.Connection) -> None:
+    """Close a connection, on a failing disk too: what is committed stays in the log until the next opening."""
+    with suppress(apsw.Error):
+        connection.close(True)
 
 
 def milliseconds(duration_s: float) -> int:

@@ -10,7 +10,7 @@ import weakref
 from collections import deque
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 import apsw
 
@@ -20,17 +20,20 @@ from aqe_core.errors import (
     InputError,
     NoWorkspaceError,
     ReadOnlyError,
-    StorageBusyError,
     StorageError,
 )
 from aqe_storage_sqlite import connection as sqlite
 from aqe_storage_sqlite import schema
 from aqe_storage_sqlite.lock import FileLock
+from aqe_storage_sqlite.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["DURABILITIES", "Database"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 DURABILITIES = ("full", "normal")
 """``full``: a commit survives power loss. ``normal``: the newest commits may not; the file stays sound."""
@@ -42,8 +45,8 @@ class Database:
     """Readers that never wait, and writers that take turns, over one file.
 
     A read runs on a connection of its own, taken from a pool, and sees one state of the file. A write waits for the
-    other threads (a lock in the process), for the other processes (`FileLock`), and last for programs that know
-    neither (SQLite's own lock), all within ``timeout_s``.
+    other threads (`Writer`), for the other processes (`FileLock`), and last for programs that know neither (SQLite's
+    own lock); it begins within ``timeout_s``.
 
     Parameters
     ----------
@@ -63,20 +66,20 @@ class Database:
         self.path = _as_path(path, must_exist=read_only)
         self._pid = os.getpid()
         self._closed = False
-        self._wrote = False
         self._idle: deque[apsw.Connection] = deque()
         self._version_guard = threading.Lock()
         self._version_reader: apsw.Connection | None = None
-        self._write_guard = threading.RLock()
         self._file_lock = FileLock(self.path)
-        self._writer: apsw.Connection | None = None
+        self._writer: Writer | None = None
         _open_databases.add(self)
         try:
             with sqlite.translated(self.path):
                 if read_only:
                     self._idle.append(self._connect_reader())
                 else:
-                    self._writer = self._connect_writer()
+                    self._writer = Writer(
+                        self.path, self._connect_writer, self._check_same_file, self._file_lock, self.timeout_s
+                    )
             self._identity = _identity(self.path)
         except BaseException:
             self.close()
@@ -95,12 +98,13 @@ class Database:
             if schema.version_of(writer, self.path) < len(schema.MIGRATIONS) or _journal_mode(writer) != "wal":
                 self._prepare(writer)
         except BaseException:
-            writer.close(True)
+            sqlite.close(writer)
             raise
         return writer
 
     def _prepare(self, writer: apsw.Connection) -> None:
-        with self._alone():
+        try:
+            self._file_lock.acquire(time.monotonic() + self.timeout_s)
             mode = writer.execute("PRAGMA journal_mode = WAL").get
             if mode != "wal":
                 raise StorageError(
@@ -108,6 +112,8 @@ class Database:
                     fix="put it on a local disk; a network file system lacks the shared memory.",
                 )
             schema.migrate(writer, self.path)
+        finally:
+            self._file_lock.release()
 
     def _connect_reader(self) -> apsw.Connection:
         """Open a reader, and in a folder that is not ours to write one of a file that nobody has open.
@@ -135,7 +141,7 @@ class Database:
             self._check_whole(reader)
             schema.require_current(reader, self.path)
         except BaseException:
-            reader.close(True)
+            sqlite.close(reader)
             raise
         return reader
 
@@ -172,60 +178,52 @@ class Database:
                 yield reader
                 reader.execute("COMMIT")
             except BaseException:
-                reader.close(True)
+                sqlite.close(reader)
                 raise
             self._put_back(reader)
 
     def _put_back(self, reader: apsw.Connection) -> None:
         if _is_immutable(reader) or len(self._idle) >= _MAX_IDLE:
-            reader.close()
+            sqlite.close(reader)
             return
         self._idle.append(reader)
         if self._closed:  # closed meanwhile by another thread
             self._close_readers()
 
-    @contextmanager
-    def write(self) -> Iterator[apsw.Connection]:
-        """Lend the writing connection for one transaction.
+    def write(
+        self, operation: Callable[Concatenate[apsw.Connection, P], T], *arguments: P.args, **options: P.kwargs
+    ) -> T:
+        """Run ``operation(connection, ...)`` in a transaction; return its result once that is durable.
+
+        It runs on the thread that writes, and shares the transaction with those of other threads that wait. When it
+        raises, nothing of it is stored, and the error is raised here. It may run a second time, when another one of
+        the transaction failed, and must not begin or end transactions.
 
         Raises
         ------
         StorageBusyError
             Somebody else wrote for longer than ``timeout_s``.
+        StorageError
+            Also when the disk failed while the transaction was made durable, for all that share it.
         ReadOnlyError
         """
-        self._check_usable()
-        writer = self._writer
-        if writer is None:
-            raise ReadOnlyError(f"{self.path} was opened with read_only=True.", fix="open it without, to write to it.")
-        with sqlite.translated(self.path), self._alone() as deadline_s:
-            self._check_usable()
-            writer.set_busy_timeout(sqlite.milliseconds(deadline_s - time.monotonic()))
-            with sqlite.transaction(writer):
-                yield writer
-            self._wrote = True
+        return cast("T", self._to_write().run(lambda connection: operation(connection, *arguments, **options)))
 
     @contextmanager
-    def _alone(self) -> Iterator[float]:
-        """Keep other threads and processes from writing; yield when the waiting has to end."""
-        deadline_s = time.monotonic() + self.timeout_s
-        # Releasing what is not held is harmless for both locks, so that Ctrl-C may strike between any two lines.
-        try:
-            if not self._write_guard.acquire(timeout=self.timeout_s):
-                raise StorageBusyError(
-                    f"{self.path} is being written by another thread of this process.",
-                    fix="wait until it is done.",
-                )
-            if self._writer is not None and self._writer.in_transaction:
-                raise StorageError("a write began inside another one.", fix="do one after the other.")
-            try:
-                self._file_lock.acquire(deadline_s)
-                yield deadline_s
-            finally:
-                self._file_lock.release()
-        finally:
-            with suppress(RuntimeError):
-                self._write_guard.release()
+    def alone(self) -> Iterator[apsw.Connection]:
+        """Lend the writing connection, outside any transaction, while nobody else writes.
+
+        For what cannot share a transaction (VACUUM) or is too long to be shared; everything else is for `write`.
+        """
+        writer = self._to_write()
+        with sqlite.translated(self.path), writer.lend() as connection:
+            yield connection
+
+    def _to_write(self) -> Writer:
+        self._check_usable()
+        if self._writer is None:
+            raise ReadOnlyError(f"{self.path} was opened with read_only=True.", fix="open it without, to write to it.")
+        return self._writer
 
     def data_version(self) -> int:
         """Return a number that changes with every commit of anyone.
@@ -236,34 +234,32 @@ class Database:
         with sqlite.translated(self.path), self._version_guard:
             reader = self._version_reader or self._connect_reader()
             if _is_immutable(reader):
-                reader.close()
+                sqlite.close(reader)
                 return self.path.stat().st_mtime_ns
             self._version_reader = reader
             return int(reader.execute("PRAGMA data_version").get)
 
     def close(self) -> None:
-        """Fold the log into the file and release both. May be called twice, and by any thread."""
-        if self._closed or os.getpid() != self._pid:
+        """Write what is queued, fold the log into the file and release both. May be called twice, and by any thread."""
+        if os.getpid() != self._pid:
             self._closed = True
             return
-        with self._write_guard:
-            self._closed = True
-            self._close_readers()
-            with self._version_guard:
-                if self._version_reader is not None:
-                    self._version_reader.close()
-            if self._writer is not None:
-                if self._wrote:
-                    self._writer.set_busy_timeout(0)  # beside other processes do what goes without waiting
-                    with suppress(apsw.Error):
-                        self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-                self._writer.close()
-            self._file_lock.close()
+        if self._writer is not None:
+            self._writer.drain()
+        self._closed = True
+        self._close_readers()
+        with self._version_guard:
+            reader, self._version_reader = self._version_reader, None
+            if reader is not None:
+                sqlite.close(reader)
+        if self._writer is not None:
+            self._writer.close()
+        self._file_lock.close()
 
     def _close_readers(self) -> None:
         with suppress(IndexError):
             while True:
-                self._idle.pop().close()
+                sqlite.close(self._idle.pop())
 
     def _check_usable(self) -> None:
         if self._closed:
@@ -273,6 +269,9 @@ class Database:
                 f"{self.path} was opened by process {self._pid}, and this is its fork {os.getpid()}.",
                 fix="open it after forking; SQLite connections do not survive a fork.",
             )
+        self._check_same_file()
+
+    def _check_same_file(self) -> None:
         if _identity(self.path) != self._identity:
             raise StorageError(
                 f"{self.path} was removed or replaced while it was open.",
@@ -287,7 +286,8 @@ class Database:
         import ctypes  # slow to import, and needed here only
 
         self._file_lock.close()  # only the child's copy of the handle
-        for inherited in (self._writer, self._version_reader, *self._idle):
+        writer = None if self._writer is None else self._writer.connection
+        for inherited in (writer, self._version_reader, *self._idle):
             if inherited is not None:
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
 

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+import struct
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-from aqe_core.errors import InputError, NonFiniteError
+from aqe_core.errors import AqeError, CorruptStorageError, InputError, NonFiniteError
 
-__all__ = ["MAX_INTEGER", "as_text", "decode_json", "encode_json"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["DAMAGED", "MAX_INTEGER", "as_text", "decode_json", "encode_json", "reading"]
+
+DAMAGED = "run `aqe verify`, then `aqe repair`."
 
 MAX_INTEGER = 2**63 - 1
 """SQLite's largest integer."""
@@ -42,6 +49,20 @@ def encode_json(value: Any, what: str) -> str:
         return _encode(value)
     except ValueError as error:  # an integer of thousands of digits
         raise InputError(f"{what} cannot be written as JSON ({error}).", fix="pass it as a string.") from None
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turn what fails in the block, which only decodes what is stored, into `CorruptStorageError`.
+
+    In a damaged file a value can be of any type, or NULL where the schema forbids it.
+    """
+    try:
+        yield
+    except AqeError:
+        raise
+    except (TypeError, ValueError, LookupError, ArithmeticError, RecursionError, MemoryError, struct.error) as error:
+        raise CorruptStorageError(f"{what} cannot be read ({error}).", fix=DAMAGED) from error
 
 
 _HARMLESS = frozenset((str, int, bool, type(None)))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aqe_core.contracts.storage import Changes
+from aqe_storage_sqlite import checksums
+from aqe_storage_sqlite.encoding import reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,9 +25,12 @@ def append(
     connection: apsw.Connection, namespace: int, *, written: Sequence[int] = (), removed: Sequence[int] = ()
 ) -> None:
     """Note the keys of patterns that were written and removed, and forget the oldest entries."""
+    if not written and not removed:
+        return
     connection.executemany(
-        "INSERT INTO journal (namespace, written, key) VALUES (?, ?, ?)",
-        [(namespace, 1, key) for key in written] + [(namespace, 0, key) for key in removed],
+        "INSERT INTO journal (namespace, written, key, crc32) VALUES (?, ?, ?, ?)",
+        [(namespace, 1, key, checksums.of_entry(namespace, 1, key)) for key in written]
+        + [(namespace, 0, key, checksums.of_entry(namespace, 0, key)) for key in removed],
     )
     connection.execute("DELETE FROM journal WHERE seq <= ?", (last_seq(connection) - KEPT,))
 
@@ -42,14 +47,15 @@ def changes_since(connection: apsw.Connection, namespace: str, seq: int) -> Chan
     reaches_back_to = last if oldest is None else oldest - 1
     if not reaches_back_to <= seq <= last:
         return None
-    entries = np.fromiter(
-        connection.execute(
-            "SELECT key, written FROM journal WHERE seq > ? AND namespace = "
-            "(SELECT id FROM namespaces WHERE name = ?) ORDER BY seq DESC",
-            (seq, namespace),
-        ),
-        [("key", np.int64), ("written", np.bool_)],
-    )
+    with reading("the journal"):
+        entries = np.fromiter(
+            connection.execute(
+                "SELECT key, written FROM journal WHERE seq > ? AND namespace = "
+                "(SELECT id FROM namespaces WHERE name = ?) ORDER BY seq DESC",
+                (seq, namespace),
+            ),
+            [("key", np.int64), ("written", np.bool_)],
+        )
     keys, newest = np.unique(entries["key"], return_index=True)  # ascending; the first of each, which is its newest
     written = entries["written"][newest]
     keys = keys.astype(np.uint64)

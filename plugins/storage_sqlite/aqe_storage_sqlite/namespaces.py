@@ -22,8 +22,11 @@ def number_of(connection: apsw.Connection, namespace: str) -> int:
 
 def ensure(connection: apsw.Connection, namespace: str) -> int:
     """Return the number of a namespace, which is made if there is none."""
-    connection.execute("INSERT INTO namespaces (name) VALUES (?) ON CONFLICT DO NOTHING", (namespace,))
-    return number_of(connection, namespace)
+    number = number_of(connection, namespace)
+    if number < 0:
+        connection.execute("INSERT INTO namespaces (name) VALUES (?)", (namespace,))
+        number = connection.last_insert_rowid()
+    return number
 
 
 def present(connection: apsw.Connection, number: int, keys: Iterable[int]) -> list[int]:

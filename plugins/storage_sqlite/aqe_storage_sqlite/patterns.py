@@ -8,8 +8,8 @@ import numpy as np
 
 from aqe_core.contracts.records import Pattern, PutReport
 from aqe_core.errors import CorruptStorageError, InputError
-from aqe_storage_sqlite import journal, namespaces, vectors
-from aqe_storage_sqlite.encoding import MAX_INTEGER, as_text, decode_json, encode_json
+from aqe_storage_sqlite import checksums, journal, namespaces, text_index, vectors
+from aqe_storage_sqlite.encoding import DAMAGED, MAX_INTEGER, as_text, decode_json, encode_json, reading
 from aqe_storage_sqlite.filters import to_sql
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import apsw
     from numpy.typing import NDArray
 
-__all__ = ["Row", "by_id", "by_key", "count", "keys_where", "origins", "put", "remove", "to_rows"]
+__all__ = ["Row", "by_id", "by_key", "count", "keys_where", "origins", "put", "remove", "to_pattern", "to_rows"]
 
 _TEXTS = ("id", "name", "text", "path", "class_name", "docstring", "origin")
 
@@ -37,6 +37,7 @@ class Row(NamedTuple):
     metadata: str
     docstring: str
     text: str
+    crc32: int | None
 
 
 _SELECT = f"SELECT p.key, {', '.join(f'p.{field}' for field in Row._fields)} FROM patterns AS p "  # noqa: S608  # ours
@@ -66,7 +67,7 @@ def _to_row(pattern: Any) -> Row:
             f"line of pattern {given.id!r:.80} must be an integer in 0 .. 2**63 - 1.",
             fix="pass 0 when it is unknown.",
         )
-    return Row(
+    row = Row(
         id=pattern.id,
         markers=_encode_markers(given.markers, pattern.id) if given.markers else "[]",
         metadata=_encode_metadata(given.metadata, pattern.id) if given.metadata else "{}",
@@ -78,7 +79,9 @@ def _to_row(pattern: Any) -> Row:
         origin=pattern.origin,
         docstring=pattern.docstring,
         text=pattern.text,
+        crc32=None,
     )
+    return row._replace(crc32=checksums.of_pattern(row[:-1]))
 
 
 def _encode_markers(markers: Any, id_: str) -> str:
@@ -95,9 +98,18 @@ def _encode_metadata(metadata: Any, id_: str) -> str:
     return encode_json(metadata, f"metadata of pattern {id_!r:.80}")
 
 
-def _to_pattern(row: tuple[Any, ...]) -> Pattern:
+def to_pattern(row: tuple[Any, ...]) -> Pattern:
+    """Return the pattern of a key and a `Row`.
+
+    Raises
+    ------
+    CorruptStorageError
+        The row's checksum is wrong, or it holds broken JSON.
+    """
     key, fields = row[0], Row._make(row[1:])
-    try:
+    with reading(f"the pattern with key {key}"):
+        if fields.crc32 is not None and checksums.of_pattern(fields[:-1]) != fields.crc32:
+            raise CorruptStorageError(f"the pattern with key {key} has a wrong checksum.", fix=DAMAGED)
         return Pattern(
             id=fields.id,
             name=fields.name,
@@ -111,10 +123,6 @@ def _to_pattern(row: tuple[Any, ...]) -> Pattern:
             origin=fields.origin,
             key=key,
         )
-    except ValueError as error:
-        raise CorruptStorageError(
-            f"the pattern with key {key} holds broken JSON ({error}).", fix="ingest its file again."
-        ) from error
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------
@@ -140,18 +148,20 @@ def put(
         )
     }
     new = [row for id_, row in rows.items() if id_ not in stored]
-    changed, moved = [], []
+    reworded, changed, moved = [], [], []
     for id_, (key, content_hash, line, origin) in stored.items():
         row = rows[id_]
         if row.content_hash != content_hash:
+            reworded.append((key, row.name, row.text))
             changed.append((*row, key))
         elif (row.line, row.origin) != (line, origin):
-            moved.append((row.line, row.origin, key))
+            moved.append((*row, key))
 
     first = (connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'patterns'").get or 0) + 1
     connection.executemany(_INSERT, ((key, number, *row) for key, row in enumerate(new, first)))
-    connection.executemany(_UPDATE, changed)
-    connection.executemany("UPDATE patterns SET line = ?, origin = ? WHERE key = ?", moved)
+    connection.executemany(_UPDATE, changed + moved)
+    reworded += [(key, row.name, row.text) for key, row in enumerate(new, first)]
+    text_index.put(connection, reworded)
     changed_keys = sorted(row[-1] for row in changed)
     vectors.drop(connection, number, np.array(changed_keys, np.int64))
     written = [*changed_keys, *range(first, first + len(new))]
@@ -188,7 +198,10 @@ def remove(connection: apsw.Connection, namespace: str, keys: Iterable[int]) -> 
 
 
 def _delete(connection: apsw.Connection, number: int, keys: list[int]) -> None:
+    if not keys:
+        return
     vectors.drop(connection, number, np.array(keys, np.int64))
+    text_index.remove(connection, keys)
     connection.executemany("DELETE FROM patterns WHERE key = ?", ((key,) for key in keys))
     journal.append(connection, number, removed=keys)
 
@@ -202,7 +215,7 @@ def by_key(connection: apsw.Connection, namespace: str, keys: Iterable[int]) -> 
         f"{_SELECT} WHERE p.key = ? AND p.namespace = {_NAMESPACE}",
         ((key, namespace) for key in keys if key <= MAX_INTEGER),
     )
-    return {row[0]: _to_pattern(row) for row in rows}
+    return {row[0]: to_pattern(row) for row in rows}
 
 
 def by_id(connection: apsw.Connection, namespace: str, ids: Iterable[str]) -> dict[str, Pattern]:
@@ -210,7 +223,7 @@ def by_id(connection: apsw.Connection, namespace: str, ids: Iterable[str]) -> di
     rows = connection.executemany(
         f"{_SELECT} WHERE p.namespace = {_NAMESPACE} AND p.id = ?", ((namespace, id_) for id_ in ids)
     )
-    return {pattern.id: pattern for pattern in map(_to_pattern, rows)}
+    return {pattern.id: pattern for pattern in map(to_pattern, rows)}
 
 
 def keys_where(connection: apsw.Connection, namespace: str, where: Mapping[str, Any] | None) -> NDArray[np.uint64]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aqe_core.contracts.records import OUTCOMES, ResultTable, Run, TestResult
-from aqe_core.errors import InputError, NonFiniteError
-from aqe_storage_sqlite.encoding import as_text
+from aqe_core.errors import CorruptStorageError, InputError, NonFiniteError
+from aqe_storage_sqlite import checksums
+from aqe_storage_sqlite.encoding import as_text, reading
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -54,9 +55,11 @@ def put(connection: apsw.Connection, run: Run, results: Sequence[TestResult]) ->
     """Store a run unless its id is known."""
     if known(connection, (run.id,)):
         return False
+    head = (run.id, run.source, run.tool, float(run.started_s))
+    rows = [(each.test, _CODES[each.outcome], float(each.duration_s), each.message) for each in results]
     number = connection.execute(
-        "INSERT INTO runs (id, source, tool, started_s) VALUES (?, ?, ?, ?) RETURNING number",
-        (run.id, run.source, run.tool, float(run.started_s)),
+        "INSERT INTO runs (id, source, tool, started_s, crc32) VALUES (?, ?, ?, ?, ?) RETURNING number",
+        (*head, checksums.of_run(head, rows)),
     ).get
     names = {result.test: None for result in results}  # a set that keeps the order
     connection.executemany("INSERT INTO tests (name) VALUES (?) ON CONFLICT DO NOTHING", ((name,) for name in names))
@@ -64,39 +67,33 @@ def put(connection: apsw.Connection, run: Run, results: Sequence[TestResult]) ->
     connection.executemany(
         "INSERT INTO results (run, position, test, outcome, duration_s, message) VALUES (?, ?, ?, ?, ?, ?)",
         (
-            (
-                number,
-                position,
-                tests[result.test],
-                _CODES[result.outcome],
-                float(result.duration_s),
-                result.message,
-            )
-            for position, result in enumerate(results)
+            (number, position, tests[test], outcome, duration_s, message)
+            for position, (test, outcome, duration_s, message) in enumerate(rows)
         ),
     )
     return True
 
 
 def table(connection: apsw.Connection, after_run: int) -> ResultTable:
-    """Return the results of the runs numbered above ``after_run``; O(n) for n of them."""
-    runs = np.fromiter(
-        connection.execute("SELECT number, started_s FROM runs WHERE number > ? ORDER BY number", (after_run,)),
-        [("number", np.int64), ("started_s", np.float64)],
-    )
-    rows = np.fromiter(
-        connection.execute(
-            "SELECT run, test, outcome, duration_s FROM results WHERE run > ? ORDER BY run, position",
-            (after_run,),
-        ),
-        _ROW,
-    )
-    by_start = np.lexsort((runs["number"], runs["started_s"]))
-    if (np.diff(by_start) < 0).any():
-        rank = np.empty(len(runs), np.int64)
-        rank[by_start] = np.arange(len(runs))
-        rows = rows[np.argsort(rank[np.searchsorted(runs["number"], rows["run"])], kind="stable")]
-    tests, test = _named(connection, rows["test"])
+    """Return the results of the runs numbered above ``after_run``; O(n log n) for n of them."""
+    with reading("the results"):
+        runs = np.fromiter(
+            connection.execute("SELECT number, started_s FROM runs WHERE number > ? ORDER BY number", (after_run,)),
+            [("number", np.int64), ("started_s", np.float64)],
+        )
+        rows = np.fromiter(
+            connection.execute(
+                "SELECT run, test, outcome, duration_s FROM results WHERE run > ? ORDER BY run, position",
+                (after_run,),
+            ),
+            _ROW,
+        )
+        by_start = np.lexsort((runs["number"], runs["started_s"]))
+        if (np.diff(by_start) < 0).any():
+            rank = np.empty(len(runs), np.int64)
+            rank[by_start] = np.arange(len(runs))
+            rows = rows[np.argsort(rank[np.searchsorted(runs["number"], rows["run"])], kind="stable")]
+        tests, test = _named(connection, rows["test"])
     return ResultTable(
         tests=tests,
         test=test,
@@ -108,14 +105,12 @@ def table(connection: apsw.Connection, after_run: int) -> ResultTable:
 
 def _named(connection: apsw.Connection, ids: NDArray[np.int64]) -> tuple[list[str], NDArray[np.int64]]:
     """Return the names of the tests that occur, in the order of their first storing, and indexes into them."""
-    used = np.zeros(int(ids.max(initial=-1)) + 1, np.bool_)
-    used[ids] = True
-    names = [
-        name
-        for id_, name in connection.execute("SELECT id, name FROM tests ORDER BY id")
-        if id_ < used.size and used[id_]
-    ]
-    return names, (np.cumsum(used) - 1)[ids]
+    used, indexes = np.unique(ids, return_inverse=True)
+    wanted = set(used.tolist())
+    names = [name for id_, name in connection.execute("SELECT id, name FROM tests ORDER BY id") if id_ in wanted]
+    if len(names) != used.size:
+        raise CorruptStorageError("results refer to tests that are not there.", fix="run `aqe repair`.")
+    return names, indexes.astype(np.int64, copy=False)
 
 
 def count(connection: apsw.Connection) -> tuple[int, int]:

@@ -87,13 +87,13 @@ def fetch(connection: apsw.Connection, name: str) -> Encoded | None:
         arrays = connection.execute(
             "SELECT name, dtype, shape, crc32, data FROM state_arrays WHERE state = ? ORDER BY name", (name,)
         ).fetchall()
-    except UnicodeDecodeError:
+        if found is None:
+            return None
+        crc32, kind, seq, manifest = found
+        state = Encoded(kind, seq, manifest, tuple(map(_Array._make, arrays)))
+        sound = state.checksum() == crc32 and all(zlib.crc32(array.data) == array.crc32 for array in state.arrays)
+    except (UnicodeDecodeError, TypeError):  # in a damaged file a value may be of any type
         return None
-    if found is None:
-        return None
-    crc32, kind, seq, manifest = found
-    state = Encoded(kind, seq, manifest, tuple(map(_Array._make, arrays)))
-    sound = state.checksum() == crc32 and all(zlib.crc32(array.data) == array.crc32 for array in state.arrays)
     return state if sound else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Self
 import apsw
 import numpy as np
 
+from aqe_core.contracts.legacy import LEGACY_NAMESPACE
 from aqe_core.errors import DimensionError, InputError, NotFoundError
-from aqe_core.validate import as_keys, as_vectors
-from aqe_storage_sqlite import journal, schema
+from aqe_core.validate import as_k, as_keys, as_vectors
+from aqe_storage_sqlite import blocks, journal, schema, text_index
 from aqe_storage_sqlite import patterns as pattern_table
+from aqe_storage_sqlite import points as point_table
 from aqe_storage_sqlite import results as result_table
 from aqe_storage_sqlite import states as state_table
 from aqe_storage_sqlite import vectors as vector_table
@@ -20,13 +23,16 @@ from aqe_storage_sqlite.database import Database
 from aqe_storage_sqlite.encoding import MAX_INTEGER, as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
+    from aqe_core.contracts.legacy import Legacy
+    from aqe_core.contracts.maintenance import StorageMaintenance
     from aqe_core.contracts.records import Pattern, PutReport, ResultTable, Run, TestResult
     from aqe_core.contracts.storage import Changes
     from aqe_core.state import EngineState
+    from aqe_storage_sqlite.points import SeriesInfo
 
 __all__ = ["SqliteStorage"]
 
@@ -49,6 +55,9 @@ class SqliteStorage:
     durability : {"full", "normal"}
         ``full``: what returned survives power loss. ``normal``: it survives the end of the process, but the newest
         commits may be lost with the power; a commit need not wait for the disk then.
+    codec : {"zlib", "raw", "zstd"}
+        How blocks of points are compressed that are written from now on; all are read. ``zstd`` is faster and needs
+        the extra ``zstd`` (or Python 3.14).
 
     Raises
     ------
@@ -63,7 +72,9 @@ class SqliteStorage:
     StorageError
         The file is another program's, or apsw carries an SQLite that is not safe with several connections.
     ConfigError
-        ``timeout_s`` or ``durability`` is wrong.
+        ``timeout_s``, ``durability`` or ``codec`` is wrong.
+    MissingExtraError
+        ``codec`` is ``zstd``, for which nothing is installed.
 
     Notes
     -----
@@ -72,9 +83,30 @@ class SqliteStorage:
     """
 
     def __init__(
-        self, path: Path, *, read_only: bool = False, timeout_s: float = 10.0, durability: str = "full"
+        self,
+        path: Path,
+        *,
+        read_only: bool = False,
+        timeout_s: float = 10.0,
+        durability: str = "full",
+        codec: str = "zlib",
     ) -> None:
+        self._codec = blocks.codec_number(codec)
         self._database = Database(path, read_only=read_only, timeout_s=timeout_s, durability=durability)
+
+    @staticmethod
+    def maintenance(path: Path, **options: Any) -> StorageMaintenance:
+        """Return what verifies, backs up, compacts, repairs and transfers a file that need not be openable."""
+        from aqe_storage_sqlite.maintenance import SqliteMaintenance  # seldom needed
+
+        return SqliteMaintenance(path, **options)
+
+    @staticmethod
+    def benchmark(folder: Path, **options: Any) -> dict[str, Any]:
+        """Measure the storage in a folder; what ``aqe bench storage`` prints."""
+        from aqe_storage_sqlite.bench import benchmark  # seldom needed
+
+        return benchmark(folder, **options)
 
     @property
     def path(self) -> Path:
@@ -134,8 +166,8 @@ class SqliteStorage:
         complete = _as_texts(origins, "origins")
         given = list(patterns)
         rows = pattern_table.to_rows(given)
-        with self._database.write() as connection:
-            return pattern_table.put(connection, namespace, [pattern.id for pattern in given], rows, complete)
+        ids = [pattern.id for pattern in given]
+        return self._database.write(pattern_table.put, namespace, ids, rows, complete)
 
     def get_patterns(self, namespace: str, keys: ArrayLike) -> list[Pattern]:
         """Return patterns by key, in that order.
@@ -166,8 +198,7 @@ class SqliteStorage:
     def remove_patterns(self, namespace: str, keys: ArrayLike) -> int:
         """Remove patterns with their vectors; unknown keys are passed over. Return how many there were."""
         unwanted = as_keys(keys).tolist()
-        with self._database.write() as connection:
-            return pattern_table.remove(connection, as_text(namespace, "namespace"), unwanted)
+        return self._database.write(pattern_table.remove, as_text(namespace, "namespace"), unwanted)
 
     def iter_patterns(self, namespace: str, *, batch: int = 1000) -> Iterator[list[Pattern]]:
         """Yield all patterns in ascending order of key, in lists of at most ``batch``.
@@ -208,6 +239,24 @@ class SqliteStorage:
         with self._database.read() as connection:
             return pattern_table.origins(connection, as_text(namespace, "namespace"))
 
+    def search_text(self, namespace: str, query: str, k: int) -> list[tuple[int, float]]:
+        """Return keys and scores of the k patterns whose name or text fit a query best: best first, ties by key.
+
+        A pattern fits that has any word of the query. Words are runs of letters and digits, compared without case and
+        accents; identifiers count by their parts (``test_retryBackoff``: *test retry backoff*), and a whole one in
+        the query stands for its parts in a row. Nothing in a query is syntax. Its first 64 distinct words count.
+        Scores are BM25, a word in the name counting three times as much; more is better, all are above 0.
+
+        Raises
+        ------
+        InputError
+            ``k`` is no integer of at least 1.
+        """
+        as_text(query, "query")
+        number = as_k(k)
+        with self._database.read() as connection:
+            return text_index.search(connection, as_text(namespace, "namespace"), query, number)
+
     # -- vectors ----------------------------------------------------------------------------------------------------
 
     def put_vectors(self, namespace: str, keys: ArrayLike, vectors: ArrayLike, fingerprint: str) -> None:
@@ -230,8 +279,7 @@ class SqliteStorage:
             return
         if not rows.shape[1]:
             raise DimensionError("the vectors have no dimensions.", fix="pass one row per key.")
-        with self._database.write() as connection:
-            vector_table.put(connection, as_text(namespace, "namespace"), given, rows, fingerprint)
+        self._database.write(vector_table.put, as_text(namespace, "namespace"), given, rows, fingerprint)
 
     def load_vectors(
         self, namespace: str, fingerprint: str, keys: ArrayLike | None = None
@@ -256,8 +304,7 @@ class SqliteStorage:
         """Store a run with its results. Return False, and write nothing, if the run's id is known."""
         given = list(results)
         result_table.check(run, given)
-        with self._database.write() as connection:
-            return result_table.put(connection, run, given)
+        return self._database.write(result_table.put, run, given)
 
     def results(self, *, after_run: int = 0) -> ResultTable:
         """Return results of the runs stored after run number ``after_run``."""
@@ -276,6 +323,76 @@ class SqliteStorage:
         with self._database.read() as connection:
             return result_table.known(connection, wanted)
 
+    # -- time series ------------------------------------------------------------------------------------------------
+
+    def append_points(
+        self, series: str, times_s: ArrayLike, values: ArrayLike, labels: Mapping[str, str] | None = None
+    ) -> None:
+        """Add points to a series, which is made if there is none.
+
+        In any order: points are read by time. Several points of one time are all kept, in the order of arrival.
+
+        Parameters
+        ----------
+        series : str
+            Its name.
+        times_s, values : array of float64, shape (n,)
+            Finite. Integers are turned into float64, which is exact up to 2**53.
+        labels : mapping of str to str, optional
+            Replaces the labels that the series has; None leaves them.
+
+        Raises
+        ------
+        NonFiniteError
+            A time or value is NaN or infinite.
+        DimensionError
+            The arrays differ in length or have not one axis.
+
+        Notes
+        -----
+        Many points in one call cost a fraction of as many calls: about 0.1 us a point.
+        """
+        given_s, given = point_table.as_points(times_s, values)
+        described = point_table.as_labels(labels)
+        name = as_text(series, "series")
+        self._database.write(point_table.append, name, given_s, given, described, self._codec)
+
+    def points(
+        self, series: str, start_s: float = -math.inf, stop_s: float = math.inf
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return times and values of the points with ``start_s <= time < stop_s``.
+
+        Returns
+        -------
+        times_s, values : ndarray of float64, shape (n,)
+            Ascending by time; of one time in the order of arrival. Bit for bit what was given.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such series.
+        CorruptStorageError
+            A checksum is wrong.
+        """
+        start, stop = point_table.as_range(start_s, stop_s)
+        with self._database.read() as connection:
+            return point_table.read(connection, as_text(series, "series"), start, stop)
+
+    def list_series(self) -> list[SeriesInfo]:
+        """Return all series by name, with labels, number of points, first and last time, and statistics."""
+        with self._database.read() as connection:
+            return point_table.listing(connection)
+
+    def remove_series(self, series: str) -> int:
+        """Remove a series; return how many points it had.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such series.
+        """
+        return self._database.write(point_table.remove, as_text(series, "series"))
+
     # -- engine states ----------------------------------------------------------------------------------------------
 
     def save_state(self, name: str, state: EngineState, *, seq: int = 0) -> None:
@@ -288,14 +405,42 @@ class SqliteStorage:
         """
         as_text(name, "name of the state")
         encoded = state_table.encode(state, _as_integer(seq, "seq", 0))
-        with self._database.write() as connection:
-            state_table.save(connection, name, encoded)
+        self._database.write(state_table.save, name, encoded)
 
     def load_state(self, name: str) -> tuple[EngineState, int] | None:
         """Return a kept state and its number; None if there is none or if its checksum is wrong (rebuild then)."""
         with self._database.read() as connection:
             encoded = state_table.fetch(connection, as_text(name, "name of the state"))
         return None if encoded is None else (state_table.decode(encoded), encoded.seq)
+
+    # -- old projects -----------------------------------------------------------------------------------------------
+
+    def find_old(self, place: Path) -> dict[str, str]:
+        """Return the kinds of the database files at a place, by name; see `aqe_core.contracts.TakesOver`."""
+        from aqe_storage_sqlite.legacy import source  # most programs never need it
+
+        return {file.name: file.kind for file in source.find(Path(place))}
+
+    def take_over(
+        self,
+        place: Path,
+        *,
+        namespace: str = LEGACY_NAMESPACE,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> dict[str, Any]:
+        """Take over a project of agentic-qe 2.8 or one of its database files; see `aqe_core.contracts.TakesOver`.
+
+        Every 2,000 rows are one transaction, with a note of how far their table has come.
+        """
+        from aqe_storage_sqlite.legacy.takeover import take_over  # same
+
+        return take_over(self._database, Path(place), namespace=as_text(namespace, "namespace"), progress=progress)
+
+    def legacy(self, *, namespace: str = LEGACY_NAMESPACE) -> Legacy:
+        """Return what was taken over, to be asked; see `aqe_core.contracts.Legacy`."""
+        from aqe_storage_sqlite.legacy.view import LegacyView  # same
+
+        return LegacyView(self._database, namespace)
 
     # -- journal ----------------------------------------------------------------------------------------------------
 

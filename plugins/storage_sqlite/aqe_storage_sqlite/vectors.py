@@ -14,7 +14,7 @@ import numpy as np
 
 from aqe_core.errors import CorruptStorageError, DimensionError
 from aqe_storage_sqlite import namespaces
-from aqe_storage_sqlite.encoding import MAX_INTEGER
+from aqe_storage_sqlite.encoding import MAX_INTEGER, reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import apsw
     from numpy.typing import NDArray
 
-__all__ = ["drop", "load", "put"]
+__all__ = ["drop", "keys_of", "load", "problem_of", "put"]
 
 BLOCK = 16
 _FLOAT = np.dtype("<f4")
@@ -67,6 +67,8 @@ def put(
 
 def drop(connection: apsw.Connection, number: int, keys: NDArray[np.int64], *, but: int = -1) -> None:
     """Forget the vectors of ascending keys, in all spaces of a namespace but one."""
+    if not keys.size:
+        return
     spaces: list[Any] = connection.execute(
         "SELECT id, dim FROM vector_spaces WHERE namespace = ? AND id <> ?", (number, but)
     ).fetchall()
@@ -97,12 +99,12 @@ def _merge(
     """
     rows = np.zeros((BLOCK, dim), _FLOAT)
     taken = np.zeros(BLOCK, np.bool_)
-    old = connection.execute(
+    old: Any = connection.execute(
         "SELECT slots, crc32, data FROM vector_blocks WHERE space = ? AND block = ?", (space, block)
     ).get
     if old is None and vectors is None:
         return
-    if old is not None and _checksum(block, old[0], old[2]) == old[1]:
+    if old is not None and not problem_of(block, old[0], old[1], old[2], dim):
         taken = _to_mask(old[0])
         rows[taken] = np.frombuffer(old[2], _FLOAT).reshape(-1, dim)
     taken[slots] = vectors is not None
@@ -152,7 +154,8 @@ def load(
             "SELECT block, slots, crc32, data FROM vector_blocks WHERE space = ? AND block = ?",
             ((space, block) for block in numbers),
         )
-    keys, vectors = _read(blocks, size // _FLOAT.itemsize // dim, dim, fingerprint)
+    with reading(f"the vectors made by {fingerprint!r}"):
+        keys, vectors = _read(blocks, size // _FLOAT.itemsize // dim, dim, fingerprint)
     if wanted is not None:
         chosen = np.isin(keys.astype(np.uint64), wanted)
         keys, vectors = keys[chosen], vectors[chosen]
@@ -168,10 +171,11 @@ def _read(
     target = values.view(np.uint8)
     numbers, masks, end = [], [], 0
     for block, slots, crc32, data in blocks:
-        if _checksum(block, slots, data) != crc32:
+        problem = problem_of(block, slots, crc32, data, dim)
+        if problem:
             raise CorruptStorageError(
                 f"the vectors of the keys {block * BLOCK} to {block * BLOCK + BLOCK - 1} made by {fingerprint!r} "
-                "have a wrong checksum.",
+                f"are damaged: {problem}.",
                 fix="embed these patterns again; storing the vectors repairs them.",
             )
         numbers.append(block)
@@ -181,6 +185,23 @@ def _read(
     rows, slots = np.nonzero(np.array(masks, np.int64)[:, None] >> _SLOTS & 1)
     keys = np.array(numbers, np.int64)[rows] * BLOCK + slots
     return keys, values[: keys.size * dim].reshape(keys.size, dim)
+
+
+def problem_of(block: int, slots: int, crc32: int, data: bytes, dim: int) -> str:
+    """Say what is wrong with a block; nothing if it is whole."""
+    try:
+        if _checksum(block, slots, data) != crc32:
+            return "the checksum is wrong"
+        if slots >> BLOCK or len(data) != slots.bit_count() * dim * _FLOAT.itemsize:
+            return f"there are {len(data)} bytes for {slots.bit_count()} vectors of {dim} dimensions"
+    except (TypeError, struct.error) as error:  # in a damaged file a value may be of any type
+        return f"it cannot be read ({error})"
+    return ""
+
+
+def keys_of(block: int, slots: int) -> list[int]:
+    """Return the ascending keys of the vectors in a block."""
+    return [block * BLOCK + slot for slot in range(BLOCK) if slots >> slot & 1]
 
 
 def _to_mask(slots: int) -> NDArray[np.bool_]:

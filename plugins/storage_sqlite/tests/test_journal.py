@@ -86,8 +86,7 @@ def test_it_is_pruned(path, monkeypatch):
     with SqliteStorage(path) as storage:
         assert storage.last_seq() == 42
         assert storage.changes_since("n", 31) is None
-        with storage._database.write() as connection:
-            connection.execute("DELETE FROM journal")
+        storage._database.write(lambda connection: connection.execute("DELETE FROM journal").fetchall())
         assert storage.changes_since("n", 41) is None
         assert changes(storage, 42) == (42, [], [])
 

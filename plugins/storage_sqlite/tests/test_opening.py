@@ -9,7 +9,7 @@ import sys
 import apsw
 import numpy as np
 import pytest
-from aqe_storage_sqlite import schema
+from aqe_storage_sqlite import schema, text_index
 from aqe_storage_sqlite.connection import _translate, check_engine, is_safe
 from aqe_storage_sqlite.plugin import aqe_storages
 from aqe_storage_sqlite.storage import SqliteStorage
@@ -27,6 +27,7 @@ from aqe_core.errors import (
 )
 
 PATTERN = Pattern(id="a", name="n", text="t")
+OLD = Pattern(id="a", name="n", text="t", line=3, origin="o", markers=("m",), metadata={"k": 1})
 
 
 def exactly(kind):
@@ -80,7 +81,7 @@ def test_the_plugin_offers_it(path):
 
 
 def test_settings(storage, path):
-    writer = storage._database._writer
+    writer = storage._database._writer.connection
     with storage._database.read() as reader:
         for connection in (writer, reader):
             assert connection.execute("PRAGMA journal_mode").get == "wal"
@@ -89,11 +90,10 @@ def test_settings(storage, path):
             assert connection.execute("PRAGMA busy_timeout").get == 10_000
             assert connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, -1) == 1
         assert reader.readonly("main")
-    assert writer.execute("PRAGMA wal_autocheckpoint").get == 1000
     assert writer.execute("PRAGMA journal_size_limit").get == 64 * 2**20
     assert writer.execute("PRAGMA synchronous").get == 1
     with SqliteStorage(path) as full:
-        assert full._database._writer.execute("PRAGMA synchronous").get == 2
+        assert full._database._writer.connection.execute("PRAGMA synchronous").get == 2
 
 
 def test_info(storage):
@@ -186,7 +186,7 @@ def test_a_link_and_its_file_share_one_lock(tmp_path, path, storage):
     (tmp_path / "link.db").symlink_to(path)
     with (
         SqliteStorage(tmp_path / "link.db", timeout_s=0) as other,
-        storage._database.write(),
+        storage._database.alone(),
         pytest.raises(StorageBusyError, match=f"pid {os.getpid()} on host"),
     ):
         other.put_patterns("n", [PATTERN])
@@ -265,8 +265,11 @@ def file_of_version(path, version):
         connection.execute(
             "INSERT INTO namespaces VALUES (1, 'n');"
             "INSERT INTO patterns (key, namespace, id, content_hash, line, name, path, class_name, origin, markers, "
-            "metadata, docstring, text) VALUES (7, 1, 'a', '', 3, 'n', '', '', 'o', '[\"m\"]', '{\"k\":1}', '', 't')"
+            "metadata, docstring, text) VALUES (7, 1, 'a', ?, 3, 'n', '', '', 'o', '[\"m\"]', '{\"k\":1}', '', 't')",
+            (OLD.content_hash(),),
         ).fetchall()
+    if version >= schema.POINTS_SINCE:
+        text_index.rebuild(connection)
     connection.close()
 
 
@@ -285,7 +288,8 @@ def test_each_older_file_becomes_a_current_one(path, tmp_path, version, check_so
         assert storage.info()["schema_version"] == len(schema.MIGRATIONS)
         if version:
             (pattern,) = storage.get_patterns("n", [7])
-            assert pattern == Pattern(id="a", name="n", text="t", line=3, origin="o", markers=("m",), metadata={"k": 1})
+            assert pattern == OLD
+            assert [key for key, _ in storage.search_text("n", "t", 1)] == [7]
         storage.put_patterns("n", [PATTERN])
     check_sound(path)
     SqliteStorage(tmp_path / "new.db").close()
@@ -304,7 +308,7 @@ def test_the_next_migration_runs_once(path, monkeypatch):
             assert storage.info()["schema_version"] == len(schema.MIGRATIONS)
             assert storage.count_patterns("n") == 300
             with storage._database.read() as connection:
-                assert connection.execute("SELECT count(*) FROM pragma_table_info('runs')").get == 6
+                assert connection.execute("SELECT count(*) FROM pragma_table_info('runs') WHERE name = 'note'").get == 1
 
 
 def test_a_failing_migration_undoes_itself(path, monkeypatch):
@@ -330,7 +334,7 @@ def test_a_file_that_left_wal_mode_comes_back(path):
     with SqliteStorage(path, read_only=True) as storage:
         assert storage.count_patterns("n") == 300
     with SqliteStorage(path) as storage:
-        assert storage._database._writer.execute("PRAGMA journal_mode").get == "wal"
+        assert storage._database._writer.connection.execute("PRAGMA journal_mode").get == "wal"
 
 
 def test_no_write_ahead_log_to_be_had(path, monkeypatch):
@@ -531,7 +535,7 @@ def test_the_pool_keeps_few_readers(storage):
 
 def test_a_full_disk_loses_nothing(storage, check_sound):
     storage.put_patterns("n", [PATTERN])
-    writer = storage._database._writer
+    writer = storage._database._writer.connection
     writer.execute(f"PRAGMA max_page_count = {writer.execute('PRAGMA page_count').get}").fetchall()
     with pytest.raises(StorageError, match="full"):
         storage.put_patterns("n", [Pattern(id=str(i), name="n", text="t" * 1000) for i in range(1000)])
@@ -542,7 +546,7 @@ def test_a_full_disk_loses_nothing(storage, check_sound):
 
 
 def test_a_value_too_large(storage):
-    storage._database._writer.limit(apsw.SQLITE_LIMIT_LENGTH, 10_000)
+    storage._database._writer.connection.limit(apsw.SQLITE_LIMIT_LENGTH, 10_000)
     with exactly(InputError):
         storage.put_patterns("n", [Pattern(id="b", name="n", text="t" * 20_000)])
     assert storage.count_patterns("n") == 0
@@ -550,7 +554,7 @@ def test_a_value_too_large(storage):
 
 def test_a_table_that_somebody_dropped(path):
     with SqliteStorage(path) as storage:
-        storage._database._writer.execute("DROP TABLE state_arrays; DROP TABLE states").fetchall()
+        storage._database._writer.connection.execute("DROP TABLE state_arrays; DROP TABLE states").fetchall()
         with pytest.raises(StorageError, match="no such table"):
             storage.load_state("x")
 

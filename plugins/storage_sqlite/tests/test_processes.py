@@ -72,7 +72,7 @@ def test_processes_that_create_and_write_one_file_lose_nothing(path, run_python,
 HOLDER = (
     PRELUDE
     + """
-with SqliteStorage(path) as storage, storage._database.write():
+with SqliteStorage(path) as storage, storage._database.alone():
     print("held", flush=True)
     sys.stdin.readline()
 """
@@ -250,13 +250,12 @@ def test_ctrl_c_at_any_moment_rolls_back(path, run_python, check_sound):
 
 
 def test_ctrl_c_inside_a_transaction(storage):
-    def interrupted():
-        with storage._database.write() as connection:
-            connection.execute("INSERT INTO namespaces (name) VALUES ('half')")
-            raise KeyboardInterrupt
+    def interrupted(connection):
+        connection.execute("INSERT INTO namespaces (name) VALUES ('half')")
+        raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        interrupted()
+        storage._database.write(interrupted)
     assert storage.info()["counts"]["namespaces"] == 0
     assert storage.put_patterns("n", [pattern("a")]).added == 1
 
@@ -332,18 +331,23 @@ def test_a_thread_that_writes_too_long(path):
                 storage.put_patterns("n", [pattern("a")])
             assert storage.count_patterns("n") == 0  # readers do not wait
 
-        with storage._database.write():
+        with storage._database.alone():
             run_threads(write)
         assert storage.put_patterns("n", [pattern("a")]).added == 1
 
 
 def test_a_write_inside_a_write_is_refused(storage):
-    with storage._database.write() as connection:
+    def outer(connection):
         connection.execute("INSERT INTO namespaces (name) VALUES ('n')")
-        with pytest.raises(StorageError, match="inside another"):
-            storage.put_patterns("n", [pattern("a")])
+        for inner in (lambda: storage.put_patterns("n", [pattern("a")]), storage.close):
+            with pytest.raises(StorageError, match="inside"):
+                inner()
         assert connection.in_transaction
+
+    storage._database.write(outer)
     assert storage.info()["counts"]["namespaces"] == 1
+    with storage._database.alone(), pytest.raises(StorageError, match="inside another"):
+        storage.put_patterns("n", [pattern("a")])
 
 
 # -- forks ------------------------------------------------------------------------------------------------------------
@@ -410,7 +414,7 @@ ABANDONED = (
     + """
 storage = SqliteStorage(path)
 storage.put_patterns("n", [Pattern(id="a", name="n", text="t")])
-with storage._database.write():
+with storage._database.alone():
     if os.fork() == 0:
         print("child", flush=True)
         sys.stdin.readline()

@@ -116,5 +116,5 @@ def test_damage_means_nothing_is_kept(path, good, bad):
 )
 def test_a_row_that_does_not_fit(storage, sql):
     storage.save_state("n", STATE, seq=77)
-    storage._database._writer.execute(sql).fetchall()
+    storage._database._writer.connection.execute(sql).fetchall()
     assert storage.load_state("n") is None

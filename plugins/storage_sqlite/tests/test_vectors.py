@@ -188,6 +188,8 @@ def test_removing_from_a_damaged_block(damaged):
 def test_a_wrong_header_is_found(storage, column):
     keys = put(storage, 20)
     storage.put_vectors("n", keys, rows(20), "f")
-    storage._database._writer.execute(f"UPDATE vector_blocks SET {column} = {column} + 6 WHERE block = 1").fetchall()
+    storage._database._writer.connection.execute(
+        f"UPDATE vector_blocks SET {column} = {column} + 6 WHERE block = 1"
+    ).fetchall()
     with pytest.raises(CorruptStorageError):
         storage.load_vectors("n", "f")

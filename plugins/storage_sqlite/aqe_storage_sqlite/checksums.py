@@ -1,0 +1,49 @@
+"""Checksums of rows: what tells a damaged value from a written one, since SQLite keeps none.
+
+An index keeps a second copy of its columns, and `PRAGMA integrity_check` compares the two. These sums cover what no
+index does. A row written before the sums existed has NULL, which fits anything.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["of_entry", "of_pattern", "of_run"]
+
+
+def of_pattern(fields: Iterable[str | int]) -> int:
+    """Return the CRC-32 of a pattern's columns, in the order of `aqe_storage_sqlite.patterns.Row`."""
+    return zlib.crc32("\0".join(map(str, fields)).encode("utf-8", "surrogatepass"))
+
+
+def of_run(run: tuple[str, str, str, float], results: Iterable[tuple[str, int, float, str]]) -> int:
+    """Return the CRC-32 of a run and of its results in their order.
+
+    Parameters
+    ----------
+    run : tuple
+        id, source, tool, started_s.
+    results : iterable of tuples
+        Name of the test, code of the outcome, duration_s, message.
+    """
+    total = zlib.crc32(_encode(run))
+    for result in results:
+        total = zlib.crc32(_encode(result), total)
+    return total
+
+
+_encode_json = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def _encode(values: tuple[str | int | float, ...]) -> bytes:
+    return _encode_json(values).encode("ascii")
+
+
+def of_entry(namespace: int, written: int, key: int) -> int:
+    """Return the CRC-32 of a journal entry."""
+    return zlib.crc32(b"%d %d %d" % (namespace, written, key))

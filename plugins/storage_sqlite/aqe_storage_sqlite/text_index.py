@@ -1,0 +1,139 @@
+"""Full-text index over the names and texts of patterns, in step with them because one transaction writes both.
+
+The index (FTS5) keeps no copy of the texts. Its words are maximal runs of letters and digits, compared without case
+and accents. Identifiers count by their parts: ``test_retryBackoff`` is the words *test retry backoff*. A whole
+identifier in a query means its parts in a row, which is how it is found exactly.
+
+A removed pattern is not found from then on. Its words leave the index's pages when `optimize` merges them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import apsw
+
+from aqe_storage_sqlite import namespaces
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["MAX_WORDS", "is_whole", "optimize", "out_of_step", "put", "rebuild", "remove", "search"]
+
+MAX_WORDS = 64
+"""How many distinct words of a query count, the first ones; a query's time grows with its words."""
+
+_RANK = "bm25(3.0, 1.0)"  # a word in the name tells three times as much as one in the text
+
+# FTS5 parts words at "_" and the like by itself. A capital begins a part after a small letter or digit, and as the
+# last of several capitals before a small letter: HTTPServer is HTTP Server.
+_INNER_CAPITAL = re.compile(r"[A-Z](?:(?<=[a-z0-9][A-Z])|(?<=[A-Z][A-Z])(?=[a-z]))")
+
+
+def _parted(text: str) -> str:
+    return _INNER_CAPITAL.sub(r" \g<0>", text)
+
+
+def put(connection: apsw.Connection, patterns: Iterable[tuple[int, str, str]]) -> None:
+    """Index patterns, given as key, name and text, in place of what was indexed under their keys."""
+    connection.executemany(
+        "REPLACE INTO pattern_words (rowid, name, text) VALUES (?, ?, ?)",
+        ((key, _parted(name), _parted(text)) for key, name, text in patterns),
+    )
+
+
+def remove(connection: apsw.Connection, keys: Iterable[int]) -> None:
+    """Take patterns out of the index."""
+    connection.executemany("DELETE FROM pattern_words WHERE rowid = ?", ((key,) for key in keys))
+
+
+def rebuild(connection: apsw.Connection) -> None:
+    """Index all patterns anew, which is how a file gets its index and how a damaged one is repaired."""
+    connection.execute("INSERT INTO pattern_words (pattern_words) VALUES ('delete-all')")
+    put(connection, connection.execute("SELECT key, name, text FROM patterns"))
+
+
+def optimize(connection: apsw.Connection) -> None:
+    """Merge the index into one piece, which leaves out the words of removed patterns. O(size of the index)."""
+    connection.execute("INSERT INTO pattern_words (pattern_words) VALUES ('optimize')")
+
+
+def out_of_step(connection: apsw.Connection) -> tuple[list[int], list[int]]:
+    """Return the keys of patterns that the index lacks, and those that it has without a pattern; both ascending."""
+    lacking = connection.execute("SELECT key FROM patterns EXCEPT SELECT id FROM pattern_words_docsize ORDER BY 1")
+    orphaned = connection.execute("SELECT id FROM pattern_words_docsize EXCEPT SELECT key FROM patterns ORDER BY 1")
+    return [key for (key,) in lacking], [key for (key,) in orphaned]
+
+
+def is_whole(connection: apsw.Connection) -> bool:
+    """Say whether the index is undamaged, by comparing it with a new one: it has no checksums. O(all texts).
+
+    Compared are, for each word, how often it occurs and which keys looking it up gives (their sum), and sums over all
+    places of all words. About 0.1 ms a pattern.
+    """
+    table = connection.execute("SELECT sql FROM sqlite_schema WHERE name = 'pattern_words'").get
+    anew = apsw.Connection(":memory:")
+    try:
+        anew.execute(table)
+        put(anew, connection.execute("SELECT key, name, text FROM patterns"))
+        return _summary(connection) == _summary(anew)
+    except (apsw.Error, UnicodeDecodeError):  # damage can make anything of a word
+        return False
+    finally:
+        anew.close()
+
+
+_PLACES = """
+SELECT count(*), sum(doc), sum(offset), sum((doc + offset) * (length(term) * 1024 + unicode(term) + (col = 'name')))
+FROM temp.words
+"""
+_LOOKED_UP = """
+SELECT term, doc, cnt, (
+    SELECT sum(rowid) FROM pattern_words WHERE pattern_words MATCH '"' || replace(term, '"', '""') || '"'
+) FROM temp.words
+"""
+
+
+def _summary(connection: apsw.Connection) -> tuple[list[Any], list[Any]]:
+    return _of_words(connection, "instance", _PLACES), _of_words(connection, "row", _LOOKED_UP)
+
+
+def _of_words(connection: apsw.Connection, kind: str, sql: str) -> list[Any]:
+    connection.execute(f"CREATE VIRTUAL TABLE temp.words USING fts5vocab(main, pattern_words, {kind})")
+    try:
+        return connection.execute(sql).fetchall()
+    finally:
+        connection.execute("DROP TABLE temp.words")
+
+
+def search(connection: apsw.Connection, namespace: str, query: str, k: int) -> list[tuple[int, float]]:
+    """Return keys and scores of the k patterns of a namespace that fit best, best first, ties by ascending key.
+
+    A pattern fits that has any word of the query. Scores are BM25 as SQLite computes it (k1 1.2, b 0.75, statistics
+    over all namespaces), a name counting three times, with the sign turned so that more is better; all are above 0.
+    """
+    match = _to_match(query)
+    if not match:
+        return []
+    # FTS5 sorts by rank within itself; with a second term to sort by, SQLite would first look up every pattern.
+    found = connection.execute(
+        "SELECT w.rowid, -w.rank FROM pattern_words AS w CROSS JOIN patterns AS p ON p.key = w.rowid "
+        "WHERE w.pattern_words MATCH ? AND w.rank MATCH ? AND p.namespace = ? ORDER BY w.rank",
+        (match, _RANK, namespaces.number_of(connection, namespace)),
+    )
+    best: list[tuple[int, float]] = []
+    for key, score in found:
+        if len(best) >= k and score < best[k - 1][1]:
+            break  # what is as good as the k-th one is read too, so that the keys decide
+        best.append((key, score))
+    found.close()
+    best.sort(key=lambda hit: (-hit[1], hit[0]))
+    return best[:k]
+
+
+def _to_match(query: str) -> str:
+    """Return the query as FTS5 takes it: each word a quoted phrase, so that nothing in it is syntax."""
+    words = dict.fromkeys(query.replace("\0", " ").split())  # FTS5 takes NUL for the end
+    phrases = ('"' + _parted(word).replace('"', '""') + '"' for word in list(words)[:MAX_WORDS])
+    return " OR ".join(phrases)

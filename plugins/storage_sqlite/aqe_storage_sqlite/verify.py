@@ -1,0 +1,350 @@
+"""Examining a data file: its structure, its checksums, and whether its tables agree with each other."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import apsw
+
+from aqe_core.contracts.maintenance import Finding, Verification
+from aqe_core.errors import AqeError, CorruptStorageError, NoWorkspaceError
+from aqe_storage_sqlite import catalog, checksums, pages, schema, text_index
+from aqe_storage_sqlite import connection as sqlite
+from aqe_storage_sqlite import patterns as pattern_table
+from aqe_storage_sqlite import points as point_table
+from aqe_storage_sqlite import states as state_table
+from aqe_storage_sqlite import vectors as vector_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+__all__ = ["examine", "open_to_read", "problem_of_state", "require_sound", "verify"]
+
+_REPAIR = "run `aqe repair`, or restore a backup with `aqe restore`."
+_DERIVED = "run `aqe repair`; it is derived, and made anew when it is needed."
+_DAMAGED_LIMIT_S = 2.0
+"""How long one check may run once the structure is known to be damaged: pages may then point in circles."""
+
+
+def verify(path: Path, *, timeout_s: float = 10.0, alone: bool = False) -> Verification:
+    """Examine a file of whatever state; see `aqe_core.contracts.maintenance.StorageMaintenance`.
+
+    ``alone``: as in `open_to_read`.
+    """
+    if not path.is_file():
+        raise NoWorkspaceError(f"there is no file {path}.", fix="run `aqe init`, or restore a backup.")
+    findings = list(_log(path))  # before SQLite reads it: it passes over what it cannot use, without a word
+    rows: dict[str, int] = {}
+    version = 0
+    try:
+        with closing(open_to_read(path, timeout_s, alone=alone)) as connection:
+            findings += _size(path, connection)
+            try:
+                version = schema.version_of(connection, path)
+            finally:
+                damaged = bool(findings)
+                findings += examine(connection, version, rows, damaged=damaged)
+    except AqeError as error:
+        findings.append(Finding(severity="error", check="schema", message=error.message, fix=error.fix))
+    except (apsw.Error, UnicodeDecodeError) as error:
+        findings.append(_unreadable("structure", error))
+    newest = len(schema.MIGRATIONS)
+    pending = tuple(range(version + 1, newest + 1)) if version else ()
+    if pending:
+        message = f"schema version {version}; {newest} is the newest. It is backed up, then migrated, when written to."
+        findings.append(Finding(severity="note", check="migrations", message=message))
+    findings.sort(key=lambda finding: ("error", "warning", "note").index(finding.severity))
+    return Verification(
+        path=path,
+        findings=tuple(findings),
+        rows=rows,
+        schema_version=version,
+        newest_schema_version=newest,
+        pending_migrations=pending,
+    )
+
+
+def require_sound(path: Path, what: str, *, timeout_s: float = 10.0, alone: bool = False) -> dict[str, int]:
+    """Return the rows by table of a file without errors.
+
+    Raises
+    ------
+    CorruptStorageError
+        There is an error; the message names the first one.
+    """
+    found = verify(path, timeout_s=timeout_s, alone=alone)
+    if not found.sound:
+        first = found.findings[0]
+        where = " ".join(part for part in (first.table, first.row) if part)
+        raise CorruptStorageError(
+            f"{what} is damaged: {first.message}{f' ({where})' if where else ''}",
+            fix="run `aqe verify` for all that is wrong, and `aqe repair` to save what can be read.",
+        )
+    return found.rows
+
+
+def open_to_read(path: Path, timeout_s: float, *, alone: bool = False) -> apsw.Connection:
+    """Open a file for reading only; one without a log also where no file may be made beside it.
+
+    With ``alone`` nobody else is expected to have it open, so that nothing is made beside a backup.
+    """
+    log = pages.log_of(path)
+    immutable = path.resolve().as_uri() + "?immutable=1"
+    if alone and not any(path.with_name(path.name + suffix).exists() for suffix in ("-wal", "-shm", "-journal")):
+        return sqlite.connect(immutable, sqlite.READ | apsw.SQLITE_OPEN_URI, timeout_s=timeout_s)
+    try:
+        connection = sqlite.connect(str(path), sqlite.READ, timeout_s=timeout_s)
+        try:
+            connection.execute("PRAGMA schema_version").fetchall()
+        except BaseException:
+            connection.close(True)
+            raise
+    except (apsw.ReadOnlyError, apsw.CantOpenError):
+        if log.exists() and log.stat().st_size:
+            raise
+        return sqlite.connect(immutable, sqlite.READ | apsw.SQLITE_OPEN_URI, timeout_s=timeout_s)
+    return connection
+
+
+def examine(connection: apsw.Connection, version: int, rows: dict[str, int], *, damaged: bool = False) -> list[Finding]:
+    """Run every check that works at a schema version; ``rows`` gets the numbers of rows by table."""
+    findings: list[Finding] = []
+    connection.execute("BEGIN")  # all checks see one state, whoever writes meanwhile
+    for check in (_structure, *((_schema, *_CONTENT) if version else ())):
+        if damaged or findings:
+            deadline_s = time.monotonic() + _DAMAGED_LIMIT_S
+            connection.set_progress_handler(partial(_is_past, deadline_s), 10_000)
+        try:
+            findings.extend(check(connection, version, rows))
+        except (apsw.Error, UnicodeDecodeError, ValueError, TypeError, OverflowError) as error:
+            findings.append(_unreadable(check.__name__.strip("_"), error))
+    connection.set_progress_handler(None)
+    return findings
+
+
+def _is_past(deadline_s: float) -> bool:
+    return time.monotonic() > deadline_s
+
+
+def _unreadable(check: str, error: Exception) -> Finding:
+    return Finding(severity="error", check=check, message=f"cannot be read ({error})", fix=_REPAIR)
+
+
+# -- structure -------------------------------------------------------------------------------------------------------
+
+
+def _log(path: Path) -> Iterator[Finding]:
+    lost = pages.unusable_frames(path)
+    if lost == 1:
+        message = (
+            "the last page in the log cannot be used: a commit was cut short by the end of its process, or damaged"
+        )
+        yield Finding(
+            severity="warning", check="log", message=message, fix="open the workspace; what is whole is kept."
+        )
+    elif lost:
+        message = f"{lost} pages in the log cannot be used after a damaged one; the commits they belong to are lost"
+        yield Finding(severity="error", check="log", message=message, fix=_REPAIR)
+
+
+def _size(path: Path, connection: apsw.Connection) -> Iterator[Finding]:
+    log = pages.log_of(path)
+    if log.exists() and log.stat().st_size:
+        return  # it may be in the midst of being folded in
+    if path.stat().st_size % connection.execute("PRAGMA page_size").get:
+        message = "the file ends in the middle of a page: it was cut off"
+        yield Finding(severity="error", check="structure", message=message, fix=_REPAIR)
+
+
+def _structure(connection: apsw.Connection, _version: int, _rows: dict[str, int]) -> Iterator[Finding]:
+    for (line,) in connection.execute("PRAGMA integrity_check(1000)"):
+        message = str(line).removeprefix("*** in database main ***\n")
+        if message != "ok":
+            yield Finding(severity="error", check="structure", message=message, fix=_REPAIR)
+    dangling: Any = connection.execute("PRAGMA foreign_key_check").fetchall()
+    for table, row, parent, _ in dangling:
+        message = f"refers to a row of {parent} that is not there"
+        yield Finding(severity="error", check="references", table=table, row=str(row), message=message, fix=_REPAIR)
+
+
+def _schema(connection: apsw.Connection, version: int, rows: dict[str, int]) -> Iterator[Finding]:
+    found, wanted = catalog.objects(connection), catalog.reference(version)
+    for name, sql in wanted.items():
+        if found.get(name) != sql:
+            message = f"the table or index {'was changed' if name in found else 'is missing'}"
+            yield Finding(severity="error", check="schema", table=name, message=message, fix=_REPAIR)
+    for name in sorted(found.keys() - wanted.keys()):
+        yield Finding(severity="note", check="schema", table=name, message="the table or index is not aqe's own")
+    for table in catalog.tables(connection):
+        rows[table.name] = connection.execute(f"SELECT count(*) FROM {catalog.quoted(table.name)}").get  # noqa: S608  # quoted
+
+
+# -- content ---------------------------------------------------------------------------------------------------------
+
+
+def _has_checksums(version: int) -> bool:
+    return version >= schema.CHECKSUMS_SINCE
+
+
+def _patterns(connection: apsw.Connection, version: int, _rows: dict[str, int]) -> Iterator[Finding]:
+    fields = [name if name != "crc32" or _has_checksums(version) else "NULL" for name in pattern_table.Row._fields]
+    for row in connection.execute(f"SELECT key, {', '.join(fields)} FROM patterns"):  # noqa: S608  # ours
+        try:
+            pattern = pattern_table.to_pattern(row)
+            fits = row[-1] is not None or pattern.content_hash() == row[2]
+            message = "" if fits else "its content does not fit its hash"
+        except CorruptStorageError as error:
+            message = error.message
+        if message:
+            yield Finding(
+                severity="error", check="patterns", table="patterns", row=f"{row[0]}", message=message, fix=_REPAIR
+            )
+
+
+def _runs(connection: apsw.Connection, version: int, _rows: dict[str, int]) -> Iterator[Finding]:
+    crc32 = "crc32" if _has_checksums(version) else "NULL"
+    for number, total, *head in connection.execute(f"SELECT number, {crc32}, id, source, tool, started_s FROM runs"):  # noqa: S608  # ours
+        results: Any = connection.execute(
+            "SELECT position, t.name, outcome, duration_s, message FROM results AS r JOIN tests AS t ON t.id = r.test "
+            "WHERE run = ? ORDER BY position",
+            (number,),
+        ).fetchall()
+        message = ""
+        if total is not None and checksums.of_run(tuple(head), (row[1:] for row in results)) != total:
+            message = f"the run {head[0]!r:.80} or its results have a wrong checksum"
+        elif [row[0] for row in results] != list(range(len(results))):
+            message = f"results of the run {head[0]!r:.80} are missing"
+        if message:
+            yield Finding(
+                severity="error", check="results", table="runs", row=str(number), message=message, fix=_REPAIR
+            )
+
+
+def _vectors(connection: apsw.Connection, _version: int, _rows: dict[str, int]) -> Iterator[Finding]:
+    spaces: Any = connection.execute("SELECT id, namespace, dim FROM vector_spaces").fetchall()
+    for space, namespace, dim in spaces:
+        blocks = connection.execute(
+            "SELECT block, slots, crc32, data FROM vector_blocks WHERE space = ? ORDER BY block", (space,)
+        )
+        for block, slots, crc32, data in blocks:
+            message = vector_table.problem_of(block, slots, crc32, data, dim)
+            if not message:
+                gone = [
+                    key
+                    for key in vector_table.keys_of(block, slots)
+                    if connection.execute(
+                        "SELECT count(*) FROM patterns WHERE key = ? AND namespace = ?", (key, namespace)
+                    ).get
+                    == 0
+                ]
+                message = f"it holds vectors of patterns that are not there: {gone}" if gone else ""
+            if message:
+                yield Finding(
+                    severity="warning",
+                    check="vectors",
+                    table="vector_blocks",
+                    row=f"space {space}, block {block}",
+                    message=message,
+                    fix=_DERIVED,
+                )
+
+
+def _states(connection: apsw.Connection, _version: int, _rows: dict[str, int]) -> Iterator[Finding]:
+    names: Any = connection.execute("SELECT name FROM states").fetchall()
+    for (name,) in names:
+        message = problem_of_state(connection, name)
+        if message:
+            yield Finding(severity="warning", check="states", table="states", row=name, message=message, fix=_DERIVED)
+
+
+def problem_of_state(connection: apsw.Connection, name: str) -> str:
+    """Say what is wrong with a kept engine state; nothing if it can be loaded."""
+    encoded = state_table.fetch(connection, name)
+    if encoded is None:
+        return "its checksum is wrong"
+    try:
+        state_table.decode(encoded)
+    except (ValueError, TypeError) as error:
+        return f"it cannot be loaded ({error})"
+    return "it is newer than the journal" if encoded.seq > _sequence(connection, "journal") else ""
+
+
+def _journal(connection: apsw.Connection, version: int, _rows: dict[str, int]) -> Iterator[Finding]:
+    def found(row: int, message: str) -> Finding:
+        return Finding(
+            severity="warning", check="journal", table="journal", row=str(row), message=message, fix=_DERIVED
+        )
+
+    last: dict[int, tuple[int, int, int]] = {}
+    expected = None
+    crc32 = "crc32" if _has_checksums(version) else "NULL"
+    for seq, namespace, written, key, total in connection.execute(
+        f"SELECT seq, namespace, written, key, {crc32} FROM journal ORDER BY seq"  # noqa: S608  # ours
+    ):
+        if total is not None and checksums.of_entry(namespace, written, key) != total:
+            yield found(seq, "its checksum is wrong")
+        if expected is not None and seq != expected:
+            yield found(seq, f"the entries {expected} to {seq - 1} are missing")
+        expected = seq + 1
+        last[key] = (seq, namespace, written)
+    if expected is not None and expected - 1 != _sequence(connection, "journal"):
+        yield found(expected - 1, f"the newest entry should be {_sequence(connection, 'journal')}")
+    for key, (seq, namespace, written) in last.items():
+        there = connection.execute(
+            "SELECT count(*) FROM patterns WHERE key = ? AND namespace = ?", (key, namespace)
+        ).get
+        if there != written:
+            yield found(seq, f"the pattern {key} should {'' if written else 'not '}be there")
+
+
+def _sequences(connection: apsw.Connection, _version: int, _rows: dict[str, int]) -> Iterator[Finding]:
+    for table, key, also in (
+        ("patterns", "key", "SELECT max(key) FROM journal"),
+        ("runs", "number", "SELECT max(run) FROM results"),
+    ):
+        largest = max(
+            connection.execute(f"SELECT max({key}) FROM {table}").get or 0,  # noqa: S608  # ours
+            connection.execute(also).get or 0,
+        )
+        if largest > _sequence(connection, table):
+            message = f"keys of {table} up to {largest} were given, but the counter says {_sequence(connection, table)}"
+            yield Finding(
+                severity="error", check="counters", table="sqlite_sequence", row=table, message=message, fix=_REPAIR
+            )
+
+
+def _points(connection: apsw.Connection, version: int, _rows: dict[str, int]) -> Iterator[Finding]:
+    if version >= schema.POINTS_SINCE:
+        for table, row, _, message in point_table.damaged(connection):
+            yield Finding(severity="error", check="points", table=table, row=str(row), message=message, fix=_REPAIR)
+
+
+def _text_index(connection: apsw.Connection, version: int, _rows: dict[str, int]) -> Iterator[Finding]:
+    if version >= schema.POINTS_SINCE:
+        lacking, orphaned = text_index.out_of_step(connection)
+        for keys, what in ((lacking, "are not in the text index"), (orphaned, "are in the text index but not there")):
+            if keys:
+                message = f"{len(keys)} patterns {what}: {', '.join(map(str, keys[:10]))}"
+                yield Finding(
+                    severity="warning", check="text-index", table="pattern_words", message=message, fix=_DERIVED
+                )
+
+
+def _sequence(connection: apsw.Connection, table: str) -> int:
+    return connection.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = ?", (table,)).get or 0
+
+
+_CONTENT: tuple[Callable[[apsw.Connection, int, dict[str, int]], Iterator[Finding]], ...] = (
+    _patterns,
+    _runs,
+    _vectors,
+    _states,
+    _journal,
+    _sequences,
+    _points,
+    _text_index,
+)

@@ -1,0 +1,406 @@
+"""The one thread of a process that writes: whatever is queued becomes durable with one commit.
+
+A caller hands over its operation and waits until it is durable. Making something durable costs the same for one
+operation as for a hundred, so all that wait share a transaction; if one fails, it is undone and the others run again.
+Signals reach the main thread only, hence Ctrl-C never strikes the thread that writes.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+from collections import deque
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import apsw
+
+from aqe_core.errors import AqeError, StorageBusyError, StorageError
+from aqe_storage_sqlite import connection as sqlite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from aqe_storage_sqlite.lock import FileLock
+
+__all__ = ["Writer"]
+
+MAX_BATCH = 1024
+"""Operations in one transaction."""
+
+CHECKPOINT_PAGES = 1_000
+LOG_PAGES = 16_384
+"""64 MiB of log: from here on a checkpoint waits for readers, so that the log starts over. One that a reader holds up
+is tried again `CHECKPOINT_PAGES` later."""
+
+_CHECKPOINT_WAIT_S = 0.05
+_SLOW_COMMIT_S = 0.0005
+_LONGEST_LINGER_S = 0.002
+_IDLE_S = 1.0  # then the thread ends, so that a storage that nobody closed can be collected, and a fork finds none
+_POLL_S = 0.05
+
+
+class _Ticket:
+    """An operation that waits for its turn, or with None the wish to borrow the connection.
+
+    Who acquires ``claim`` decides: its caller that it is dropped, or the thread that writes that it is run.
+    """
+
+    __slots__ = ("caller", "claim", "deadline_s", "done", "error", "operation", "result", "returned")
+
+    def __init__(self, operation: Callable[[apsw.Connection], Any] | None, timeout_s: float) -> None:
+        self.operation = operation
+        self.deadline_s = time.monotonic() + timeout_s
+        self.caller = threading.get_ident()
+        self.claim = threading.Lock()
+        self.done = threading.Lock()
+        self.done.acquire()
+        self.returned = threading.Lock()
+        self.returned.acquire()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def take(self) -> bool:
+        """Decide about it; False if that was done before."""
+        return self.claim.acquire(blocking=False)
+
+
+class Writer:
+    """Operations of any number of threads, one after the other on one connection.
+
+    Parameters
+    ----------
+    path : Path
+    connect : callable
+        Opens the connection; called again after an error that it did not survive.
+    check : callable
+        Raises if the file is not the one that was opened.
+    lock : FileLock
+        Held while a batch is written.
+    timeout_s : float
+        How long an operation waits for its turn.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        connect: Callable[[], apsw.Connection],
+        check: Callable[[], None],
+        lock: FileLock,
+        timeout_s: float,
+    ) -> None:
+        self._path = path
+        self._connect = connect
+        self._check = check
+        self._lock = lock
+        self._timeout_s = timeout_s
+        self._queue: deque[_Ticket] = deque()
+        self._wake = threading.Lock()
+        self._wanted = 1  # the length of the queue at which callers wake the thread
+        self._serving = threading.Lock()  # held by the thread that writes
+        self._owner = 0  # the thread that may use the connection now
+        self._running = self._lent = False
+        self._closed = False
+        self._expected = 1  # how many operations the next batch may have
+        self._commit_s = 0.0
+        self._log_pages = self._folded_pages = 0
+        self._wrote = False
+        self.connection: apsw.Connection | None = self._open()
+
+    def _open(self) -> apsw.Connection:
+        connection = self._connect()
+        connection.set_wal_hook(self._note_log)
+        return connection
+
+    # -- on the threads of the callers ------------------------------------------------------------------------------
+
+    def run(self, operation: Callable[[apsw.Connection], Any]) -> Any:
+        """Run an operation; return its result once that is durable, or raise its error.
+
+        Ctrl-C while waiting drops the operation, unless it has begun; then it is completed all the same.
+
+        Raises
+        ------
+        StorageBusyError
+            It could not begin in time.
+        """
+        ticket = _Ticket(operation, self._timeout_s)
+        try:
+            self._submit(ticket)
+        finally:
+            ticket.take()
+        return ticket.result
+
+    @contextmanager
+    def lend(self) -> Iterator[apsw.Connection]:
+        """Lend the connection outside any transaction, while nobody else writes."""
+        ticket = _Ticket(None, self._timeout_s)
+        try:
+            self._submit(ticket)
+            yield ticket.result
+        finally:
+            ticket.take()
+            if self._owner == ticket.caller:
+                self._owner = 0
+            ticket.returned.release()
+
+    def _submit(self, ticket: _Ticket) -> None:
+        if self._owner == ticket.caller:
+            raise StorageError("a write began inside another one.", fix="do one after the other.")
+        if self._closed:
+            raise self._closed_error()
+        self._queue.append(ticket)
+        if not self._serving.locked():
+            self._start()
+        elif len(self._queue) >= self._wanted:
+            self._wake_up()
+        if not ticket.done.acquire(timeout=self._timeout_s):
+            self._wait_longer(ticket)
+        if ticket.error is not None:
+            try:
+                raise ticket.error
+            finally:
+                ticket.error = None  # its traceback holds this frame, and that the ticket
+
+    def _wait_longer(self, ticket: _Ticket) -> None:
+        """Give up if other operations of this process are in the way; for other processes `_serve` does that."""
+        while not ticket.done.acquire(timeout=_POLL_S):
+            if self._running and ticket.take():
+                raise StorageBusyError(
+                    f"{self._path} is being written by another thread of this process.", fix="wait until it is done."
+                )
+
+    def _start(self) -> None:
+        try:
+            threading.Thread(target=self._work, name="aqe-writer", daemon=True).start()
+        except RuntimeError:  # no more threads, or the interpreter is shutting down
+            self._work(idle_s=0)
+
+    def _wake_up(self) -> None:
+        with suppress(RuntimeError):  # it is awake
+            self._wake.release()
+
+    def drain(self) -> None:
+        """Take nothing more, and wait until what is queued is written."""
+        if self._owner == threading.get_ident():
+            raise StorageError(f"{self._path} was to be closed inside a write.", fix="close it after the write.")
+        self._closed = True
+        self._wake_up()
+        with self._serving:
+            self._fail(list(self._queue), self._closed_error())
+
+    def close(self) -> None:
+        """Fold the log into the file and close the connection, as the last one of the process. May be called twice."""
+        with self._serving:
+            connection, self.connection = self.connection, None
+            if connection is None:
+                return
+            if self._wrote:
+                connection.set_busy_timeout(0)  # beside other processes do what goes without waiting
+                with suppress(apsw.Error):
+                    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            sqlite.close(connection)
+
+    def _closed_error(self) -> StorageError:
+        return StorageError(f"{self._path} was closed.", fix="open it anew.")
+
+    # -- on the thread that writes ----------------------------------------------------------------------------------
+
+    def _work(self, idle_s: float = _IDLE_S) -> None:
+        # Callers append, then look for a thread; this one leaves, then looks for work. So none is overlooked.
+        while self._queue and self._serving.acquire(blocking=False):
+            try:
+                while self._wait_for_work(idle_s):
+                    self._serve()
+            finally:
+                self._serving.release()
+
+    def _wait_for_work(self, idle_s: float) -> bool:
+        """Wait for an operation, and a little for more; False when there is none."""
+        while not self._queue:
+            if self._closed or not self._wake.acquire(timeout=idle_s):
+                return False
+        if self._commit_s > _SLOW_COMMIT_S and len(self._queue) < self._expected:
+            # Those just served are about to come back. Without them there would be two groups that take turns, and
+            # everyone would wait for two commits.
+            self._wanted = self._expected
+            end_s = time.monotonic() + min(self._commit_s / 4, _LONGEST_LINGER_S)
+            while len(self._queue) < self._wanted and (left_s := end_s - time.monotonic()) > 0:
+                self._wake.acquire(timeout=left_s)
+            self._wanted = 1
+        return True
+
+    def _serve(self) -> None:
+        """Serve the first of the queue, and with it all that can share its transaction."""
+        first = self._queue[0]
+        if first.claim.locked():  # given up by its caller
+            self._queue.popleft()
+            return
+        try:
+            with sqlite.translated(self._path):
+                if self._closed and self.connection is None:
+                    raise self._closed_error()  # told to the callers like the others
+                connection = self.connection = self.connection or self._open()
+                try:
+                    self._lock.acquire(first.deadline_s)
+                    self._check()
+                    connection.set_busy_timeout(sqlite.milliseconds(first.deadline_s - time.monotonic()))
+                    if first.operation is None:
+                        self._hand_over(connection)
+                    else:
+                        connection.execute("BEGIN IMMEDIATE")
+                        self._write_batch(connection)
+                    if self.connection is not None:
+                        self._fold_log(connection)
+                finally:
+                    self._lock.release()
+        except StorageBusyError as error:
+            now_s = time.monotonic()
+            self._fail([each for each in list(self._queue) if each.deadline_s <= now_s or each is first], error)
+        except AqeError as error:
+            self._fail(list(self._queue), error)
+        finally:
+            self._running, self._owner = False, 0
+
+    def _hand_over(self, connection: apsw.Connection) -> None:
+        """Let the first of the queue use the connection until it gives it back."""
+        ticket = self._queue.popleft()
+        if not ticket.take():
+            return
+        self._owner, self._running, self._lent = ticket.caller, True, True
+        ticket.result = connection
+        ticket.done.release()
+        ticket.returned.acquire()
+        self._owner, self._lent = 0, False
+        self._wrote = True
+        self._undo("ROLLBACK")
+
+    def _write_batch(self, connection: apsw.Connection) -> None:
+        """Run operations in the open transaction, and commit it; one that fails, fails alone."""
+        self._owner, self._running = threading.get_ident(), True
+        ran: list[_Ticket] = []
+        while self._queue and len(ran) < MAX_BATCH and self._queue[0].operation is not None:
+            ticket = self._queue.popleft()
+            if not ticket.take():
+                continue
+            error = self._apply(connection, ticket)
+            if error is not None:
+                self._undo("ROLLBACK")
+                self._finish([ticket], error)
+                ran = self._run_again(connection, ran)
+                break
+            ran.append(ticket)
+        if not ran:
+            self._undo("ROLLBACK")
+            return
+        began_s = time.monotonic()
+        try:
+            with sqlite.translated(self._path):
+                connection.execute("COMMIT")
+        except BaseException as failure:  # the callers wait for one answer or another
+            self._undo("ROLLBACK")
+            self._finish(ran, failure)
+            return
+        self._commit_s = time.monotonic() - began_s
+        self._wrote = True
+        self._expected = len(ran) + len(self._queue)
+        self._finish(ran)
+
+    def _run_again(self, connection: apsw.Connection, tickets: list[_Ticket]) -> list[_Ticket]:
+        """Run in a new transaction what was rolled back with a failed operation; return what it holds.
+
+        Now each has a savepoint of its own. They are not free, the index of words writes at each, and errors are rare.
+        """
+        waiting, ran = deque(tickets), list[_Ticket]()
+        error = self._apply(connection, "BEGIN IMMEDIATE") if waiting else None
+        while waiting and error is None:
+            ticket = waiting.popleft()
+            failure = (
+                self._apply(connection, "SAVEPOINT one")
+                or self._apply(connection, ticket)
+                or self._apply(connection, "RELEASE one")
+            )
+            if failure is None:
+                ran.append(ticket)
+                continue
+            self._undo("ROLLBACK TO one; RELEASE one")
+            self._finish([ticket], failure)
+            if not self._in_transaction():  # it failed so badly that SQLite undid all
+                error = failure
+        if error is not None:
+            self._finish([*ran, *waiting], error)
+            return []
+        return ran
+
+    def _apply(self, connection: apsw.Connection, what: _Ticket | str) -> BaseException | None:
+        """Run an operation or statement and return what it raised."""
+        try:
+            with sqlite.translated(self._path):
+                if isinstance(what, str):
+                    connection.execute(what)
+                else:
+                    assert what.operation is not None
+                    what.result = what.operation(connection)
+        except BaseException as error:  # it is raised on the caller's thread
+            return error
+        return None
+
+    def _undo(self, sql: str) -> None:
+        """Roll back; a connection on which even that fails is dropped, which rolls back too."""
+        if self.connection is None or not self.connection.in_transaction:
+            return
+        try:
+            self.connection.execute(sql).fetchall()
+        except apsw.Error:
+            self._drop()
+
+    def _drop(self) -> None:
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            sqlite.close(connection)
+
+    def _in_transaction(self) -> bool:
+        return self.connection is not None and self.connection.in_transaction
+
+    def _finish(self, tickets: list[_Ticket], error: BaseException | None = None) -> None:
+        """Let the callers go on, each with an error of its own."""
+        for ticket in tickets:
+            if error is not None:
+                ticket.error = error if len(tickets) == 1 else copy.copy(error)
+                ticket.error.__cause__ = error.__cause__
+            ticket.done.release()
+
+    def _fail(self, tickets: list[_Ticket], error: AqeError) -> None:
+        """Take tickets that wait out of the queue, and let their callers know why."""
+        for ticket in tickets:
+            self._queue.remove(ticket)
+        self._finish([ticket for ticket in tickets if ticket.take()], error)
+
+    # -- the log ----------------------------------------------------------------------------------------------------
+
+    def _note_log(self, connection: apsw.Connection, _: str, pages: int) -> int:
+        """Note how long the log is; SQLite calls this after each commit."""
+        self._log_pages = pages
+        if pages < self._folded_pages:  # it has started over
+            self._folded_pages = 0
+        if self._lent:  # a borrower may keep the connection for long
+            self._fold_log(connection)
+        return 0
+
+    def _fold_log(self, connection: apsw.Connection) -> None:
+        """Take a long log over into the file, while no commit can lengthen it.
+
+        What fails here has been durable before; a later batch tries again.
+        """
+        if self._log_pages - self._folded_pages < CHECKPOINT_PAGES:
+            return
+        self._folded_pages = self._log_pages
+        with suppress(apsw.Error):
+            if self._log_pages < LOG_PAGES:
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            else:
+                connection.set_busy_timeout(sqlite.milliseconds(_CHECKPOINT_WAIT_S))
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                self._folded_pages = 0

@@ -1,0 +1,303 @@
+"""Group commit: what shares a transaction, what fails alone, who waits for whom."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import apsw
+import pytest
+from aqe_storage_sqlite import writer as writer_module
+from aqe_storage_sqlite.storage import SqliteStorage
+
+from aqe_core.contracts import Pattern
+from aqe_core.errors import InputError, StorageBusyError, StorageError
+
+
+def insert(connection, name):
+    connection.execute("INSERT INTO namespaces (name) VALUES (?)", (name,))
+    return name
+
+
+def names(storage):
+    with storage._database.read() as connection:
+        return {name for (name,) in connection.execute("SELECT name FROM namespaces")}
+
+
+def until(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+class Callers:
+    """Threads that each do one write, queued in order while somebody else has the connection."""
+
+    def __init__(self, storage):
+        self.storage = storage
+        self.outcomes = {}
+        self.threads = []
+        self.commits = 0
+        self.transactions = []
+
+    def add(self, key, operation, *arguments):
+        def call():
+            try:
+                self.outcomes[key] = self.storage._database.write(operation, *arguments)
+            except BaseException as error:
+                self.outcomes[key] = error
+
+        thread = threading.Thread(target=call)
+        queue = self.storage._database._writer._queue
+        waiting = len(queue)
+        thread.start()
+        until(lambda: len(queue) > waiting)
+        self.threads.append(thread)
+
+    def count(self):
+        self.commits += 1
+        return False
+
+    def join(self):
+        for thread in self.threads:
+            thread.join(60)
+            assert not thread.is_alive()
+
+
+@pytest.fixture
+def together(storage):
+    """Queue writes, then let them go."""
+    callers = Callers(storage)
+
+    def run(*operations):
+        with storage._database.alone() as connection:
+            connection.set_commit_hook(callers.count)
+            for key, (operation, *arguments) in enumerate(operations):
+                callers.add(key, operation, *arguments)
+        callers.join()
+        return callers
+
+    return run
+
+
+def test_what_is_queued_shares_one_commit(storage, together):
+    callers = together(*((insert, f"n{i}") for i in range(20)))
+    assert callers.commits == 1
+    assert callers.outcomes == {i: f"n{i}" for i in range(20)}
+    assert names(storage) == {f"n{i}" for i in range(20)}
+
+
+def test_a_batch_has_a_limit(storage, together, monkeypatch):
+    monkeypatch.setattr(writer_module, "MAX_BATCH", 4)
+    assert together(*((insert, f"n{i}") for i in range(10))).commits == 3
+    assert len(names(storage)) == 10
+
+
+def fail(connection, error):
+    insert(connection, "half")
+    raise error
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("raised", "seen"),
+    [
+        (ValueError("mine"), ValueError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (InputError("x", fix="y"), InputError),
+        (OverflowError("x"), InputError),
+        (apsw.SQLError("x"), StorageError),
+    ],
+)
+def test_an_operation_fails_alone(storage, together, position, raised, seen):
+    operations = [(insert, "a"), (insert, "b")]
+    operations.insert(position, (fail, raised))
+    outcomes = together(*operations).outcomes
+    assert type(outcomes.pop(position)) is seen
+    assert sorted(outcomes.values()) == ["a", "b"]
+    assert names(storage) == {"a", "b"}
+
+
+def give_up(connection):
+    connection.execute("ROLLBACK")
+    raise apsw.FullError("as SQLite does after some errors")
+
+
+def test_an_operation_that_undoes_the_transaction(storage, together):
+    outcomes = together((insert, "a"), (insert, "b"), (give_up,), (insert, "c")).outcomes
+    error = outcomes.pop(2)
+    assert type(error) is StorageError
+    assert "full" in str(error)
+    assert sorted(outcomes.values()) == sorted(names(storage)) == ["a", "b", "c"]
+
+
+def test_operations_that_fail_when_they_run_again(storage, together):
+    """Alone if they can be undone alone; otherwise those that share the transaction are told."""
+    times = []
+
+    def second_time(connection, undo):
+        times.append(insert(connection, f"x{undo}"))
+        if times.count(f"x{undo}") == 2:
+            undo(connection)
+
+    def mine(_):
+        raise ValueError("mine")
+
+    outcomes = together((insert, "a"), (second_time, mine), (give_up,), (insert, "c")).outcomes
+    assert [type(outcomes[key]) for key in (1, 2)] == [ValueError, StorageError]
+    assert names(storage) == {"a", "c"}
+
+    outcomes = together((insert, "d"), (second_time, give_up), (insert, "e"), (fail, ValueError("x"))).outcomes
+    assert [type(outcomes[key]) for key in range(4)] == [StorageError, StorageError, StorageError, ValueError]
+    assert len({id(outcomes[key]) for key in range(3)}) == 3
+    assert names(storage) == {"a", "c"}
+
+
+def test_a_commit_that_fails(storage):
+    callers = Callers(storage)
+    with storage._database.alone() as connection:
+        connection.set_commit_hook(lambda: True)
+        for name in "abc":
+            callers.add(name, insert, name)
+    callers.join()
+    assert all(type(error) is StorageError for error in callers.outcomes.values())
+    assert len({id(error) for error in callers.outcomes.values()}) == 3
+    assert names(storage) == set()
+    storage._database._writer.connection.set_commit_hook(None)
+    assert storage._database.write(insert, "a") == "a"
+
+
+def test_who_gave_up_is_passed_over(path):
+    with SqliteStorage(path, timeout_s=0.05) as storage:
+        callers = Callers(storage)
+        with storage._database.alone():
+            callers.add("late", insert, "late")
+            until(lambda: callers.outcomes)
+            assert type(callers.outcomes["late"]) is StorageBusyError
+        assert storage._database.write(insert, "next") == "next"
+        assert names(storage) == {"next"}
+
+
+def test_a_borrower_who_gave_up_is_passed_over(path):
+    with SqliteStorage(path, timeout_s=0.05) as storage:
+
+        def borrow():
+            with pytest.raises(StorageBusyError), storage._database.alone():
+                pass
+
+        with storage._database.alone():
+            thread = threading.Thread(target=borrow)
+            thread.start()
+            thread.join(60)
+        assert storage._database.write(insert, "next") == "next"
+
+
+def test_what_a_borrower_leaves_open_is_rolled_back(storage):
+    with storage._database.alone() as connection:
+        connection.execute("BEGIN")
+        insert(connection, "half")
+    assert storage._database.write(insert, "whole") == "whole"
+    assert names(storage) == {"whole"}
+
+
+def test_slow_commits_make_it_wait_for_those_just_served(storage, monkeypatch):
+    monkeypatch.setattr(writer_module, "_LONGEST_LINGER_S", 60)
+    writer = storage._database._writer
+    writer._commit_s, writer._expected = 1_000.0, 2
+    callers = Callers(storage)
+    writer.connection.set_commit_hook(callers.count)
+    callers.add("a", insert, "a")
+    assert storage._database.write(insert, "b") == "b"
+    callers.join()
+    assert callers.commits == 1
+    assert names(storage) == {"a", "b"}
+
+
+def test_closing_writes_what_is_queued(path):
+    storage = SqliteStorage(path)
+    callers = Callers(storage)
+    closing = threading.Thread(target=storage.close)
+    with storage._database.alone():
+        for name in "abc":
+            callers.add(name, insert, name)
+        closing.start()
+        until(lambda: storage._database._writer._closed)
+        with pytest.raises(StorageError):
+            storage.put_patterns("n", [])
+    closing.join(60)
+    callers.join()
+    assert callers.outcomes == {"a": "a", "b": "b", "c": "c"}
+    with SqliteStorage(path, read_only=True) as reader:
+        assert names(reader) == {"a", "b", "c"}
+
+
+def test_the_thread_ends_when_idle_and_comes_back(storage):
+    def threads():
+        return [thread for thread in threading.enumerate() if thread.name == "aqe-writer"]
+
+    storage._database.write(insert, "a")
+    until(lambda: not threads())
+    storage._database.write(insert, "b")
+    assert names(storage) == {"a", "b"}
+
+
+def test_without_a_thread_to_be_had(storage, monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert storage._database.write(insert, "a") == "a"
+    with storage._database.read() as connection:
+        assert connection.execute("SELECT name FROM namespaces").get == "a"
+
+
+def test_a_lost_connection_is_replaced(storage):
+    storage._database.write(insert, "a")
+    with storage._database._writer._serving:
+        storage._database._writer._drop()
+    assert storage._database.write(insert, "b") == "b"
+    assert names(storage) == {"a", "b"}
+
+
+# -- the log ----------------------------------------------------------------------------------------------------------
+
+
+def log_bytes(storage):
+    return storage.path.with_name(storage.path.name + "-wal").stat().st_size
+
+
+def put(storage, number):
+    storage.put_patterns("n", [Pattern(id=f"{number} {i}", name="n", text="word " * 1000) for i in range(20)])
+
+
+def test_the_log_starts_over_when_it_is_long(storage, monkeypatch):
+    monkeypatch.setattr(writer_module, "CHECKPOINT_PAGES", 20)
+    sizes = []
+    for number in range(30):
+        put(storage, number)
+        sizes.append(log_bytes(storage))
+    assert max(sizes) < sum(sizes[:2]) * 2
+
+
+def test_a_log_that_a_reader_held_up_is_cut_when_it_is_done(storage, monkeypatch):
+    monkeypatch.setattr(writer_module, "CHECKPOINT_PAGES", 20)
+    monkeypatch.setattr(writer_module, "LOG_PAGES", 200)
+    with storage._database.read() as reader:
+        reader.execute("SELECT count(*) FROM patterns").fetchall()
+        for number in range(20):
+            put(storage, number)
+        assert log_bytes(storage) > 200 * 4096
+        assert reader.execute("SELECT count(*) FROM patterns").get == 0
+    put(storage, 20)
+    assert log_bytes(storage) < 200 * 4096
+    assert storage.count_patterns("n") == 21 * 20
+
+
+def test_the_log_of_a_borrower_stays_short(storage, monkeypatch):
+    monkeypatch.setattr(writer_module, "CHECKPOINT_PAGES", 5)
+    with storage._database.alone() as connection:
+        for number in range(300):
+            insert(connection, f"{number}" * 200)
+        assert log_bytes(storage) < 100 * 4096
+    assert len(names(storage)) == 300
