@@ -6,7 +6,6 @@ strict: a key nobody knows is an error that names the nearest one that exists.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import reprlib
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from aqe_core.errors import ConfigError, UnknownKeyError
+from aqe_core.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -275,10 +275,11 @@ def _leaves(name: str, text: str, table: tuple[str, ...]) -> Iterator[tuple[str,
 
 def _unknown(key: str, where: str) -> UnknownKeyError:
     candidates = [*KEYS, *(known.rsplit(".", 1)[0] for known in KEYS)]
-    near = difflib.get_close_matches(key, [known for known in candidates if "*" not in known], n=1)
-    fix = f"did you mean {near[0]!r}?" if near else "docs/reference/config.md lists the keys."
-    if near == [key]:
+    known = [candidate for candidate in candidates if "*" not in candidate]
+    if key in known:
         fix = "write it without quotation marks."
+    else:
+        fix = did_you_mean(key, known, "docs/reference/config.md lists the keys.")
     return UnknownKeyError(f"{where}: unknown key {key!r}.", fix=fix)
 
 

@@ -7,7 +7,6 @@ alone, without importing either.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import re
 import sys
@@ -41,6 +40,7 @@ from aqe_core.errors import (
     UsageError,
 )
 from aqe_core.events import Event, publish
+from aqe_core.suggest import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -472,8 +472,7 @@ class PluginManager:
         if family in KNOWN_EXTRAS and not claims:
             return MissingExtraError(f"the {noun} {name!r} is not installed.", fix=KNOWN_EXTRAS[family])
         names = sorted({found.spec.name for found in self.engines(kind)})
-        near = difflib.get_close_matches(name, names, n=1)
-        fix = f"did you mean {near[0]!r}?" if near else "`aqe backends` lists them."
+        fix = did_you_mean(name, names, "`aqe backends` lists them.")
         there = ", ".join(names) or "none"
         return UnknownBackendError(f"there is no {noun} named {name!r}; installed: {there}.", fix=fix)
 
@@ -636,7 +635,7 @@ def environment_hints(environ: Mapping[str, str], known: Mapping[str, str]) -> l
     hints = []
     for variable in sorted(environ):
         if variable.startswith("AQE_") and variable not in known:
-            near = difflib.get_close_matches(variable, known, n=1, cutoff=0.75)
-            if near:
-                hints.append(f"environment variable {variable} is not read; did you mean {near[0]}?")
+            near = nearest(variable, known, cutoff=0.75)
+            if near is not None:
+                hints.append(f"environment variable {variable} is not read; did you mean {near}?")
     return hints
