@@ -11,7 +11,7 @@ the dict entries) per state and per pair, whatever the shape: 392 per block, and
 
 ========== ================== =========================================================================================
 ``values`` double per cell    the value; ``-inf``: never updated
-``counts`` int64 per cell     updates learned in waves
+``counts`` int64 per cell     updates learned in batches
 ``tally``  list item per cell updates learned one at a time (a list: Python counts faster in it than in an array)
 ``worths`` double per block   at a home, what the state is worth to the one before; ``nan``: stale; ``-inf``: nothing
                               was tried yet. Small enough to stay in the cache.
@@ -223,10 +223,11 @@ class Table:
     def _backup_many(self, homes: NDArray[np.int64]) -> NDArray[np.float64]:
         if self.more:
             return np.array([self.worth(home) for home in homes.tolist()])
-        width = min(len(self.actions), BLOCK)
-        # One row per action, so that reductions run along the homes.
-        values = self.value_view[homes * BLOCK + np.arange(width)[:, None]]
-        worth: NDArray[np.float64] = values.max(axis=0)
+        # Whole blocks, which lie together, then one column per action, so that reductions run along the homes.
+        values = self.value_view.reshape(-1, BLOCK).take(homes, axis=0).T[: len(self.actions)]
+        worth: NDArray[np.float64] = values[0].copy()
+        for column in values[1:]:
+            np.maximum(worth, column, out=worth)
         if self.declared or self.epsilon is not None:
             tried = values > NEVER
             n_tried = np.count_nonzero(tried, axis=0)

@@ -105,6 +105,7 @@ class Tabular:
             source = table.states.get(next_state, UNSEEN)
         else:
             source = table.find(next_state, next_action)
+        table.tally[cell] += 1
         self._updater.one_by_one([[home], [cell], [source], [reward]], [STALE], pairwise=next_action is not None)
 
     def _allowed(self, action: Key) -> Key:

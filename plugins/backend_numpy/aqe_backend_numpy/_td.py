@@ -78,6 +78,7 @@ class Updater:
         rewards : ndarray of float64, shape (n,)
         pairwise : bool
         """
+        np.add.at(self.table.counts, cells, 1)
         batch = (homes, cells, sources, rewards)
         window = np.zeros(0, np.int64)  # positions in the batch of those being compared, latest first
         held = np.zeros(0)  # what those at the end of the window, which waited before, have read; STALE: nothing yet
@@ -103,17 +104,19 @@ class Updater:
             elif turn.size * 10 > n * 9:
                 self._size = min(self._size * 2, MAX_WINDOW)
         if n <= SMALL or turn.size < SMALL:
-            kept = held[::-1].tolist() + [STALE] * (n - held.size)
+            read = held[::-1].tolist() + [STALE] * (n - held.size)
             columns = [each[window[::-1]].tolist() for each in batch]
-            self.one_by_one(columns, kept, pairwise=pairwise)
+            self.one_by_one(columns, read, pairwise=pairwise)
             return window[:0], held[:0]
         worth = self.table.values_of(sources) if pairwise else self.table.worths_of(sources)
         if held.size:
-            np.copyto(worth[n - held.size :], held, where=held == held)  # noqa: PLR0124  # false for STALE only
+            waited = worth[n - held.size :]
+            kept = (held == held).nonzero()[0]  # noqa: PLR0124  # false for STALE only
+            waited[kept] = held[kept]
         rest = waiting.nonzero()[0]
         held = worth[rest]
         # Whoever is not late now will never be: before him, updates only get fewer.
-        np.putmask(held, late[rest], STALE)
+        held[late[rest]] = STALE
         done = window[turn]
         self._together(homes[done], cells[done], rewards[done], worth[turn])
         return window[rest], held
@@ -159,9 +162,14 @@ class Updater:
         if new_pairs:
             old[first] = table.initial
             table.known += new_pairs
-        new = old + self.learning_rate * (rewards + self.discount * worth - old)
+        # old + learning_rate * (rewards + discount * worth - old), in that order, without temporary arrays
+        new = worth
+        new *= self.discount
+        new += rewards
+        new -= old
+        new *= self.learning_rate
+        new += old
         values[cells] = new
-        table.counts[cells] += 1
         worths = table.worth_view
         if table.epsilon is not None:
             worths[homes] = STALE
@@ -183,7 +191,7 @@ class Updater:
         ``held`` is what each has read already, or `STALE`.
         """
         table = self.table
-        values, worths, tally, initial = table.values, table.worths, table.tally, table.initial
+        values, worths, initial = table.values, table.worths, table.initial
         rate, discount, greedy = self.learning_rate, self.discount, table.epsilon is None
         read, slowly = (values, table.value) if pairwise else (worths, table.worth)
         for home, cell, source, reward, keep in zip(*columns, held, strict=True):
@@ -196,7 +204,6 @@ class Updater:
             if old == NEVER:
                 old = initial
                 table.known += 1
-            tally[cell] += 1
             values[cell] = new = old + rate * (reward + discount * worth - old)
             if greedy:
                 best = worths[home]
