@@ -15,7 +15,8 @@ from aqe_core.config import DEFAULT_BACKENDS
 from aqe_core.contracts.capabilities import LearnerCapabilities, StoreCapabilities
 from aqe_core.errors import AqeError, CapabilityError, ConfigError, ContractError, PluginError, UsageError
 from aqe_core.events import Event
-from aqe_core.plugins import CAPABILITIES, FoundEngine, PluginManager, isolated, resolve
+from aqe_core.isolation import isolated, resolve
+from aqe_core.plugins import CAPABILITIES, FoundEngine, PluginManager
 from aqe_core.selection import Rung, Selection, select
 from aqe_core.suggest import did_you_mean
 

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from aqe_core.errors import ConfigError, UnknownKeyError
-from aqe_core.suggest import did_you_mean
+from aqe_core.suggest import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["DEFAULT_BACKENDS", "ENVIRONMENT", "KEYS", "Config", "Key", "Layer", "Setting", "load"]
+__all__ = ["DEFAULT_BACKENDS", "ENVIRONMENT", "KEYS", "Config", "Key", "Layer", "Setting", "environment_hints", "load"]
 
 _MAX_FILE_BYTES = 1 << 20
 _MAX_DEPTH = 6  # no key has more parts, [tool.aqe] and a free name included
@@ -214,6 +214,17 @@ def load(root: Path, environ: Mapping[str, str] | None = None) -> Config:
             leaves = {key: _anchored(root, key, setting) for key, setting in _leaves(name, text, table)}
             layers.append(Layer(name, leaves))
     return Config(root, tuple(layers), os.environ if environ is None else environ)
+
+
+def environment_hints(environ: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each ``AQE_`` variable that nobody reads but that looks like one that is."""
+    hints = []
+    for variable in sorted(environ):
+        if variable.startswith("AQE_") and variable not in ENVIRONMENT:
+            near = nearest(variable, ENVIRONMENT, cutoff=0.75)
+            if near is not None:
+                hints.append(f"environment variable {variable} is not read; did you mean {near}?")
+    return hints
 
 
 def _anchored(root: Path, key: str, setting: Setting) -> Setting:

@@ -14,7 +14,7 @@ import attrs
 
 from aqe_core.contracts.ingest import Skipped
 from aqe_core.errors import IngestError, UnknownFormatError
-from aqe_core.plugins import resolve
+from aqe_core.isolation import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
