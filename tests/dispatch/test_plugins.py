@@ -6,7 +6,7 @@ import types
 import pytest
 
 from aqe_core import hookimpl
-from aqe_core.config import DEFAULT_BACKENDS
+from aqe_core.config import DEFAULT_BACKENDS, environment_hints
 from aqe_core.contracts import EngineSpec, IngestSpec
 from aqe_core.errors import (
     ApiVersionError,
