@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import inspect
 import weakref
 from pathlib import Path
@@ -16,8 +15,10 @@ from aqe_core.config import DEFAULT_BACKENDS
 from aqe_core.contracts.capabilities import LearnerCapabilities, StoreCapabilities
 from aqe_core.errors import AqeError, CapabilityError, ConfigError, ContractError, PluginError, UsageError
 from aqe_core.events import Event
-from aqe_core.plugins import CAPABILITIES, FoundEngine, PluginManager, isolated, resolve
+from aqe_core.isolation import isolated, resolve
+from aqe_core.plugins import CAPABILITIES, FoundEngine, PluginManager
 from aqe_core.selection import Rung, Selection, select
+from aqe_core.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from aqe_core.config import Config
@@ -208,8 +209,7 @@ def _check_options(
     own = [name for name in known if name not in required]
     for name in options:
         if name not in own:
-            near = difflib.get_close_matches(name, own, n=1)
-            fix = f"did you mean {near[0]!r}?" if near else f"it takes: {', '.join(own) or 'no options'}."
+            fix = did_you_mean(name, own, f"it takes: {', '.join(own) or 'no options'}.")
             raise ConfigError(f"{who} has no option {name!r}.", fix=fix)
     for name in own:
         if known[name].default is inspect.Parameter.empty and name not in options:

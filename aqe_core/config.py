@@ -6,7 +6,6 @@ strict: a key nobody knows is an error that names the nearest one that exists.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import reprlib
@@ -16,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from aqe_core.errors import ConfigError, UnknownKeyError
+from aqe_core.suggest import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["DEFAULT_BACKENDS", "ENVIRONMENT", "KEYS", "Config", "Key", "Layer", "Setting", "load"]
+__all__ = ["DEFAULT_BACKENDS", "ENVIRONMENT", "KEYS", "Config", "Key", "Layer", "Setting", "environment_hints", "load"]
 
 _MAX_FILE_BYTES = 1 << 20
 _MAX_DEPTH = 6  # no key has more parts, [tool.aqe] and a free name included
@@ -216,6 +216,17 @@ def load(root: Path, environ: Mapping[str, str] | None = None) -> Config:
     return Config(root, tuple(layers), os.environ if environ is None else environ)
 
 
+def environment_hints(environ: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each ``AQE_`` variable that nobody reads but that looks like one that is."""
+    hints = []
+    for variable in sorted(environ):
+        if variable.startswith("AQE_") and variable not in ENVIRONMENT:
+            near = nearest(variable, ENVIRONMENT, cutoff=0.75)
+            if near is not None:
+                hints.append(f"environment variable {variable} is not read; did you mean {near}?")
+    return hints
+
+
 def _anchored(root: Path, key: str, setting: Setting) -> Setting:
     """Return a setting whose ``file:PATH`` backend, if it is one, is relative to the project and not to the caller."""
     names_a_backend = key.endswith(".backend") or ".namespaces." in key
@@ -275,10 +286,11 @@ def _leaves(name: str, text: str, table: tuple[str, ...]) -> Iterator[tuple[str,
 
 def _unknown(key: str, where: str) -> UnknownKeyError:
     candidates = [*KEYS, *(known.rsplit(".", 1)[0] for known in KEYS)]
-    near = difflib.get_close_matches(key, [known for known in candidates if "*" not in known], n=1)
-    fix = f"did you mean {near[0]!r}?" if near else "docs/reference/config.md lists the keys."
-    if near == [key]:
+    known = [candidate for candidate in candidates if "*" not in candidate]
+    if key in known:
         fix = "write it without quotation marks."
+    else:
+        fix = did_you_mean(key, known, "docs/reference/config.md lists the keys.")
     return UnknownKeyError(f"{where}: unknown key {key!r}.", fix=fix)
 
 

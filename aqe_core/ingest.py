@@ -14,7 +14,7 @@ import attrs
 
 from aqe_core.contracts.ingest import Skipped
 from aqe_core.errors import IngestError, UnknownFormatError
-from aqe_core.plugins import resolve
+from aqe_core.isolation import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -163,6 +163,8 @@ def _recognized(file: Path, formats: list[_Format], *, named: bool) -> _Format |
         for each in candidates:
             if each.recognize(file, head):
                 return each
+        if named:
+            return candidates[0]  # its reader says best what is wrong with the content
     if named:
         names = ", ".join(f"{each.found.spec.name} ({' '.join(each.found.spec.suffixes)})" for each in formats)
         raise UnknownFormatError(f"{file} is of no known format.", fix=f"aqe reads {names}.")

@@ -7,13 +7,10 @@ alone, without importing either.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import re
 import sys
-from contextlib import contextmanager, suppress
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
-from operator import attrgetter
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -31,7 +28,6 @@ from aqe_core.contracts.specs import EngineSpec, IngestSpec
 from aqe_core.errors import (
     ApiVersionError,
     AqeError,
-    BrokenPluginError,
     ConfigError,
     ContractError,
     DuplicateNameError,
@@ -41,10 +37,11 @@ from aqe_core.errors import (
     UsageError,
 )
 from aqe_core.events import Event, publish
+from aqe_core.isolation import PluginSource, import_file, is_there, isolated
+from aqe_core.suggest import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from types import ModuleType
+    from collections.abc import Iterator
 
     from aqe_core.config import Config, Setting
     from aqe_core.contracts.capabilities import Capabilities
@@ -57,12 +54,8 @@ __all__ = [
     "FoundEngine",
     "FoundFormat",
     "PluginManager",
-    "PluginSource",
-    "environment_hints",
     "installed_sources",
-    "isolated",
     "iter_problems",
-    "resolve",
 ]
 
 GROUP = "aqe.plugins"
@@ -97,26 +90,6 @@ CAPABILITIES: dict[str, type[Capabilities]] = {
 _OWN = "aqe-core"
 _IN_PROCESS = "(in process)"
 _LOCAL_FILE = "(local file)"
-
-
-@attrs.frozen
-class PluginSource:
-    """Where a plugin comes from, as its distribution's metadata says.
-
-    Attributes
-    ----------
-    name : str
-        Name of the entry point.
-    module : str
-        Module to import.
-    distribution, version : str
-        ``(in process)`` and empty for a plugin registered by the program itself.
-    """
-
-    name: str
-    module: str
-    distribution: str
-    version: str
 
 
 @attrs.frozen
@@ -450,7 +423,7 @@ class PluginManager:
             raise UnknownBackendError(
                 f"{name!r}: there is no file {path}.", fix="the path is relative to the current folder."
             )
-        module = _import_file(path, source)
+        module = import_file(path, source)
         product = getattr(module, attribute, None)
         if not callable(product):
             raise ContractError(f"{path} has no class or function {attribute!r}.", fix="name one that it has.")
@@ -472,8 +445,7 @@ class PluginManager:
         if family in KNOWN_EXTRAS and not claims:
             return MissingExtraError(f"the {noun} {name!r} is not installed.", fix=KNOWN_EXTRAS[family])
         names = sorted({found.spec.name for found in self.engines(kind)})
-        near = difflib.get_close_matches(name, names, n=1)
-        fix = f"did you mean {near[0]!r}?" if near else "`aqe backends` lists them."
+        fix = did_you_mean(name, names, "`aqe backends` lists them.")
         there = ", ".join(names) or "none"
         return UnknownBackendError(f"there is no {noun} named {name!r}; installed: {there}.", fix=fix)
 
@@ -530,88 +502,13 @@ class PluginManager:
                 publish(Event(name="plugin-failed", data={**attrs.asdict(source), "error": str(error)}))
 
 
-@contextmanager
-def isolated(source: PluginSource, what: str, *passing: type[Exception]) -> Iterator[None]:
-    """Turn whatever a plugin raises into `BrokenPluginError`, but for the given classes and Ctrl-C.
-
-    That includes ``SystemExit`` and the panics of native engines, which are no ``Exception``: no plugin ends its host.
-    """
-    try:
-        yield
-    except BaseException as error:
-        if isinstance(error, (KeyboardInterrupt, *passing)):
-            raise
-        raise _broken(source, what, error) from error
-
-
-_NOT_THEIRS = ("<frozen importlib", importlib.__path__[0], str(Path(__file__).parent))
-
-
-def _broken(source: PluginSource, what: str, error: BaseException) -> BrokenPluginError:
-    """Return the error for a plugin that failed, with the last place inside it."""
-    trace = error.__traceback__
-    place = ""
-    while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if not file.startswith(_NOT_THEIRS):
-            place = f" at {Path(file).name}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    try:
-        said = str(error)
-    except Exception:
-        said = "(it cannot be shown)"
-    return BrokenPluginError(
-        f"plugin {source.name!r} ({' '.join(filter(None, (source.distribution, source.version)))}) {what}: "
-        f"{type(error).__name__}: {said}{place}.",
-        fix="repair or uninstall that distribution; its author needs this message.",
-    )
-
-
-def resolve(target: str, source: PluginSource) -> Any:
-    """Import ``module:callable`` of a plugin.
-
-    Raises
-    ------
-    BrokenPluginError
-        It cannot be imported.
-    """
-    module, _, path = target.partition(":")
-    with isolated(source, f"cannot provide {target}"):
-        return attrgetter(path)(importlib.import_module(module))
-
-
 def _check_requirements(found: FoundEngine) -> None:
-    missing = [name for name in found.spec.requires if not _is_there(name)]
+    missing = [name for name in found.spec.requires if not is_there(name)]
     if missing:
         raise MissingExtraError(
             f"the {found.kind.replace('_', ' ')} {found.spec.name!r} needs {', '.join(missing)}, not installed.",
             fix=found.spec.install or f"pip install {' '.join(missing)}",
         )
-
-
-def _is_there(module: str) -> bool:
-    try:
-        return module in sys.modules or find_spec(module) is not None
-    except (ImportError, ValueError):  # the package of a submodule is missing; the name is none
-        return False
-
-
-def _import_file(path: Path, source: PluginSource) -> ModuleType:
-    module_name = f"_aqe_file_{abs(hash(str(path.resolve()))):x}"
-    if module_name in sys.modules:
-        return sys.modules[module_name]
-    spec = spec_from_file_location(module_name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules[module_name] = module
-    try:
-        with isolated(source, "cannot be imported"):
-            spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[module_name]
-        raise
-    return module
 
 
 def iter_problems(manager: PluginManager) -> Iterator[tuple[str, AqeError]]:
@@ -629,14 +526,3 @@ def iter_problems(manager: PluginManager) -> Iterator[tuple[str, AqeError]]:
             if str(error) not in told:
                 yield source.name, error
             told.add(str(error))
-
-
-def environment_hints(environ: Mapping[str, str], known: Mapping[str, str]) -> list[str]:
-    """Return a sentence for each ``AQE_`` variable that nobody reads but that looks like one that is."""
-    hints = []
-    for variable in sorted(environ):
-        if variable.startswith("AQE_") and variable not in known:
-            near = difflib.get_close_matches(variable, known, n=1, cutoff=0.75)
-            if near:
-                hints.append(f"environment variable {variable} is not read; did you mean {near[0]}?")
-    return hints

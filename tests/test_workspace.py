@@ -331,6 +331,16 @@ class TestIngest:
             with pytest.raises(errors.UnknownFormatError, match="no known format"):
                 ws.ingest(tmp_path / "notes.txt")
 
+    def test_a_named_file_of_another_content_is_told_what_it_holds(self, tmp_path):
+        (tmp_path / "page.xml").write_text("<html></html>")
+        (tmp_path / "text.xml").write_text("hello")
+        with aqe_core.open(tmp_path) as ws:
+            with pytest.raises(errors.MalformedFileError, match="html"):
+                ws.ingest(tmp_path / "page.xml")
+            with pytest.raises(errors.MalformedFileError, match="XML"):
+                ws.ingest(tmp_path / "text.xml")
+            assert ws.ingest().files == 0
+
     def test_a_file_that_breaks_keeps_its_patterns(self, tmp_path):
         path = write_tests(tmp_path, "test_a.py", "test_one")
         with aqe_core.open(tmp_path) as ws:

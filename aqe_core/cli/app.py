@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from importlib import import_module
@@ -12,6 +11,7 @@ import click
 
 from aqe_core import __version__
 from aqe_core.errors import AqeError, ConfigError, ContractError, InputError, UsageError
+from aqe_core.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,10 +79,8 @@ class Program(click.Group):
         name = args[0]
         command = self.get_command(ctx, name)
         if command is None:
-            near = difflib.get_close_matches(name, VERBS, n=1)
-            raise UsageError(
-                f"there is no verb {name!r}.", fix=f"did you mean {near[0]!r}?" if near else "`aqe --help` lists them."
-            )
+            fix = did_you_mean(name, VERBS, "`aqe --help` lists them.")
+            raise UsageError(f"there is no verb {name!r}.", fix=fix)
         return name, command, args[1:]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # same

@@ -12,7 +12,8 @@ from aqe_core.cli.invocation import Invocation, takes
 if TYPE_CHECKING:
     from aqe_core.config import Config
     from aqe_core.errors import AqeError
-    from aqe_core.plugins import FoundEngine, PluginManager, PluginSource
+    from aqe_core.isolation import PluginSource
+    from aqe_core.plugins import FoundEngine, PluginManager
 
 __all__ = ["command", "survey"]
 

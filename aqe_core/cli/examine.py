@@ -15,9 +15,9 @@ import attrs
 
 from aqe_core import __version__
 from aqe_core.binding import bind
-from aqe_core.config import ENVIRONMENT, Config, load
+from aqe_core.config import Config, environment_hints, load
 from aqe_core.errors import AqeError
-from aqe_core.plugins import PluginManager, environment_hints, iter_problems
+from aqe_core.plugins import PluginManager, iter_problems
 from aqe_core.selection import Selection, select
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def examine(project: Path, namespace: str) -> Iterator[Finding]:
     yield _shadow()
     config = _timed("config", lambda: _config(project))
     yield config
-    hints = environment_hints(os.environ, ENVIRONMENT)
+    hints = environment_hints(os.environ)
     if hints:
         yield Finding("environment", "warn", " ".join(hints), "correct or unset it.")
     # With a broken config the rest is examined as if there were none: it may be just as wrong.

@@ -11,7 +11,8 @@ from aqe_core import binding
 from aqe_core.config import Config
 from aqe_core.contracts.specs import KINDS
 from aqe_core.errors import UnknownBackendError
-from aqe_core.plugins import PluginManager, resolve
+from aqe_core.isolation import resolve
+from aqe_core.plugins import PluginManager
 from aqe_core.testing.kit import Report, run_checks
 
 if TYPE_CHECKING:

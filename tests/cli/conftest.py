@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from aqe_core.cli.app import program
-from aqe_core.plugins import PluginSource, installed_sources
+from aqe_core.isolation import PluginSource
+from aqe_core.plugins import installed_sources
 
 ROOT = Path(__file__).parents[2]
 

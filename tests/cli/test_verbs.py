@@ -163,7 +163,7 @@ def test_ingest_lists_what_it_skipped_in_a_folder(aqe, aqe_json, project):
 def test_ingest_refuses_a_named_file_that_is_not_what_it_should_be(aqe, aqe_json, project):
     file = project / "page.xml"
     file.write_text("<html/>")
-    assert "is of no known format" in aqe("ingest", "-C", project, file, code=1).stderr
+    assert "root element is 'html'" in aqe("ingest", "-C", project, file, code=1).stderr
     assert aqe_json("ingest", "-C", project, "absent.xml", code=1)["error"]["code"] == "ingest-unknown-format"
 
 

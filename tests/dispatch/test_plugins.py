@@ -6,7 +6,7 @@ import types
 import pytest
 
 from aqe_core import hookimpl
-from aqe_core.config import DEFAULT_BACKENDS, ENVIRONMENT
+from aqe_core.config import DEFAULT_BACKENDS, environment_hints
 from aqe_core.contracts import EngineSpec, IngestSpec
 from aqe_core.errors import (
     ApiVersionError,
@@ -20,14 +20,13 @@ from aqe_core.errors import (
     UsageError,
 )
 from aqe_core.events import capture
+from aqe_core.isolation import resolve
 from aqe_core.plugins import (
     HOOKS,
     KNOWN_EXTRAS,
     PluginManager,
-    environment_hints,
     installed_sources,
     iter_problems,
-    resolve,
 )
 
 EMPTY = "AQE_API = 1\n"
@@ -614,7 +613,7 @@ def test_resolve_follows_dots_and_isolates(install, manager, source_of):
 
 def test_misspelt_variables_are_hinted_at():
     environ = {"AQE_PATERN_STORE": "x", "AQE_LEARNER": "x", "AQE_ZZZ": "x", "OTHER_SAFE": "1", "AQE_SAVE": "1"}
-    assert environment_hints(environ, ENVIRONMENT) == [
+    assert environment_hints(environ) == [
         "environment variable AQE_PATERN_STORE is not read; did you mean AQE_PATTERN_STORE?",
         "environment variable AQE_SAVE is not read; did you mean AQE_SAFE?",
     ]

@@ -14,7 +14,8 @@ import pytest
 import aqe_core
 from aqe_core.contracts import KINDS, LearnerCapabilities, StoreCapabilities
 from aqe_core.errors import CapabilityError, UnknownBackendError, UsageError
-from aqe_core.plugins import PluginManager, PluginSource, resolve
+from aqe_core.isolation import PluginSource, resolve
+from aqe_core.plugins import PluginManager
 from aqe_core.testing import backends, check_backend, checks, kit, run_checks
 from aqe_core.testing.backend_learner import DictLearner
 from aqe_core.validate import as_keys, as_vectors

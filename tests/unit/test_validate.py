@@ -104,7 +104,7 @@ def test_the_end_of_an_episode_is_a_boolean(done):
     assert validate.as_done(done) is bool(done)
 
 
-@pytest.mark.parametrize("done", [None, 2, 1.0, "yes", [True], np.array([True, False]), np.timedelta64(1)])
+@pytest.mark.parametrize("done", [None, 2, 1.0, "yes", [True], np.array([True, False]), np.timedelta64(1, "s")])
 def test_another_end_is_refused(done):
     refused(InputError, "done is ", validate.as_done, done)
 
@@ -123,7 +123,7 @@ def test_a_name_is_returned_as_plain_str_or_int(name, plain):
 
 
 @pytest.mark.parametrize(
-    "name", [None, 1.0, True, np.True_, b"a", ("a",), 2**63, -(2**63) - 1, np.uint64(2**63), np.timedelta64(1)]
+    "name", [None, 1.0, True, np.True_, b"a", ("a",), 2**63, -(2**63) - 1, np.uint64(2**63), np.timedelta64(1, "s")]
 )
 def test_another_name_is_refused(name):
     refused(InputError, "action is ", validate.as_key_name, name, "action")
@@ -188,7 +188,7 @@ def test_keys_that_fit_are_not_copied():
         [b"x"],
         [1j],
         np.array([1.0]),
-        [np.timedelta64(1)],
+        [np.timedelta64(1, "s")],
     ],
 )
 def test_keys_that_are_no_integers_are_refused(keys):

@@ -23,7 +23,7 @@ __all__ = ["Learned", "Params", "as_batch_keys", "as_learned", "as_params", "as_
 MAX_KEY = 2**63 - 1
 MAX_REWARD = 1e290  # a value moves by at most one reward per update: no number of updates overflows
 MAX_VALUE = 1e300
-MAX_COUNT = 2**53  # counters are doubles
+MAX_COUNT = 2**53  # exact as a double too; leaves room to count on
 _ARRAYS = {"rows": np.int64, "columns": np.int64, "values": np.float64, "visits": np.int64}
 
 

@@ -1,20 +1,24 @@
-"""The table under the tabular learners: values and counts of (state, action) pairs in one flat array of doubles.
+"""The table under the tabular learners: values and counts of (state, action) pairs in flat arrays.
 
-Why not a dict of dicts: one flat array is read and written from Python one cell at a time and from NumPy many at a
-time, with no conversion between the two. Why not a dense matrix: states that use different actions (25,000 tests in
-hundreds of situations) would make it explode.
+Why not a dict of dicts: a flat array is read and written from Python one cell at a time and from NumPy many at a time,
+with no conversion between the two. Why not a dense matrix: states that use different actions (25,000 tests in hundreds
+of situations) would make it explode.
 
-Layout. Actions are numbered as they appear and fall into tiles of 16. A state owns one *home* block of 32 doubles for
-the first tile, and one further block for each other tile that it uses: value and count of the first action, of the
-second and so on. A value of ``-inf`` means never tried. Blocks are only ever appended, so numbers of blocks and cells
-stay valid for the life of the table, and memory is bounded by 264 bytes (and the dict entries) per state and per pair,
-whatever the shape.
+Layout. Actions are numbered as they appear and fall into tiles of 16. A state owns one *home* block of 16 cells for
+the first tile, and one further block for each other tile that it uses; a cell is one action. Blocks are only ever
+appended, so numbers of blocks and cells stay valid for the life of the table, and memory is bounded by 784 bytes (and
+the dict entries) per state and per pair, whatever the shape: 392 per block, and as much room to grow into.
 
-Beside it, ``worths`` holds one double per block: at a home, what the state is worth to the one before; ``nan`` where
-that is stale, ``-inf`` where nothing was tried yet. It is kept apart because it is small enough to stay in the cache.
+========== ================== =========================================================================================
+``values`` double per cell    the value; ``-inf``: never updated
+``counts`` int64 per cell     updates learned in batches
+``tally``  list item per cell updates learned one at a time (a list: Python counts faster in it than in an array)
+``worths`` double per block   at a home, what the state is worth to the one before; ``nan``: stale; ``-inf``: nothing
+                              was tried yet. Small enough to stay in the cache.
+========== ================== =========================================================================================
 
-Blocks 0 and 1 belong to no state. In both arrays, position `UNSEEN` reads as the initial value and position `TERMINAL`
-as zero, and nothing writes there.
+Blocks 0 and 1 belong to no state. In ``values`` as in ``worths``, position `UNSEEN` reads as the initial value and
+position `TERMINAL` as zero, and nothing writes there.
 """
 
 from __future__ import annotations
@@ -39,8 +43,7 @@ Key: TypeAlias = str | int
 Place: TypeAlias = tuple[dict[Any, int], int, int]
 """Where an action is: blocks of its tile (by state in the first tile, else by home), offset in the block, tile."""
 
-WIDTH = 16
-BLOCK = 2 * WIDTH
+BLOCK = 16
 NEVER = float("-inf")
 STALE = float("nan")
 UNSEEN = 0
@@ -62,10 +65,12 @@ class Table:
 
     Attributes
     ----------
-    cells, worths : array of double
+    values, worths : array of double
         See the module. Replaced, never resized, when they grow.
-    cell_view, worth_view : ndarray of float64
+    value_view, worth_view : ndarray of float64
         The same memory.
+    counts : ndarray of int64
+    tally : list of int
     states : dict
         Home by state.
     actions : dict
@@ -87,21 +92,23 @@ class Table:
         for action in declared or ():
             self.add_action(action)
         self.declared = len(self.actions)
-        self._blank = array("d", [NEVER, 0.0] * WIDTH)
+        self._blank = array("d", [NEVER] * BLOCK)
         # Where the set is declared, an untried action counts with the initial value from the start.
         self._blank_worth = array("d", [initial if self.declared else NEVER])
-        self.cells = self._blank * 2
+        self.values = self._blank * 2
         self.worths = self._blank_worth * 2
         self.used = 2
-        for values in (self.cells, self.worths):
-            values[UNSEEN] = initial
-            values[TERMINAL] = 0.0
+        for reserved in (self.values, self.worths):
+            reserved[UNSEEN] = initial
+            reserved[TERMINAL] = 0.0
+        self.counts = np.zeros(len(self.values), np.int64)
+        self.tally = [0] * len(self.values)
         self._look()
 
     # -- growth -------------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        self.cell_view = np.frombuffer(self.cells)
+        self.value_view = np.frombuffer(self.values)
         self.worth_view = np.frombuffer(self.worths)
 
     def _append(self, blocks: int) -> range:
@@ -111,10 +118,20 @@ class Table:
         if missing > 0:
             # New arrays, because one that a NumPy view looks at cannot be resized.
             missing = max(missing, len(self.worths))
-            self.cells = self.cells + self._blank * missing
+            self.values = self.values + self._blank * missing
             self.worths = self.worths + self._blank_worth * missing
+            self.counts = np.concatenate((self.counts, np.zeros(missing * BLOCK, np.int64)))
+            self.tally += [0] * (missing * BLOCK)
             self._look()
         return range(start, self.used)
+
+    def add_state(self, state: Key) -> int:
+        """Return the home of a state, made if need be."""
+        home = self.states.get(state)
+        if home is None:
+            (home,) = self._append(1)
+            self.states[state] = home
+        return home
 
     def add_states(self, keys: list[Any]) -> list[int]:
         """Return the home of each state, made in order where need be."""
@@ -127,10 +144,10 @@ class Table:
         """Return the place of an action, made if need be."""
         place = self.actions.get(action)
         if place is None:
-            tile, position = divmod(len(self.actions), WIDTH)
+            tile, position = divmod(len(self.actions), BLOCK)
             if tile == len(self.tiles):
                 self.tiles.append({})
-            place = self.actions[action] = (self.tiles[tile], 2 * position, tile)
+            place = self.actions[action] = (self.tiles[tile], position, tile)
         return place
 
     def add_block(self, home: int, tile: int) -> int:
@@ -159,7 +176,7 @@ class Table:
 
     def value(self, cell: int) -> float:
         """Return the value in a cell."""
-        value = self.cells[cell]
+        value = self.values[cell]
         return value if value > NEVER else self.initial
 
     def worth(self, home: int) -> float:
@@ -170,11 +187,9 @@ class Table:
         return self.initial if worth == NEVER else self._backup(home)
 
     def _backup(self, home: int) -> float:
-        cells = self.cells
-        start = home * BLOCK
-        values = cells[start : start + BLOCK : 2]
+        values = self.values[home * BLOCK : (home + 1) * BLOCK]
         for _, block in self.more.get(home, ()):
-            values += cells[block * BLOCK : (block + 1) * BLOCK : 2]
+            values += self.values[block * BLOCK : (block + 1) * BLOCK]
         worth = max(values)
         if self.declared or self.epsilon is not None:
             tried = [value for value in values if value > NEVER]
@@ -190,7 +205,7 @@ class Table:
 
     def values_of(self, cells: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return `value` of each cell."""
-        values = self.cell_view[cells]
+        values = self.value_view[cells]
         values[values == NEVER] = self.initial
         return values
 
@@ -208,10 +223,11 @@ class Table:
     def _backup_many(self, homes: NDArray[np.int64]) -> NDArray[np.float64]:
         if self.more:
             return np.array([self.worth(home) for home in homes.tolist()])
-        width = min(len(self.actions), WIDTH)
-        # One row per action, so that reductions run along the homes.
-        values = self.cell_view[homes * BLOCK + np.arange(0, 2 * width, 2)[:, None]]
-        worth: NDArray[np.float64] = values.max(axis=0)
+        # Whole blocks, which lie together, then one column per action, so that reductions run along the homes.
+        values = self.value_view.reshape(-1, BLOCK).take(homes, axis=0).T[: len(self.actions)]
+        worth: NDArray[np.float64] = values[0].copy()
+        for column in values[1:]:
+            np.maximum(worth, column, out=worth)
         if self.declared or self.epsilon is not None:
             tried = values > NEVER
             n_tried = np.count_nonzero(tried, axis=0)
@@ -241,7 +257,7 @@ class Table:
 
         def of(keys: list[Any]) -> list[int]:
             places = map(self.add_action if add else self.actions.get, keys)
-            return [0 if place is None else place[2] * WIDTH + place[1] // 2 + 1 for place in places]
+            return [0 if place is None else place[2] * BLOCK + place[1] + 1 for place in places]
 
         if isinstance(keys, list):
             return np.array(of(keys), np.int64)
@@ -251,15 +267,15 @@ class Table:
     def pairs(self, homes: NDArray[np.int64], columns: NDArray[np.int64], *, add: bool) -> NDArray[np.int64]:
         """Return the cell of each pair of a home and a column (`UNSEEN` if none); ``add`` makes them."""
         if len(self.tiles) == 1:
-            cells = homes * BLOCK + 2 * (columns - 1)
+            cells = homes * BLOCK + columns - 1
         else:
-            tiles, positions = np.divmod(columns - 1, WIDTH)
+            tiles, positions = np.divmod(columns - 1, BLOCK)
             codes, inverse = np.unique(homes * len(self.tiles) + tiles, return_inverse=True)
             block = self.add_block if add else self.find_block
             blocks = [block(*divmod(code, len(self.tiles))) for code in codes.tolist()]
-            cells = np.array(blocks, np.int64)[inverse] * BLOCK + 2 * positions
+            cells = np.array(blocks, np.int64)[inverse] * BLOCK + positions
         if not add:
-            cells[(homes == UNSEEN) | (columns == 0) | (cells < BLOCK)] = UNSEEN
+            cells[(homes == UNSEEN) | (columns == 0) | (cells < 2 * BLOCK)] = UNSEEN
         return cells
 
     # -- everything ---------------------------------------------------------------------------------------------
@@ -273,19 +289,20 @@ class Table:
             for tile, block in self.more.get(home, ()):
                 row_of[block] = row
                 tile_of[block] = tile
-        pairs = self.cell_view[: self.used * BLOCK].reshape(-1, WIDTH, 2)
-        blocks, positions = np.nonzero(pairs[:, :, 1])
-        rows, columns = row_of[blocks], tile_of[blocks] * WIDTH + positions
+        cells = 2 * BLOCK + np.flatnonzero(self.value_view[2 * BLOCK :] > NEVER)
+        blocks, positions = np.divmod(cells, BLOCK)
+        rows, columns = row_of[blocks], tile_of[blocks] * BLOCK + positions
         order = np.lexsort((columns, rows))
-        values, counts = pairs[blocks[order], positions[order]].T
-        return rows[order], columns[order], counts.astype(np.int64), values.copy()
+        cells = cells[order]
+        counts = (self.counts + np.array(self.tally))[cells]
+        return rows[order], columns[order], counts, self.value_view[cells]
 
     def fill(self, rows: NDArray[Any], columns: NDArray[Any], counts: NDArray[Any], values: NDArray[Any]) -> None:
         """Enter what `entries` returned into a table that has the states and actions, but no pairs."""
         homes = np.fromiter(self.states.values(), np.int64, len(self.states))[rows]
         cells = self.pairs(homes, columns + 1, add=True)
-        self.cell_view[cells] = values
-        self.cell_view[cells + 1] = counts
+        self.value_view[cells] = values
+        self.counts[cells] = counts
         self.worth_view[homes] = STALE
         self.known = len(cells)
 
@@ -298,8 +315,8 @@ def _numbers(
     ``of`` is asked for the numbers of distinct keys in order of first appearance. The cache holds numbers by key for
     small keys, 0 where there is none (yet).
     """
-    low, high = int(keys.min()), int(keys.max())
-    if low < 0 or high >= MAX_DENSE:
+    high = int(keys.view(np.uint64).max())  # negative keys look huge
+    if high >= MAX_DENSE:
         distinct, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
         order = np.argsort(first)
         found = np.empty(distinct.size, np.int64)
@@ -310,8 +327,8 @@ def _numbers(
         grown[: cache.size] = cache
         cache = grown
     numbers = cache[keys]
-    missing = np.flatnonzero(numbers == 0)
-    if missing.size:
+    if np.count_nonzero(numbers) < numbers.size:
+        missing = np.flatnonzero(numbers == 0)
         asked = keys[missing]
         # Of equal indices the last assignment stays: written backwards, each key keeps its first position.
         order = np.arange(asked.size)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 
 from aqe_backend_numpy import _learner_input as given
-from aqe_backend_numpy._qtable import BLOCK, TERMINAL, UNSEEN, Table
+from aqe_backend_numpy._qtable import BLOCK, STALE, TERMINAL, UNSEEN, Table
 from aqe_backend_numpy._td import Updater
 from aqe_core.errors import InputError, InvalidActionError
 from aqe_core.state import EngineState
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Tabular"]
 
 A = TypeVar("A", str, int)
+SLICE = 2**15  # of a batch, so that the arrays made of it stay in the cache
 
 
 class Tabular:
@@ -95,7 +96,7 @@ class Tabular:
         reward = given.as_reward(reward)
         done = as_done(done)
         table = self._table
-        (home,) = table.add_states([state])
+        home = table.add_state(state)
         _, offset, tile = table.add_action(action)
         cell = table.add_block(home, tile) * BLOCK + offset
         if done:
@@ -104,11 +105,11 @@ class Tabular:
             source = table.states.get(next_state, UNSEEN)
         else:
             source = table.find(next_state, next_action)
-        homes, cells, sources = np.array([[home], [cell], [source]])
-        self._updater.apply(homes, cells, sources, np.array([reward]), pairwise=next_action is not None)
+        table.tally[cell] += 1
+        self._updater.one_by_one([[home], [cell], [source], [reward]], [STALE], pairwise=next_action is not None)
 
     def _allowed(self, action: Key) -> Key:
-        if self._table.declared and action not in self._actions:
+        if self._params.actions is not None and action not in self._actions:
             raise InvalidActionError(
                 f"the action {action!r} is not declared.",
                 fix="use a declared action, or make the learner without actions=[...].",
@@ -156,19 +157,22 @@ class Tabular:
         if n == 0:
             return
         table = self._table
-        homes = table.homes(before, add=True)
-        cells = table.pairs(homes, table.columns(chosen, add=True), add=True)
-        sources = table.homes(after, add=False)
-        if following is not None:
-            sources = table.pairs(sources, table.columns(following, add=False), add=False)
-        if ended is not None:
-            sources[ended] = TERMINAL
-        self._updater.apply(homes, cells, sources, worth, pairwise=following is not None)
+        for start in range(0, n, SLICE):
+            part = slice(start, start + SLICE)
+            homes = table.homes(before[part], add=True)
+            cells = table.pairs(homes, table.columns(chosen[part], add=True), add=True)
+            sources = table.homes(after[part], add=False)
+            if following is not None:
+                sources = table.pairs(sources, table.columns(following[part], add=False), add=False)
+            if ended is not None:
+                sources[ended[part]] = TERMINAL
+            self._updater.apply(homes, cells, sources, worth[part], pairwise=following is not None)
 
     def _all_allowed(self, actions: NDArray[np.int64] | list[Key]) -> NDArray[np.int64] | list[Key]:
         if self._table.declared:
-            for action in actions if isinstance(actions, list) else np.unique(actions).tolist():
-                self._allowed(action)
+            unknown = np.flatnonzero(self._table.columns(actions, add=False) == 0)
+            if unknown.size:
+                self._allowed(as_key_name(actions[unknown[0]], "action"))  # raises
         return actions
 
     # -- asking -------------------------------------------------------------------------------------------------

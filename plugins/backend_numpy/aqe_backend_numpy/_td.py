@@ -24,14 +24,16 @@ import numpy as np
 from aqe_backend_numpy._qtable import NEVER, STALE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from aqe_backend_numpy._qtable import Table
 
 __all__ = ["Updater"]
 
-Transitions: TypeAlias = "tuple[NDArray[Any], ...]"
-"""Homes, cells, sources, rewards; then the marks of the pair, of what is written, of what is read."""
+Batch: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]"
+"""Homes, cells, sources and rewards."""
 
 SMALL = 64  # so many updates are faster one by one than as a wave
 MIN_WINDOW, MAX_WINDOW = 512, 8192  # so many are compared with each other; adapted to how many wait
@@ -76,68 +78,71 @@ class Updater:
         rewards : ndarray of float64, shape (n,)
         pairwise : bool
         """
-        pairs = (cells >> 1) & MASK
-        writes, reads = (pairs, (sources >> 1) & MASK) if pairwise else (homes & MASK, sources & MASK)
-        transitions: Transitions = (homes, cells, sources, rewards, pairs, writes, reads)
-        window, held = transitions, np.zeros(0)
+        np.add.at(self.table.counts, cells, 1)
+        batch = (homes, cells, sources, rewards)
+        window = np.zeros(0, np.int64)  # positions in the batch of those being compared, latest first
+        held = np.zeros(0)  # what those at the end of the window, which waited before, have read; STALE: nothing yet
         start = 0
-        while start < len(cells) or held.size:
-            stop = min(start + max(self._size - held.size, 0), len(cells))
-            fresh = tuple(each[start:stop] for each in transitions)
-            window = tuple(map(np.concatenate, zip(window, fresh, strict=True))) if held.size else fresh
+        while start < len(cells) or window.size:
+            stop = min(start + max(self._size - window.size, 0), len(cells))
+            window = np.concatenate((np.arange(stop - 1, start - 1, -1), window))
             start = stop
-            window, held = self._advance(window, held, pairwise)
+            window, held = self._advance(batch, window, held, pairwise)
 
     def _advance(
-        self, window: Transitions, held: NDArray[np.float64], pairwise: bool
-    ) -> tuple[Transitions, NDArray[np.float64]]:
-        """Do one wave of the window (or all of it one by one); return those still waiting, and what they hold.
-
-        Held is what the first in the window, which waited before, have read already; `STALE`: nothing yet.
-        """
-        homes, cells, sources, rewards, pairs, writes, reads = window
-        n = len(cells)
+        self, batch: Batch, window: NDArray[np.int64], held: NDArray[np.float64], pairwise: bool
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Do one wave of the window (or all of it one by one); return those still waiting, and what they hold."""
+        homes, cells, all_sources, rewards = batch
+        n = window.size
+        sources = all_sources[window]
         if n > SMALL:
-            late, waiting = self._waiting(pairs, writes, reads)
+            late, waiting = self._waiting(homes[window], cells[window], sources, pairwise)
             turn = (~waiting).nonzero()[0]
             if turn.size * 2 < n:
                 self._size = max(self._size // 2, MIN_WINDOW)
             elif turn.size * 10 > n * 9:
                 self._size = min(self._size * 2, MAX_WINDOW)
         if n <= SMALL or turn.size < SMALL:
-            self._one_by_one(homes, cells, sources, rewards, held, pairwise)
-            return window, np.zeros(0)
+            read = held[::-1].tolist() + [STALE] * (n - held.size)
+            columns = [each[window[::-1]].tolist() for each in batch]
+            self.one_by_one(columns, read, pairwise=pairwise)
+            return window[:0], held[:0]
         worth = self.table.values_of(sources) if pairwise else self.table.worths_of(sources)
         if held.size:
-            np.copyto(worth[: held.size], held, where=~np.isnan(held))
-        if turn.size == n:
-            self._together(homes, cells, rewards, worth)
-            return window, np.zeros(0)
-        self._together(homes[turn], cells[turn], rewards[turn], worth[turn])
+            waited = worth[n - held.size :]
+            kept = (held == held).nonzero()[0]  # noqa: PLR0124  # false for STALE only
+            waited[kept] = held[kept]
         rest = waiting.nonzero()[0]
         held = worth[rest]
-        held[late[rest]] = STALE  # whoever is not late now will never be: before him, updates only get fewer
-        return tuple(each[rest] for each in window), held
+        # Whoever is not late now will never be: before him, updates only get fewer.
+        held[late[rest]] = STALE
+        done = window[turn]
+        self._together(homes[done], cells[done], rewards[done], worth[turn])
+        return window[rest], held
 
     def _waiting(
-        self, pairs: NDArray[np.int64], writes: NDArray[np.int64], reads: NDArray[np.int64]
+        self, homes: NDArray[np.int64], cells: NDArray[np.int64], sources: NDArray[np.int64], pairwise: bool
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return which updates cannot read yet, and which cannot be done yet, from the marks of what they touch."""
+        """Return which updates, latest first, cannot read yet, and which cannot be done yet."""
         # The clock runs backwards: marks of earlier waves lie after every turn of this one and need no wiping.
-        self._clock -= len(pairs)
+        before = self._clock
+        self._clock -= len(cells)
         if self._clock < -MAX_CLOCK:
             self._marks[:] = 0
-            self._clock = -len(pairs)
+            before, self._clock = 0, -len(cells)
         written, updated, wanted = self._marks
-        turns = np.arange(self._clock, self._clock + len(pairs), dtype=np.int32)
-        # Of equal indices the last assignment stays: backwards, that is the first turn.
-        written[writes[::-1]] = turns[::-1]
+        turns = np.arange(before - 1, self._clock - 1, -1, dtype=np.int32)
+        pairs = cells & MASK
+        writes, reads = (pairs if pairwise else homes & MASK), sources & MASK
+        # Of equal indices the last assignment stays: that is the first turn.
+        written[writes] = turns
         late = written[reads] < turns
-        updated[pairs[::-1]] = turns[::-1]
+        updated[pairs] = turns
         waiting = late | (updated[pairs] < turns)
         lates = late.nonzero()[0]
         if lates.size:
-            wanted[reads[lates][::-1]] = turns[lates][::-1]
+            wanted[reads[lates]] = turns[lates]
             waiting |= wanted[writes] < turns
         return late, waiting
 
@@ -150,17 +155,21 @@ class Updater:
     ) -> None:
         """Learn from updates of different pairs of which none reads what another writes."""
         table = self.table
-        view = table.cell_view
-        counters = cells + 1
-        counts = view[counters]
-        old = view[cells]
-        first = counts == 0.0
-        if first.any():
+        values = table.value_view
+        old = values[cells]
+        first = old == NEVER
+        new_pairs = int(np.count_nonzero(first))
+        if new_pairs:
             old[first] = table.initial
-            table.known += int(np.count_nonzero(first))
-        new = old + self.learning_rate * (rewards + self.discount * worth - old)
-        view[cells] = new
-        view[counters] = counts + 1.0
+            table.known += new_pairs
+        # old + learning_rate * (rewards + discount * worth - old), in that order, without temporary arrays
+        new = worth
+        new *= self.discount
+        new += rewards
+        new -= old
+        new *= self.learning_rate
+        new += old
+        values[cells] = new
         worths = table.worth_view
         if table.epsilon is not None:
             worths[homes] = STALE
@@ -176,36 +185,25 @@ class Updater:
             np.maximum.at(worths, risen[above], top[above])
         worths[homes[falls]] = STALE
 
-    def _one_by_one(
-        self,
-        homes: NDArray[np.int64],
-        cells: NDArray[np.int64],
-        sources: NDArray[np.int64],
-        rewards: NDArray[np.float64],
-        held: NDArray[np.float64],
-        pairwise: bool,
-    ) -> None:
-        """Learn from updates in order; ``held`` is as in `_advance`."""
+    def one_by_one(self, columns: Sequence[list[Any]], held: list[float], *, pairwise: bool) -> None:
+        """Learn from homes, cells, sources and rewards in a plain loop.
+
+        ``held`` is what each has read already, or `STALE`.
+        """
         table = self.table
-        values, worths, initial = table.cells, table.worths, table.initial
+        values, worths, initial = table.values, table.worths, table.initial
         rate, discount, greedy = self.learning_rate, self.discount, table.epsilon is None
         read, slowly = (values, table.value) if pairwise else (worths, table.worth)
-        kept = held.tolist() + [STALE] * (len(cells) - held.size)
-        for home, cell, source, reward, keep in zip(
-            homes.tolist(), cells.tolist(), sources.tolist(), rewards.tolist(), kept, strict=True
-        ):
+        for home, cell, source, reward, keep in zip(*columns, held, strict=True):
             worth = keep
             if worth != worth:  # noqa: PLR0124  # true for STALE only
                 worth = read[source]
                 if not worth > NEVER:
                     worth = slowly(source)
-            count = values[cell + 1]
-            if count:
-                old = values[cell]
-            else:
+            old = values[cell]
+            if old == NEVER:
                 old = initial
                 table.known += 1
-            values[cell + 1] = count + 1.0
             values[cell] = new = old + rate * (reward + discount * worth - old)
             if greedy:
                 best = worths[home]

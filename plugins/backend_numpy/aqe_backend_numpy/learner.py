@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from aqe_backend_numpy._qtable import BLOCK, NEVER, STALE
 from aqe_backend_numpy._tabular import Tabular
 from aqe_core.errors import CapabilityError
+from aqe_core.validate import as_key_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +83,7 @@ class QLearning(Tabular):
         InvalidActionError
             The action is outside the declared set.
         """
-        # The short way of plain arguments and known pairs; anything else goes the careful one.
+        # The short way of plain arguments and known states and actions; anything else goes the careful one.
         try:
             if (
                 (type(state) is str or type(state) is int)
@@ -90,7 +91,7 @@ class QLearning(Tabular):
                 and type(reward) is float
                 and -1e290 <= reward <= 1e290
                 and (type(next_state) is str or type(next_state) is int)
-                and done is False
+                and (done is False or done is True)
             ):
                 states = self._states
                 blocks, cell, _ = self._actions[action]
@@ -98,21 +99,27 @@ class QLearning(Tabular):
                 cell += BLOCK * (home if blocks is states else blocks[home])
                 table = self._table
                 worths = table.worths
-                worth = worths[states[next_state]]
-                if not worth > NEVER:
-                    worth = table.worth(states[next_state])
-                cells = table.cells
-                count = cells[cell + 1]
-                if count:
-                    cells[cell + 1] = count + 1.0
-                    old = cells[cell]
-                    cells[cell] = new = old + self._rate * (reward + self._discount * worth - old)
-                    best = worths[home]
-                    if new >= best:
-                        worths[home] = new
-                    elif old == best:
-                        worths[home] = STALE
-                    return
+                if done:
+                    worth = 0.0
+                    if type(next_state) is int:
+                        as_key_name(next_state, "next_state")  # it may be too long
+                else:
+                    worth = worths[states[next_state]]
+                    if not worth > NEVER:
+                        worth = table.worth(states[next_state])
+                values = table.values
+                table.tally[cell] += 1
+                old = values[cell]
+                if old == NEVER:
+                    old = self._initial
+                    table.known += 1
+                values[cell] = new = old + self._rate * (reward + self._discount * worth - old)
+                best = worths[home]
+                if new >= best:
+                    worths[home] = new
+                elif old == best:
+                    worths[home] = STALE
+                return
         except KeyError:
             pass
         self._update_with_care(state, action, reward, next_state, done, None)
@@ -166,29 +173,34 @@ class Sarsa(Tabular):
                 and -1e290 <= reward <= 1e290
                 and (type(next_state) is str or type(next_state) is int)
                 and (next_action is None or type(next_action) is str or type(next_action) is int)
-                and done is False
+                and (done is False or done is True)
             ):
                 states = self._states
                 blocks, cell, _ = self._actions[action]
                 home = states[state]
                 cell += BLOCK * (home if blocks is states else blocks[home])
-                source = states[next_state]
                 table = self._table
-                cells = table.cells
-                if next_action is None:
-                    worth = table.worth(source)
+                values = table.values
+                if done:
+                    worth = 0.0
+                    if type(next_state) is int:
+                        as_key_name(next_state, "next_state")  # it may be too long
+                elif next_action is None:
+                    worth = table.worth(states[next_state])
                 else:
+                    source = states[next_state]
                     blocks, offset, _ = self._actions[next_action]
-                    worth = cells[offset + BLOCK * (source if blocks is states else blocks[source])]
+                    worth = values[offset + BLOCK * (source if blocks is states else blocks[source])]
                     if worth == NEVER:
                         worth = self._initial
-                count = cells[cell + 1]
-                if count:
-                    cells[cell + 1] = count + 1.0
-                    old = cells[cell]
-                    cells[cell] = old + self._rate * (reward + self._discount * worth - old)
-                    table.worths[home] = STALE
-                    return
+                table.tally[cell] += 1
+                old = values[cell]
+                if old == NEVER:
+                    old = self._initial
+                    table.known += 1
+                values[cell] = old + self._rate * (reward + self._discount * worth - old)
+                table.worths[home] = STALE
+                return
         except KeyError:
             pass
         self._update_with_care(state, action, reward, next_state, done, next_action)
