@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from aqe_core.config import load
 from aqe_core.contracts.maintenance import StorageMaintenance
 from aqe_core.errors import AqeError, CapabilityError, ContractError
-from aqe_core.plugins import PluginManager, isolated, resolve
+from aqe_core.isolation import isolated, resolve
+from aqe_core.plugins import PluginManager
 from aqe_core.selection import select
 from aqe_core.workspace import make_folder
 

@@ -46,7 +46,8 @@ def _benchmark_of(root: Path, kind: str) -> Callable[..., dict[str, Any]]:
     """Return what measures the project's engine of a kind."""
     from aqe_core.config import load
     from aqe_core.errors import CapabilityError
-    from aqe_core.plugins import PluginManager, resolve
+    from aqe_core.isolation import resolve
+    from aqe_core.plugins import PluginManager
     from aqe_core.selection import select
 
     config = load(root)
