@@ -209,7 +209,7 @@ def _check_options(
     own = [name for name in known if name not in required]
     for name in options:
         if name not in own:
-            fix = did_you_mean(name, own, f"it takes: {', '.join(own) or 'no options'}.")
+            fix = did_you_mean(name, [*own, *required], f"it takes: {', '.join(own) or 'no options'}.")
             raise ConfigError(f"{who} has no option {name!r}.", fix=fix)
     for name in own:
         if known[name].default is inspect.Parameter.empty and name not in options:

@@ -463,3 +463,8 @@ def test_the_default_has_no_fallback(install, bound, store_plugin):
     install("a-dist", numpy=store_plugin("numpy"))
     with pytest.raises(aqe_core.AqeError, match="claimed by a-dist and aqe-core"):
         bound("pattern_store", None, "[pattern_store]\nfallback = true\n")
+
+
+def test_a_misspelt_prescribed_argument_is_recognized():
+    with pytest.raises(ConfigError, match=r"no option 'metrik'.*did you mean 'metric'"):
+        aqe_core.open_store("numpy", dim=3, metrik="dot")
