@@ -1,0 +1,1 @@
+//! The native learners: tabular values, replay, bandits. No Python inside.

@@ -1,0 +1,1 @@
+//! The native pattern store: vectors under 64-bit keys, searched by nearness. No Python inside.

@@ -1,0 +1,8 @@
+//! Binding of `aqe-memory`.
+
+use pyo3::prelude::*;
+
+/// Add what this file binds to the extension module.
+pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+    Ok(())
+}

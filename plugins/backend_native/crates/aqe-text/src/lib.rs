@@ -1,0 +1,1 @@
+//! The native text half: subtokens, embedding, BM25. No Python inside.

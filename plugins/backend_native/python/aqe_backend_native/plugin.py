@@ -1,0 +1,3 @@
+"""What the native backend offers, as the entry point ``native`` names it."""
+
+AQE_API = 1
