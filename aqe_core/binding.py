@@ -385,9 +385,9 @@ def open_replay(name: str = "numpy", *, capacity: int, observation_dim: int, **o
     Parameters
     ----------
     name : str
-        A learner's backend, or ``file:PATH.py:CLASS``.
+        A backend of learners that offers one.
     capacity : int
-        Largest number of transitions; a multiple of ``n_envs``.
+        Largest number of transitions.
     observation_dim : int
         Length of an observation.
     **options

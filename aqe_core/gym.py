@@ -35,8 +35,8 @@ def _gymnasium() -> Any:
 class GymnasiumEnv:
     """A `aqe_core.contracts.VectorEnv` over environments of Gymnasium, stepped one after the other.
 
-    Observations are flattened to float32 (a discrete one becomes one-hot); discrete actions count from 0; vectors are cut
-    at the bounds of their space. Masks come from ``info["action_mask"]``, or from a method ``action_masks`` of the
+    Observations are flattened to float32 (a discrete one becomes one-hot); discrete actions count from 0; vectors are
+    cut at the bounds of their space. Masks come from ``info["action_mask"]``, or from a method ``action_masks`` of the
     environment, where there is one. An episode that ends begins anew in the same step.
 
     Parameters
@@ -148,7 +148,7 @@ def from_gymnasium(source: str | Callable[[], Any], n_envs: int = 1, **options: 
         Its observations or actions are of a kind that no policy takes.
     """
     gymnasium = _gymnasium()
-    if isinstance(n_envs, bool) or not isinstance(n_envs, int) or n_envs < 1:
+    if n_envs < 1:
         raise InputError(f"n_envs is {n_envs!r}, but must be an integer of at least 1.", fix="pass e.g. n_envs=8.")
     make: Any = source
     if isinstance(source, str):
@@ -182,7 +182,7 @@ def to_gymnasium(env: VectorEnv) -> Any:
     bound = float(getattr(env, "observation_limit", _BOUND))
     reach = float(getattr(env, "action_limit", _BOUND))
 
-    class OfAqe(gymnasium.Env):  # type: ignore[misc]  # gymnasium is imported only here, so its class is Any
+    class OfAqe(gymnasium.Env):  # type: ignore[name-defined,misc]  # gymnasium is imported only here: Any to mypy
         """One environment of aqe."""
 
         metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  # the form that Gymnasium prescribes

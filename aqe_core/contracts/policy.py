@@ -64,7 +64,7 @@ class VectorEnv(Protocol):
         ...
 
     def reset(self, seed: int) -> NDArray[np.float32]:
-        """Begin all episodes anew, drawn from the seed, and return the observations, shape (n_envs, observation_dim)."""
+        """Begin all episodes anew, drawn from the seed; return the observations, shape (n_envs, observation_dim)."""
         ...
 
     def observe(self) -> NDArray[np.float32]:
@@ -112,7 +112,7 @@ class CurvePoint(NamedTuple):
 class PolicyLearner(Protocol):
     """A policy over float vectors, with a value function, learned from what it does itself.
 
-    Made by the part ``policy`` of a learner (`aqe_core.contracts.EngineSpec.parts`), a factory
+    Made by ``EngineSpec.policy`` of a learner, a factory
     ``factory(*, algorithm: str, observation_dim: int, n_actions: int = 0, action_dim: int = 0, **hyper_parameters)``.
     Exactly one of ``n_actions`` (discrete) and ``action_dim`` (vectors) is above 0. Rules that every one keeps:
 

@@ -51,8 +51,9 @@ class Transitions(NamedTuple):
 class Replay(Protocol):
     """A ring of transitions: when it is full, the newest takes the place of the oldest.
 
-    Made by ``EngineSpec.replay`` of a learner, a factory ``factory(*, capacity: int, observation_dim: int, **options)``,
-    or `aqe_core.open_replay`. Every one knows the options of that function. Rules that every one keeps:
+    Made by ``EngineSpec.replay`` of a learner, a factory
+    ``factory(*, capacity: int, observation_dim: int, **options)`` which knows the options of
+    `aqe_core.open_replay`. Rules that every one keeps:
 
     - Only rows that were added are drawn; after ``capacity`` more additions a row is gone.
     - ``add_batch`` equals the same additions one at a time.
@@ -112,7 +113,7 @@ class Replay(Protocol):
     ) -> None:
         """Keep ``m`` transitions in order; arrays as in `add` with one more axis in front.
 
-        With ``n_envs`` above 1 rows go around: a step of the first copy, of the second, and so on.
+        With ``n_envs`` above 1 the copies take turns: a step of the first, of the second, and so on.
 
         Raises
         ------

@@ -62,7 +62,7 @@ class Ordering(Task):
     observation_limit = 1e6
 
     def __init__(self, cycles: Sequence[Cycle], n_envs: int = 1, *, budget: float = 0.5, seed: int = 0) -> None:
-        if not isinstance(budget, float) or not 0.0 < budget <= 1.0:
+        if not 0.0 < budget <= 1.0:
             raise InputError(f"budget is {budget!r}, but must be a share above 0 and at most 1.", fix="pass e.g. 0.5.")
         read = [_as_arrays(number, cycle) for number, cycle in enumerate(cycles)]
         played = [
@@ -126,7 +126,7 @@ class Ordering(Task):
         left_s -= self._durations_s[cycles, actions]
         found = self._failed[cycles, actions] / self._failed[cycles].sum(axis=1)
         rewards = found * (1.0 - (ranks - 0.5) / self._sizes[cycles])
-        return rewards, ~self._allowed(cycles, left_s).any(axis=1)
+        return rewards, np.logical_not(self._allowed(cycles, left_s).any(axis=1))
 
 
 def _as_arrays(number: int, cycle: Cycle) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_]]:

@@ -27,7 +27,7 @@ def advantages(
     ``delta = reward + discount * next_value - value``. ``next_values`` are those of the observation before a new
     episode began: after a truncation they count, after a termination they do not. All arrays have shape (t, n).
     """
-    out = rewards + discount * np.where(terminated, 0.0, next_values) - values
+    out: NDArray[Any] = rewards + discount * np.where(terminated, 0.0, next_values) - values
     carry = np.where(ended, 0.0, discount * trace).astype(out.dtype)
     for step in range(len(out) - 2, -1, -1):
         out[step] += carry[step] * out[step + 1]

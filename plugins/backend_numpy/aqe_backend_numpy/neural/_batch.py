@@ -120,7 +120,7 @@ def verified(batch: Batch) -> Batch:
 
 def refuse_wild(array: NDArray[Any], what: str) -> None:
     """Raise if a number is NaN, infinite or beyond `LIMIT`."""
-    if array.size == 0 or (-LIMIT <= array.min() and array.max() <= LIMIT):
+    if array.size == 0 or max(float(array.max()), -float(array.min())) <= LIMIT:
         return
     where = tuple(int(i) for i in np.argwhere(~(np.abs(array) <= LIMIT))[0])
     value = array[where]
@@ -200,7 +200,9 @@ def as_batch(
         flat = _shaped(np.asarray(masks), (t, n, settings.n_actions), "masks").reshape(t * n, -1)
         allowed = as_masks(flat, t * n, settings.n_actions, "masks").reshape(t, n, -1)
         if not np.take_along_axis(allowed, chosen[:, :, None], axis=2).all():
-            raise InvalidActionError("an action was taken that its mask forbids.", fix="pass the masks it was chosen under.")
+            raise InvalidActionError(
+                "an action was taken that its mask forbids.", fix="pass the masks it was chosen under."
+            )
     refuse_wild(after, "next_observations")
     return verified(Batch(seen, chosen, paid, over, ended, after[ended], after[-1], allowed))
 

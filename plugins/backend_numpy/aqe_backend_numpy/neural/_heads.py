@@ -34,11 +34,13 @@ class Categorical:
 
     def sample(self, outputs: NDArray[Any], noise: NDArray[Any]) -> NDArray[np.int64]:
         """Return actions drawn by the Gumbel-max rule."""
-        return (outputs + noise).argmax(axis=1)
+        drawn: NDArray[np.int64] = (outputs + noise).argmax(axis=1)
+        return drawn
 
     def mode(self, outputs: NDArray[Any]) -> NDArray[np.int64]:
         """Return the most likely action; of equal ones the first."""
-        return outputs.argmax(axis=1)
+        best: NDArray[np.int64] = outputs.argmax(axis=1)
+        return best
 
     @staticmethod
     def bar(outputs: NDArray[Any], masks: NDArray[np.bool_]) -> None:
@@ -47,16 +49,16 @@ class Categorical:
 
     def log_probabilities(self, outputs: NDArray[Any], actions: NDArray[Any]) -> NDArray[Any]:
         """Return the log-probability of each action."""
-        logs = _log_softmax(outputs)
-        return logs[np.arange(len(actions)), actions]
+        chosen: NDArray[Any] = _log_softmax(outputs)[np.arange(len(actions)), actions]
+        return chosen
 
     def slopes(
         self, outputs: NDArray[Any], actions: NDArray[Any], weigh: Any, entropy_weight: float
     ) -> tuple[NDArray[Any], None, float]:
         """Return the loss's gradient by the outputs, None, and the mean entropy.
 
-        ``weigh(log_probabilities)`` returns the loss's gradient by each action's log-probability; the mean entropy times
-        ``entropy_weight`` is subtracted from the loss.
+        ``weigh(log_probabilities)`` returns the loss's gradient by each action's log-probability; the mean entropy
+        times ``entropy_weight`` is subtracted from the loss.
         """
         n = len(actions)
         rows = np.arange(n)
@@ -88,7 +90,8 @@ class Gaussian:
 
     def sample(self, outputs: NDArray[Any], noise: NDArray[Any]) -> NDArray[Any]:
         """Return drawn vectors."""
-        return outputs + noise * np.exp(self.spread)
+        drawn: NDArray[Any] = outputs + noise * np.exp(self.spread)
+        return drawn
 
     def mode(self, outputs: NDArray[Any]) -> NDArray[Any]:
         """Return the means."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ __all__ = ["Adam", "Mlp", "size_of"]
 
 def size_of(sizes: Sequence[int]) -> int:
     """Return the number of parameters of a perceptron with layers of these widths."""
-    return sum((fan_in + 1) * fan_out for fan_in, fan_out in zip(sizes, sizes[1:], strict=False))
+    return sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(sizes))
 
 
 class Mlp:
@@ -36,7 +37,7 @@ class Mlp:
         self.biases: list[NDArray[Any]] = []
         self._slopes: list[tuple[NDArray[Any], NDArray[Any]]] = []
         start = 0
-        for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+        for fan_in, fan_out in pairwise(sizes):
             middle, end = start + fan_in * fan_out, start + (fan_in + 1) * fan_out
             self.weights.append(parameters[start:middle].reshape(fan_in, fan_out))
             self.biases.append(parameters[middle:end])

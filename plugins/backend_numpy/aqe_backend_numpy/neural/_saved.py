@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aqe_backend_numpy.neural._generator import restored, words_of
-from aqe_backend_numpy.neural._settings import as_settings
+from aqe_backend_numpy.neural._settings import OWN, as_settings
 from aqe_core.contracts.policy import CurvePoint
 from aqe_core.errors import AqeError, InputError
 from aqe_core.state import EngineState
@@ -61,8 +61,7 @@ def imported(state: EngineState, algorithm: str, make: type[NeuralPolicy]) -> Ne
         raise InputError(f"this is a state of kind {state.kind!r}, not {kind!r}.", fix="make the kind it was saved by.")
     try:
         params = dict(state.manifest["params"])
-        dims = (params.pop(name) for name in ("algorithm", "observation_dim", "n_actions", "action_dim"))
-        policy = make(as_settings(*dims, params))
+        policy = make(as_settings(**{name: params.pop(name) for name in OWN}, given=params))
         _fill(policy, state)
     except (AqeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"the state of kind {kind!r} is damaged ({error}).", fix="take one exported by aqe.") from None

@@ -11,7 +11,7 @@ from aqe_backend_numpy.neural._generator import as_count, as_seed
 from aqe_core.errors import CapabilityError, ConfigError, InputError
 from aqe_core.suggest import did_you_mean
 
-__all__ = ["ALGORITHMS", "Settings", "as_settings"]
+__all__ = ["ALGORITHMS", "OWN", "Settings", "as_settings", "to_params"]
 
 
 class Settings(NamedTuple):
@@ -34,6 +34,7 @@ class Settings(NamedTuple):
     value_coefficient: float
     max_gradient_norm: float
     initial_log_std: float
+    normalize_advantages: bool
     normalize_observations: bool
     normalize_rewards: bool
     seed: int
@@ -52,12 +53,13 @@ _CONTINUOUS: dict[str, Any] = {"normalize_observations": True, "normalize_reward
 _PPO: dict[str, Any] = {
     "learning_rate": 3e-3,
     "discount": 0.98,
-    "gae_lambda": 0.9,
+    "gae_lambda": 0.95,
     "batch_steps": 2048,
-    "minibatch_size": 512,
-    "epochs": 6,
+    "minibatch_size": 256,
+    "epochs": 4,
     "clip_range": 0.2,
     "entropy_coefficient": 0.0,
+    "normalize_advantages": True,
 }
 _A2C: dict[str, Any] = {
     "learning_rate": 3e-3,
@@ -65,15 +67,26 @@ _A2C: dict[str, Any] = {
     "gae_lambda": 0.95,
     "batch_steps": 512,
     "entropy_coefficient": 0.0,
+    "normalize_advantages": False,
 }
 # One set of defaults per algorithm and family of tasks, found on CartPole and Pendulum (docs/algorithms/ppo.md).
 _DEFAULTS: dict[tuple[str, bool], dict[str, Any]] = {
     ("ppo", True): {**_SHARED, **_DISCRETE, **_PPO},
-    ("ppo", False): {**_SHARED, **_CONTINUOUS, **_PPO, "discount": 0.9, "gae_lambda": 0.95, "epochs": 10},
+    ("ppo", False): {
+        **_SHARED,
+        **_CONTINUOUS,
+        **_PPO,
+        "learning_rate": 1e-3,
+        "discount": 0.9,
+        "batch_steps": 4096,
+        "minibatch_size": 512,
+        "epochs": 10,
+    },
     ("actor-critic", True): {**_SHARED, **_DISCRETE, **_A2C},
     ("actor-critic", False): {**_SHARED, **_CONTINUOUS, **_A2C, "discount": 0.9},
 }
 ALGORITHMS = ("actor-critic", "ppo")
+OWN = ("algorithm", "observation_dim", "n_actions", "action_dim")  # what a policy is, rather than how it learns
 
 _RANGES: dict[str, tuple[float, float]] = {
     "learning_rate": (0.0, 1.0),
@@ -149,10 +162,9 @@ def _checked(name: str, value: Any) -> Any:
 def to_params(settings: Settings) -> dict[str, Any]:
     """Return what `as_settings` takes: only the options of the algorithm."""
     known = _DEFAULTS[settings.algorithm, settings.n_actions > 0]
-    own = ("algorithm", "observation_dim", "n_actions", "action_dim")
     values = settings._asdict()
     return {
         name: list(value) if name == "hidden" else value
         for name, value in values.items()
-        if name in own or name in known
+        if name in OWN or name in known
     }

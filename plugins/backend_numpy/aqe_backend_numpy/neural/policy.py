@@ -35,10 +35,7 @@ _LARGEST_LOG_RATIO = 20.0  # its exponential is finite; the clipped loss does no
 class NeuralPolicy(Portable):
     """A `aqe_core.contracts.PolicyLearner`; make it by `make_policy`."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._start(settings, np.float32)
-
-    def _start(self, settings: Settings, dtype: Any) -> None:
+    def __init__(self, settings: Settings, dtype: Any = np.float32) -> None:
         self.settings = settings
         width = settings.n_actions or settings.action_dim
         actor = (settings.observation_dim, *settings.hidden, width)
@@ -50,9 +47,7 @@ class NeuralPolicy(Portable):
         self.critic = Mlp(critic, self.parameters[ends[0] : ends[1]], self.gradient[ends[0] : ends[1]])
         self.spread = self.parameters[ends[1] :]
         self._spread_gradient = self.gradient[ends[1] :]
-        self.head: Categorical | Gaussian = (
-            Categorical(width) if settings.n_actions else Gaussian(width, self.spread)
-        )
+        self.head: Categorical | Gaussian = Categorical(width) if settings.n_actions else Gaussian(width, self.spread)
         self.adam = Adam(len(self.parameters), dtype)
         self.rng = np.random.Generator(np.random.PCG64(settings.seed))
         self.actor.initialize(self.rng, 0.01)
@@ -193,9 +188,11 @@ class NeuralPolicy(Portable):
         targets = (gains + values).ravel().astype(dtype)
         actions = batch.actions.reshape(t * n, *batch.actions.shape[2:])
         masks = None if batch.masks is None else batch.masks.reshape(t * n, -1)
-        weights = standardized(gains.ravel()).astype(dtype)
+        weights = gains.ravel()
+        if settings.normalize_advantages:
+            weights = standardized(weights)
         self.steps += t * n
-        entropy, kl, loss = self._descend(rows, actions, weights, targets, masks)
+        entropy, kl, loss = self._descend(rows, actions, weights.astype(dtype), targets, masks)
         if settings.normalize_observations:  # from now on: a rollout is judged by the moments it was acted under
             self.seen.add(batch.observations.reshape(t * n, dim))
         return CurvePoint(self.steps, self.episodes.count, self.episodes.mean(), entropy, kl, loss)
@@ -238,8 +235,9 @@ class NeuralPolicy(Portable):
             found = []
             for start in range(0, len(rows), size):
                 part = slice(start, start + size)
-                n = len(columns[0][part])
-                found.append((n, *self.slopes(*[c[part] for c in columns], None if barred is None else barred[part])))
+                cut, few = (each[part] for each in columns), None if barred is None else barred[part]
+                part_rows, chosen, gained, aims, before = cut
+                found.append((len(chosen), *self.slopes(part_rows, chosen, gained, aims, before, few)))
                 self._clip_gradient()
                 self.adam.step(self.parameters, self.gradient, rate)
                 np.clip(self.spread, *LOG_STD, out=self.spread)
@@ -314,9 +312,15 @@ class NeuralPolicy(Portable):
         InputError
             It is not a state of this kind of policy; nothing was changed.
         """
-        fresh = _saved.imported(state, self.algorithm, NeuralPolicy)
-        self.__dict__.clear()
-        self.__dict__.update(fresh.__dict__)
+        self.__dict__ = _saved.imported(state, self.algorithm, NeuralPolicy).__dict__
+
+    # The networks look into one vector of parameters; what copies attributes one by one would tear them apart.
+
+    def __getstate__(self) -> EngineState:
+        return self.export_state()
+
+    def __setstate__(self, state: EngineState) -> None:
+        self.__dict__ = _saved.imported(state, state.manifest["params"]["algorithm"], NeuralPolicy).__dict__
 
 
 def make_policy(

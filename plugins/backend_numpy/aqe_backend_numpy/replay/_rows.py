@@ -58,11 +58,6 @@ def as_options(given: dict[str, Any]) -> Options:
         checked[name] = as_share(given[name], name)
     if not isinstance(given["prioritized"], (bool, np.bool_)):
         raise InputError(f"prioritized is {given['prioritized']!r}, but must be True or False.", fix="choose one.")
-    if checked["capacity"] % checked["n_envs"]:
-        raise InputError(
-            f"capacity is {checked['capacity']}, but must be a multiple of n_envs, {checked['n_envs']}.",
-            fix="round it up, so that every copy has as many rows.",
-        )
     return Options(**checked, prioritized=bool(given["prioritized"]), seed=as_seed(given["seed"]))
 
 
@@ -78,10 +73,6 @@ def as_columns(
     """Return transitions, checked."""
     paid = as_values(rewards, "rewards")
     n = len(paid)
-    if n % options.n_envs:
-        raise DimensionError(
-            f"there are {n} transitions, but n_envs is {options.n_envs}.", fix="pass whole steps of all copies."
-        )
     over = as_outcomes(terminated, "terminated", n)
     ended = over if truncated is None else over | as_outcomes(truncated, "truncated", n)
     shape = (n, options.observation_dim)

@@ -8,7 +8,7 @@ import numpy as np
 
 from aqe_backend_numpy.neural._generator import as_count, restored, words_of
 from aqe_backend_numpy.replay._rows import Columns, Options, as_columns, as_options, as_share
-from aqe_backend_numpy.replay._sumtree import SumTree
+from aqe_backend_numpy.replay._sums import Sums
 from aqe_core.contracts.replay import Transitions
 from aqe_core.errors import AqeError, CapabilityError, DimensionError, InputError
 from aqe_core.state import EngineState, Portable
@@ -35,7 +35,7 @@ class NumpyReplay(Portable):
     Parameters
     ----------
     capacity : int
-        Largest number of transitions; a multiple of ``n_envs``.
+        Largest number of transitions.
     observation_dim : int
     action_dim : int, default 0
         Length of an action; 0 where actions are integers.
@@ -54,8 +54,8 @@ class NumpyReplay(Portable):
 
     Notes
     -----
-    `add` is O(1), `sample` O(batch size * n_step), with priorities O(batch size * log capacity) more. Not safe for use
-    from several threads at once.
+    `add` is O(1), `sample` O(batch size * n_step), with priorities O(capacity / 64 + 64 batch size) more. Not safe for
+    use from several threads at once.
     """
 
     def __init__(
@@ -92,10 +92,12 @@ class NumpyReplay(Portable):
         self._head = 0  # where the next row goes
         self._size = 0
         self._rng = np.random.Generator(np.random.PCG64(options.seed))
-        self._tree = SumTree(n) if options.prioritized else None
+        self._tree = Sums(n) if options.prioritized else None
         self._fresh = 0  # rows before the head that the tree does not know yet
         self._highest = 1.0  # largest weight so far
         self._shape = (dim,)
+        self._tiny = np.full(dim, 1e-30, np.float32)  # no weighted sum of finite numbers overflows
+        self._discounts = np.array([options.discount, 0.0])  # of a single step: by whether it terminated
 
     def __len__(self) -> int:
         """Return the number of transitions kept. O(1)."""
@@ -114,18 +116,17 @@ class NumpyReplay(Portable):
 
     def add(
         self,
-        observation: ArrayLike,
+        observation: Any,
         action: Any,
-        reward: float,
-        next_observation: ArrayLike,
-        terminated: bool,
-        truncated: bool = False,
+        reward: Any,
+        next_observation: Any,
+        terminated: Any,
+        truncated: Any = False,
     ) -> None:
         """Keep one transition; see `aqe_core.contracts.Replay.add`. O(1)."""
         # The short way of plain arguments; anything else goes the careful one.
         if (
-            type(observation) is np.ndarray
-            and type(next_observation) is np.ndarray
+            type(observation) is type(next_observation) is np.ndarray
             and observation.dtype == np.float32
             and next_observation.dtype == np.float32
             and observation.shape == self._shape
@@ -133,13 +134,12 @@ class NumpyReplay(Portable):
             and type(action) is int
             and -(2**63) <= action < 2**63
             and self._options.action_dim == 0
-            and self._options.n_envs == 1
             and type(reward) is float
-            and (terminated is True or terminated is False)
-            and (truncated is True or truncated is False)
+            and type(terminated) is bool
+            and type(truncated) is bool
         ):
-            # Zero times the sum of squares is zero exactly when that sum is finite; so with the reward.
-            doubt = observation.dot(observation) + next_observation.dot(next_observation) + reward
+            # A weighted sum is finite exactly when all is; of infinity or NaN the difference from itself is NaN.
+            doubt = float(observation.dot(self._tiny)) + float(next_observation.dot(self._tiny)) + reward
             if doubt - doubt == 0.0:
                 at = self._head
                 columns = self._columns
@@ -151,7 +151,8 @@ class NumpyReplay(Portable):
                 columns[5][at] = terminated or truncated
                 self._advance(1)
                 return
-        self.add_batch([observation], [action], [reward], [next_observation], [terminated], [truncated])
+        rows: list[Any] = [[each] for each in (observation, action, reward, next_observation, terminated, truncated)]
+        self.add_batch(*rows)
 
     def add_batch(
         self,
@@ -163,12 +164,15 @@ class NumpyReplay(Portable):
         truncated: ArrayLike | None = None,
     ) -> None:
         """Keep transitions in order; see `aqe_core.contracts.Replay.add_batch`. O(rows)."""
-        rows = as_columns(self._options, observations, actions, rewards, next_observations, terminated, truncated)
-        n, capacity = len(rows.rewards), self._options.capacity
+        rows: list[NDArray[Any]] = [
+            *as_columns(self._options, observations, actions, rewards, next_observations, terminated, truncated)
+        ]
+        n, capacity = len(rows[0]), self._options.capacity
         skipped = max(0, n - capacity)  # would be overwritten at once
         self._head = (self._head + skipped) % capacity
         first = min(n - skipped, capacity - self._head)
-        for column, added in zip(self._columns, rows, strict=True):
+        kept: tuple[NDArray[Any], ...] = self._columns
+        for column, added in zip(kept, rows, strict=True):
             column[self._head : self._head + first] = added[skipped : skipped + first]
             column[: n - skipped - first] = added[skipped + first :]
         self._advance(n - skipped)
@@ -190,22 +194,23 @@ class NumpyReplay(Portable):
         if not self._size:
             raise InputError("the replay is empty.", fix="add transitions first.")
         if self._tree is None:
-            indices = self._rng.integers(self._size, size=m)
+            # Faster than integers(); the bias is below 2**-53 times the size.
+            indices = (self._rng.random(m) * self._size).astype(np.int64)
             weights = np.ones(m)
         else:
             indices, weights = self._draw(self._tree, m, exponent)
         columns = self._columns
         if self._options.n_step > 1:
             last, rewards, discounts = self._ahead(indices)
+            terminated = columns.terminated[last]
+            discounts[terminated] = 0.0
         else:
-            last, rewards = indices, columns.rewards.take(indices)
-            discounts = np.full(m, self._options.discount)
-        terminated = columns.terminated.take(last)
-        discounts[terminated] = 0.0
+            last, rewards, terminated = indices, columns.rewards[indices], columns.terminated[indices]
+            discounts = self._discounts[terminated.view(np.int8)]
         return Transitions(
             indices,
             columns.observations.take(indices, axis=0),
-            columns.actions.take(indices, axis=0),
+            columns.actions[indices],
             rewards,
             columns.next_observations.take(last, axis=0),
             terminated,
@@ -213,7 +218,7 @@ class NumpyReplay(Portable):
             weights,
         )
 
-    def _draw(self, tree: SumTree, m: int, exponent: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def _draw(self, tree: Sums, m: int, exponent: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return indices drawn by priority, one in each of ``m`` equal parts of the sum, and their weights."""
         self._enter_fresh(tree)
         total = tree.total()
@@ -222,15 +227,13 @@ class NumpyReplay(Portable):
         weights /= weights.max()
         return indices, weights
 
-    def _enter_fresh(self, tree: SumTree) -> None:
+    def _enter_fresh(self, tree: Sums) -> None:
         if self._fresh:
             where = (np.arange(self._fresh) + self._head - self._fresh) % self._options.capacity
             tree.set(where, self._highest)
             self._fresh = 0
 
-    def _ahead(
-        self, indices: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    def _ahead(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
         """Return the last row of up to ``n_step`` successive ones, their discounted reward, and the discount after."""
         options, columns = self._options, self._columns
         oldest = self._head if self._size == options.capacity else 0
@@ -252,12 +255,14 @@ class NumpyReplay(Portable):
         return last, rewards, discounts
 
     def update_priorities(self, indices: ArrayLike, errors: ArrayLike) -> None:
-        """Set the priority of drawn rows; see `aqe_core.contracts.Replay.update_priorities`. O(rows log capacity)."""
+        """Set the priority of drawn rows; see `aqe_core.contracts.Replay.update_priorities`. O(64 rows)."""
         tree = self._tree
         if tree is None:
             raise CapabilityError("this replay draws uniformly.", fix="make it with prioritized=True.")
         sizes = np.abs(as_values(errors, "errors"))
         where = np.asarray(indices)
+        if not where.size:
+            where = where.astype(np.int64)
         if where.shape != sizes.shape:
             raise DimensionError(
                 f"indices have shape {where.shape}, errors {sizes.shape}, but both one axis.", fix="pass one each."
@@ -320,8 +325,9 @@ class NumpyReplay(Portable):
         whole = size == capacity and 0 <= head < capacity
         if size > capacity or not (whole or head == size):
             raise ValueError(f"{size} rows of {capacity}, the next goes to {head}")
-        checked = as_columns(self._options, *rows[:5], rows.ended)
-        for column, given in zip(self._columns, checked, strict=True):
+        checked: tuple[NDArray[Any], ...] = as_columns(self._options, *rows[:5], rows.ended)
+        kept: tuple[NDArray[Any], ...] = self._columns
+        for column, given in zip(kept, checked, strict=True):
             column[:size] = given
         self._size, self._head = size, as_count(head, "head", 0)
         self._rng = restored(arrays["generator"])
