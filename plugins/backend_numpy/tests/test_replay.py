@@ -90,9 +90,7 @@ def test_a_batch_equals_single_additions(capacity, parts, n_step, prioritized):
 )
 def test_steps_taken_together_by_a_plain_loop(n, capacity, n_step, n_envs, endings):
     discount = 0.5
-    replay = NumpyReplay(
-        capacity=capacity, observation_dim=1, n_step=n_step, n_envs=n_envs, discount=discount, seed=1
-    )
+    replay = NumpyReplay(capacity=capacity, observation_dim=1, n_step=n_step, n_envs=n_envs, discount=discount, seed=1)
     over = np.array([each == "terminated" for each in endings[:n]])
     cut = np.array([each == "truncated" for each in endings[:n]])
     replay.add_batch(*columns(n)[:4], over, cut)
@@ -211,6 +209,19 @@ def test_bad_rows_are_refused_and_nothing_changes(place, value, error):
     assert equal_states(replay.export_state(), before)
     replay.add(*PLAIN)
     assert len(replay) == 3
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("place", [0, 2, 3])
+def test_one_bad_number_in_a_batch_is_found(place, value):
+    replay = filled(2)
+    before = replay.export_state()
+    rows = list(columns(3))
+    rows[place] = rows[place].copy()
+    rows[place][1] = value
+    with pytest.raises(NonFiniteError):
+        replay.add_batch(*rows)
+    assert equal_states(replay.export_state(), before)
 
 
 def test_large_but_finite_rows_are_kept():

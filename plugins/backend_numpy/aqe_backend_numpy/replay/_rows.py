@@ -98,9 +98,9 @@ def _as_float32(values: Any, shape: tuple[int, ...], what: str) -> NDArray[np.fl
     if array.shape != shape:
         raise DimensionError(f"{what} have shape {array.shape}, but must have {shape}.", fix="pass one row each.")
     if array.size:
-        # The extremes are finite exactly when all are: NaN spreads to both.
-        low, high = float(array.min()), float(array.max())
-        if high - low != high - low:
+        # Their difference is finite exactly when all are: NaN spreads to both extremes.
+        spread = float(array.max()) - float(array.min())
+        if spread - spread != 0.0:
             where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
             raise NonFiniteError(f"{what} hold {array[where]} at {where}.", fix="repair them where they are made.")
     return array
