@@ -173,10 +173,9 @@ def check_policy_ends(kit: Context) -> None:
                 actions = policy.act(seen.reshape(-1, 2)).reshape(16, 4)
                 policy.update(seen, actions, rewards, terminated, truncated, after)
             found.append(float(policy.values([[-1.0, 0.0]])[0]))
-        require(abs(found[0]) < 1.0, f"{algorithm}: the value before a termination is {found[0]:.3f}, expected 0")
-        require(
-            abs(found[1] - 4.5) < 1.0, f"{algorithm}: the value before a truncation is {found[1]:.3f}, expected 4.5"
-        )
+        for value, expected, end in ((found[0], 0.0, "termination"), (found[1], 4.5, "truncation")):
+            what = f"{algorithm}: the value before a {end} is {value:.3f}, expected about {expected}"
+            require(abs(value - expected) < 1.0, what)
 
 
 @check("learner", needs="policies")
@@ -216,12 +215,14 @@ def check_policy_bad_input(kit: Context) -> None:
     """
     unknown = partial(kit.make, algorithm="no such algorithm", **DISCRETE)
     raises(CapabilityError, unknown, "an unknown algorithm")
-    plain = [
-        np.zeros((2, 1, 2)),
-        np.zeros((2, 1), int),
-        np.ones((2, 1)),
-        *np.zeros((2, 2, 1), bool),
-        np.zeros((2, 1, 2)),
+    seen, flags = np.zeros((2, 1, 2)), np.zeros((2, 1), np.bool_)
+    plain: list[Any] = [seen, np.zeros((2, 1), np.int64), np.ones((2, 1)), flags, flags, seen]
+    bad: list[tuple[int, type[Exception], Any]] = [
+        (0, NonFiniteError, np.full((2, 1, 2), np.nan)),
+        (1, InvalidActionError, np.full((2, 1), 3)),
+        (2, NonFiniteError, np.full((2, 1), np.inf)),
+        (3, InputError, np.full((2, 1), 2)),
+        (5, DimensionError, np.zeros((2, 2))),
     ]
     for policy in policies(kit):
         before = through_json(policy.export_state())
@@ -233,18 +234,12 @@ def check_policy_bad_input(kit: Context) -> None:
             (NonFiniteError, partial(policy.values, [[np.inf, 0.0]]), "values of infinity"),
             (DimensionError, partial(policy.learn, Walk({**DISCRETE, "n_actions": 2}), 1), "learn elsewhere"),
         ]
-        for place, error, value in (
-            (0, NonFiniteError, np.full((2, 1, 2), np.nan)),
-            (1, InvalidActionError, np.full((2, 1), 3)),
-            (2, NonFiniteError, np.full((2, 1), np.inf)),
-            (3, InputError, np.full((2, 1), 2)),
-            (5, DimensionError, np.zeros((2, 2))),
-        ):
+        for place, error, value in bad:
             steps = [value if i == place else each for i, each in enumerate(plain)]
             wrong.append((error, partial(policy.update, *steps), f"update with a bad argument {place}"))
-        for error, call, what in wrong:
-            raises(error, call, what)
+        for expected, call, what in wrong:
+            raises(expected, call, what)
             same_state(policy.export_state(), before, f"state after {what}")
-    for name, value in (("discount", 2.0), ("learning_rate", float("nan")), ("seed", -1), ("n_actions", 0)):
-        bad = partial(list, policies(kit, **{name: value}))
-        raises(InputError, bad, f"{name}={value}")
+    params: dict[str, Any] = {"discount": 2.0, "learning_rate": float("nan"), "seed": -1, "n_actions": 0}
+    for name, value in params.items():
+        raises(InputError, partial(next, policies(kit, **{name: value})), f"{name}={value}")
