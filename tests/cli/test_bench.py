@@ -28,6 +28,38 @@ def test_the_table(aqe, tmp_path):
     assert "SQLite, rollback journal" in table
 
 
+LEARNING = {
+    "update_text_keys", "update_int_keys", "update_batch_int_keys", "replay_add", "replay_add_batch",
+    "replay_sample_32", "replay_sample_256", "replay_prioritized_sample_32", "replay_prioritized_sample_256",
+    "ppo_cartpole_steps", "ppo_cartpole_solved",
+}  # fmt: skip
+
+
+def test_learning_beside_plain_python(aqe_json, monkeypatch):
+    from aqe_core.bench import learning
+
+    monkeypatch.setattr(learning, "SOLVED", 15.0)  # at once: how long learning takes is no matter here
+    found = aqe_json("bench", "learning", "--rounds", "1", "--seconds", "0.01", "--rows", "50")
+    measures = {each["name"]: each for each in found["measures"]}
+    assert set(measures) == LEARNING
+    assert all(0 < each["lowest"] <= each["value"] <= each["highest"] for each in measures.values())
+    assert {peer["name"] for peer in measures["update_int_keys"]["peers"]} == {"dict of dicts", "NumPy, one at a time"}
+    assert "deque" in {peer["name"] for peer in measures["replay_sample_32"]["peers"]}
+    assert found["backend"] == "numpy"
+    for name in found["absent"]:
+        assert all(peer["name"] != name for each in measures.values() for peer in each["peers"])
+
+
+def test_the_table_of_learning(aqe, monkeypatch):
+    from aqe_core.bench import learning
+
+    monkeypatch.setattr(learning, "SOLVED", 15.0)
+    table = aqe("bench", "learning", "--rounds", "1", "--seconds", "0.01", "--backend", "numpy").stdout
+    assert "dict of dicts" in table
+    assert "not installed: " in table
+    assert "fix:" in aqe("bench", "learning", "--backend", "absent", code=1).stderr
+
+
 @pytest.mark.parametrize("arguments", [["bench", "nothing"], ["bench", "storage", "--rounds", "0"], ["bench"]])
 def test_wrong_use(aqe, arguments):
     assert "fix:" in aqe(*arguments, code=2).stderr
