@@ -54,7 +54,7 @@ class NumpyReplay(Portable):
 
     Notes
     -----
-    `add` is O(1), `sample` O(batch size * n_step), with priorities O(capacity / 64 + 64 batch size) more. Not safe for
+    `add` is O(1), `sample` O(batch size * n_step), with priorities O(capacity / 32 + 32 batch size) more. Not safe for
     use from several threads at once.
     """
 
@@ -255,7 +255,7 @@ class NumpyReplay(Portable):
         return last, rewards, discounts
 
     def update_priorities(self, indices: ArrayLike, errors: ArrayLike) -> None:
-        """Set the priority of drawn rows; see `aqe_core.contracts.Replay.update_priorities`. O(64 rows)."""
+        """Set the priority of drawn rows; see `aqe_core.contracts.Replay.update_priorities`. O(32 rows)."""
         tree = self._tree
         if tree is None:
             raise CapabilityError("this replay draws uniformly.", fix="make it with prioritized=True.")
