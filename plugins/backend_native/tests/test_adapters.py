@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -26,8 +27,14 @@ def spec_of(name):
     return spec, getattr(module, spec.factory.partition(":")[2])
 
 
+def need(name):
+    """Skip without importing: the adapters know in which order the libraries bear each other."""
+    if find_spec(MODULES[name]) is None:
+        pytest.skip(f'{name} is not installed: pip install "aqe-backend-native[{name}]"')
+
+
 def make(name, **options):
-    pytest.importorskip(MODULES[name], reason=f'{name} is not installed: pip install "aqe-backend-native[{name}]"')
+    need(name)
     spec, factory = spec_of(name)
     return GuardedStore(factory(**options), spec.capabilities)
 
@@ -36,7 +43,7 @@ class _Adapter:
     name = ""
 
     def make(self, **options):
-        pytest.importorskip(MODULES[self.name], reason=f"{self.name} is not installed")
+        need(self.name)
         return spec_of(self.name)[1](**options)
 
 
@@ -128,7 +135,7 @@ def test_sqlite_vec_filters_in_sql():
 
 
 def test_another_space_of_nmslib():
-    pytest.importorskip("nmslib", reason="nmslib is not installed")
+    need("nmslib")
     rows = np.random.default_rng(2).random((200, 8), np.float32) + np.float32(0.01)
     rows /= rows.sum(axis=1, keepdims=True)
     store = spec_of("nmslib")[1](dim=8, metric="l2", space="kldivgenfast")
@@ -147,8 +154,8 @@ def test_a_bad_option_is_refused(name, option, value):
 
 
 def test_usearch_and_nmslib_live_together():
-    for module in ("usearch", "nmslib"):
-        pytest.importorskip(module, reason=f"{module} is not installed")
+    need("usearch")
+    need("nmslib")
     code = (
         "import numpy as np\n"
         "from aqe_backend_native.adapters.usearch import UsearchStore\n"
