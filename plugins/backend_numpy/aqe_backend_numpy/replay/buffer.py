@@ -21,6 +21,7 @@ __all__ = ["NumpyReplay"]
 
 _KIND = "replay/1"
 _SMALLEST = 1e-6  # priority of a row without error, before the exponent: every row is drawn now and then
+_FLOAT32 = np.dtype(np.float32)  # there is one of it, unless the byte order is foreign
 _LARGEST = 1e100  # keeps any sum of priorities finite
 
 
@@ -96,6 +97,7 @@ class NumpyReplay(Portable):
         self._fresh = 0  # rows before the head that the tree does not know yet
         self._highest = 1.0  # largest weight so far
         self._shape = (dim,)
+        self._counts_actions = not options.action_dim
         self._tiny = np.full(dim, 1e-30, np.float32)  # no weighted sum of finite numbers overflows
         self._discounts = np.array([options.discount, 0.0])  # of a single step: by whether it terminated
 
@@ -127,13 +129,11 @@ class NumpyReplay(Portable):
         # The short way of plain arguments; anything else goes the careful one.
         if (
             type(observation) is type(next_observation) is np.ndarray
-            and observation.dtype == np.float32
-            and next_observation.dtype == np.float32
-            and observation.shape == self._shape
-            and next_observation.shape == self._shape
+            and observation.dtype is next_observation.dtype is _FLOAT32
+            and observation.shape == next_observation.shape == self._shape
             and type(action) is int
             and -(2**63) <= action < 2**63
-            and self._options.action_dim == 0
+            and self._counts_actions
             and type(reward) is float
             and type(terminated) is bool
             and type(truncated) is bool
