@@ -221,8 +221,8 @@ class DurableLearner:
             # A damaged batch: what came after it was learned from another state, and cannot be replayed on this one.
             self._tell(Event(name="learning-lost", data={"learner": self.name, "batches": len(batches)}))
             self._seq = max(batches)
-        if kept is None and not self._storage.read_only:
-            self._save_snapshot()  # with it the parameters are kept
+        if (kept is None or batches) and not self._storage.read_only:
+            self._save_snapshot()  # keeps the parameters, and lets what comes now follow on what is there
 
     def _refuse_read_only(self) -> None:
         if self._storage.read_only:
