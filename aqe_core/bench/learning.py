@@ -51,6 +51,8 @@ def measure(
         ``backend``, ``rounds``, ``absent`` (peers that are not installed) and ``measures``.
     """
     measures = [*_tables(found.spec.name, rows, seconds)]
+    if "linucb" in getattr(found.spec.capabilities, "algorithms", ()):
+        measures += _bandits(found.spec.name, seconds)
     if found.spec.replay:
         measures += _replays(found.spec.name, seconds)
     if found.spec.policy:
@@ -104,6 +106,26 @@ def _tables(backend: str, n_states: int, seconds: float) -> Iterator[Measure]:
             "NumPy, ignoring order": peers.unordered_updates(states, actions, rewards, after, n_states, seconds),
         },
     )
+
+
+# -- bandits ----------------------------------------------------------------------------------------------------------
+
+
+def _bandits(backend: str, seconds: float) -> Iterator[Measure]:
+    """Yield steps, each a choice and an update, with contexts of 16 numbers and 10 actions."""
+    rng = np.random.default_rng(3)
+    contexts, rewards = rng.standard_normal((512, 16)), rng.random(512).tolist()
+    bandit: Any = open_learner(backend, algorithm="linucb", dim=16, actions=list(range(10)))
+    rival = peers.LinUcb(16, 10)
+
+    def work(one: Any) -> None:
+        for context, reward in zip(contexts, rewards, strict=True):
+            one.update(context, one.act(context), reward)
+
+    def steps(one: Any) -> Callable[[], float]:
+        return functools.partial(rate, functools.partial(work, one), len(contexts), seconds)
+
+    yield Measure("linucb_steps", "/s", steps(bandit), {"NumPy, inverses kept": steps(rival)})
 
 
 # -- replays ----------------------------------------------------------------------------------------------------------

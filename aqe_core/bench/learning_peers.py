@@ -14,7 +14,7 @@ from aqe_core.bench.measure import rate
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MODULES", "array_updates", "dict_updates", "replays", "unordered_updates"]
+__all__ = ["MODULES", "LinUcb", "array_updates", "dict_updates", "replays", "unordered_updates"]
 
 MODULES = ("cpprb", "stable_baselines3", "tianshou", "torchrl")
 """Replay libraries that are measured where they are importable."""
@@ -59,6 +59,28 @@ def unordered_updates(
         table[states, actions] = old + RATE * (rewards + DISCOUNT * table[after].max(axis=1) - old)
 
     return functools.partial(rate, work, len(states), seconds)
+
+
+class LinUcb:
+    """LinUCB (Li, Chu, Langford and Schapire 2010), its inverses kept by the formula of Sherman and Morrison."""
+
+    def __init__(self, dim: int, n_actions: int) -> None:
+        self.inverses = np.tile(np.eye(dim), (n_actions, 1, 1))
+        self.sums = np.zeros((n_actions, dim))
+        self.weights = np.zeros((n_actions, dim))
+
+    def act(self, context: Any) -> int:
+        """Return the action of the largest upper bound."""
+        spread = (self.inverses @ context) @ context
+        return int((self.weights @ context + np.sqrt(spread)).argmax())
+
+    def update(self, context: Any, action: int, reward: float) -> None:
+        """Learn."""
+        inverse = self.inverses[action]
+        gain = inverse @ context
+        inverse -= np.outer(gain, gain) / (1.0 + gain @ context)
+        self.sums[action] += reward * context
+        self.weights[action] = inverse @ self.sums[action]
 
 
 def replays(capacity: int, columns: tuple[Any, ...]) -> dict[str, Any]:

@@ -45,9 +45,9 @@ def command(
 ) -> int:
     """Measure on this machine, beside peers in alternating rounds.
 
-    learning: updates of a table one at a time and in batches, beside a dictionary and NumPy; a replay, beside a deque
-    and the libraries cpprb, stable-baselines3, tianshou and torchrl where they are installed; PPO on CartPole. Set
-    OPENBLAS_NUM_THREADS=1: small matrices lose by threads.
+    learning: updates of a table one at a time and in batches, beside a dictionary and NumPy; LinUCB; a replay, beside
+    a deque and the libraries cpprb, stable-baselines3, tianshou and torchrl where they are installed; PPO on CartPole.
+    Set OPENBLAS_NUM_THREADS=1: small matrices lose by threads.
 
     storage: durable writes by 1 to 128 callers at once, bulk writes, lookups, loading, opening and backup, each beside
     SQLite used directly (and better-sqlite3, if node finds it) on the same disk. Works in a temporary folder and
