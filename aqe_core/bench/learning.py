@@ -48,19 +48,22 @@ def measure(
     Returns
     -------
     dict
-        ``backend``, ``rounds``, ``absent`` (peers that are not installed) and ``measures``.
+        ``backend``, ``rounds``, ``absent`` (peers that are not installed), ``failed`` (peers that could not be made,
+        and why) and ``measures``.
     """
     measures = [*_tables(found.spec.name, rows, seconds)]
     if "linucb" in getattr(found.spec.capabilities, "algorithms", ()):
         measures += _bandits(found.spec.name, seconds)
+    failed: dict[str, str] = {}
     if found.spec.replay:
-        measures += _replays(found.spec.name, seconds)
+        measures += _replays(found.spec.name, seconds, failed)
     if found.spec.policy:
         measures += _policies(found, seconds)
     return {
         "backend": found.spec.name,
         "rounds": rounds,
         "absent": absent(peers.MODULES),
+        "failed": failed,
         "measures": run(measures, rounds, progress),
     }
 
@@ -68,7 +71,8 @@ def measure(
 def notes(measured: dict[str, Any]) -> list[str]:
     """Return what stands below the table."""
     missing = ", ".join(measured["absent"]) or "none"
-    return [f"backend {measured['backend']}; {measured['rounds']} rounds; not installed: {missing}"]
+    lines = [f"backend {measured['backend']}; {measured['rounds']} rounds; not installed: {missing}"]
+    return [*lines, *(f"{name} was left out: {reason}" for name, reason in measured["failed"].items())]
 
 
 # -- tables -----------------------------------------------------------------------------------------------------------
@@ -131,7 +135,7 @@ def _bandits(backend: str, seconds: float) -> Iterator[Measure]:
 # -- replays ----------------------------------------------------------------------------------------------------------
 
 
-def _replays(backend: str, seconds: float) -> Iterator[Measure]:
+def _replays(backend: str, seconds: float, failed: dict[str, str]) -> Iterator[Measure]:
     rng = np.random.default_rng(2)
     seen = rng.standard_normal((1024, OBSERVATION_DIM), dtype=np.float32)
     columns = (seen, rng.integers(4, size=1024), rng.standard_normal(1024), seen + 1, rng.random(1024) < 0.01)
@@ -146,7 +150,8 @@ def _replays(backend: str, seconds: float) -> Iterator[Measure]:
         return replay
 
     uniform, ranked = filled(prioritized=False), filled(prioritized=True)
-    rivals = peers.replays(CAPACITY, columns)
+    rivals, problems = peers.replays(CAPACITY, columns)
+    failed.update(problems)
 
     def beside(what: str, units: int) -> dict[str, Callable[[], float]]:
         works = {name: getattr(rival, what) for name, rival in rivals.items() if hasattr(rival, what)}

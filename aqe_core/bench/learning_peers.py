@@ -83,8 +83,8 @@ class LinUcb:
         self.weights[action] = inverse @ self.sums[action]
 
 
-def replays(capacity: int, columns: tuple[Any, ...]) -> dict[str, Any]:
-    """Return a filled rival per installed library; its attributes are named like our measures."""
+def replays(capacity: int, columns: tuple[Any, ...]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return a filled rival per installed library, its attributes named like our measures, and which failed and why."""
     makers = {
         "cpprb": _Cpprb,
         "stable_baselines3": _StableBaselines3,
@@ -92,10 +92,14 @@ def replays(capacity: int, columns: tuple[Any, ...]) -> dict[str, Any]:
         "torchrl": _TorchRL,
     }
     rivals: dict[str, Any] = {"deque": _Deque(capacity, columns)}
+    failed = {}
     for module, make in makers.items():
         if find_spec(module) is not None:
-            rivals[module] = make(capacity, columns)
-    return rivals
+            try:
+                rivals[module] = make(capacity, columns)
+            except Exception as error:  # of another version, say: the other measures do not depend on it
+                failed[module] = f"{type(error).__name__}: {error}"
+    return rivals, failed
 
 
 def _fill(capacity: int, add_batch: Callable[[], object], size: int) -> None:

@@ -54,7 +54,8 @@ def command(
     removes it.
 
     JSON keys: what, rounds, measures (name, unit, value, lowest, highest, peers (name, value, ratio)); of learning also
-    backend, absent; of storage also folder, sqlite_version, node, syncs_per_write, and p50_ms and p99_ms of a measure.
+    backend, absent, failed; of storage also folder, sqlite_version, node, syncs_per_write, and p50_ms and p99_ms of a
+    measure.
     """
     from aqe_core.cli.invocation import progress
 

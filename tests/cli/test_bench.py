@@ -62,13 +62,17 @@ def test_the_bandit_beside_learns_what_pays():
     assert [bandit.act([1.0, 0.0]), bandit.act([0.0, 1.0])] == [0, 2]
 
 
-def test_the_table_of_learning(aqe, monkeypatch):
+def test_the_table_of_learning(aqe, monkeypatch, tmp_path):
     from aqe_core.bench import learning
 
     monkeypatch.setattr(learning, "SOLVED", 15.0)
+    (tmp_path / "tianshou").mkdir()  # a library of another version than the one that is known
+    (tmp_path / "tianshou" / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
     table = aqe("bench", "learning", "--rounds", "1", "--seconds", "0.01", "--backend", "numpy").stdout
     assert "dict of dicts" in table
     assert "not installed: " in table
+    assert "tianshou was left out: ModuleNotFoundError" in table
     assert "fix:" in aqe("bench", "learning", "--backend", "absent", code=1).stderr
 
 
