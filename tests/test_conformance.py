@@ -5,6 +5,8 @@ from __future__ import annotations
 from aqe_backend_numpy.analyzer import NumpyAnalyzer
 from aqe_backend_numpy.embedder import LexicalEmbedder
 from aqe_backend_numpy.learner import make_learner
+from aqe_backend_numpy.neural.policy import make_policy
+from aqe_backend_numpy.replay.buffer import NumpyReplay
 from aqe_backend_numpy.store import NumpyPatternStore
 from aqe_storage_sqlite.storage import SqliteStorage
 
@@ -26,10 +28,14 @@ class TestNumpyStore(PatternStoreConformance):
 
 
 class TestNumpyLearner(LearnerConformance):
-    capabilities = LearnerCapabilities(algorithms=("q-learning", "sarsa"), checked=True)
+    capabilities = LearnerCapabilities(
+        algorithms=("q-learning", "sarsa"), policies=("actor-critic", "ppo"), replay=True, checked=True
+    )
 
     def make(self, **options):
-        return make_learner(**options)
+        if "capacity" in options:
+            return NumpyReplay(**options)
+        return make_policy(**options) if "observation_dim" in options else make_learner(**options)
 
 
 class TestNumpyAnalyzer(AnalyzerConformance):

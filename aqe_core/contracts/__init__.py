@@ -24,7 +24,9 @@ from aqe_core.contracts.maintenance import (
     Verification,
 )
 from aqe_core.contracts.pattern_store import METRICS, NO_KEY, Hits, PatternStore
+from aqe_core.contracts.policy import CurvePoint, PolicyLearner, Step, VectorEnv
 from aqe_core.contracts.records import OUTCOMES, Pattern, PutReport, ResultTable, Run, TestResult
+from aqe_core.contracts.replay import Replay, Transitions
 from aqe_core.contracts.specs import KINDS, EngineSpec, IngestSpec
 from aqe_core.contracts.storage import Changes, Storage
 
@@ -41,6 +43,7 @@ __all__ = [
     "Capabilities",
     "Changes",
     "Compaction",
+    "CurvePoint",
     "Description",
     "Document",
     "Embedder",
@@ -58,20 +61,25 @@ __all__ = [
     "LostRow",
     "Pattern",
     "PatternStore",
+    "PolicyLearner",
     "PutReport",
     "Reader",
     "Recognizer",
     "Repair",
+    "Replay",
     "Restoration",
     "ResultTable",
     "Run",
     "Skipped",
     "StateKey",
+    "Step",
     "Storage",
     "StorageMaintenance",
     "StoreCapabilities",
     "TakesOver",
     "TestResult",
     "Transfer",
+    "Transitions",
+    "VectorEnv",
     "Verification",
 ]

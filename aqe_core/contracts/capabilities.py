@@ -65,6 +65,11 @@ class LearnerCapabilities:
     ----------
     algorithms : frozenset of str
         Of ``q-learning``, ``sarsa`` and what later versions add.
+    policies : frozenset of str
+        Algorithms of policies over float vectors (`aqe_core.contracts.PolicyLearner`): ``actor-critic``, ``ppo``.
+        Policies and replays check their input themselves, whatever ``checked`` says.
+    replay : bool
+        It offers a `aqe_core.contracts.Replay`.
     checked : bool
         As for `StoreCapabilities`.
     thread_safe : bool
@@ -72,6 +77,8 @@ class LearnerCapabilities:
     """
 
     algorithms: frozenset[str] = attrs.field(default=frozenset({"q-learning"}), converter=_names)
+    policies: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
+    replay: bool = False
     checked: bool = False
     thread_safe: bool = False
 

@@ -29,6 +29,11 @@ def _matches(pattern: re.Pattern[str], example: str) -> Callable[[object, attrs.
     return validate
 
 
+def _empty_or_target(spec: object, attribute: attrs.Attribute[str], value: str) -> None:
+    if value:
+        _matches(_TARGET, "aqe_backend_native.policy:make_policy")(spec, attribute, value)
+
+
 @attrs.frozen(kw_only=True)
 class EngineSpec:
     """One engine that a plugin offers.
@@ -47,6 +52,10 @@ class EngineSpec:
         The command that installs what ``requires`` needs.
     summary : str
         One line for ``aqe backends``.
+    policy : str
+        Of a learner, where it offers them: ``module:callable`` that makes a `PolicyLearner`.
+    replay : str
+        Of a learner, where it offers one: ``module:callable`` that makes a `Replay`.
     """
 
     name: str = attrs.field(validator=_matches(_NAME, "native"))
@@ -55,6 +64,8 @@ class EngineSpec:
     requires: tuple[str, ...] = ()
     install: str = ""
     summary: str = ""
+    policy: str = attrs.field(default="", validator=_empty_or_target)
+    replay: str = attrs.field(default="", validator=_empty_or_target)
 
 
 @attrs.frozen(kw_only=True)

@@ -130,7 +130,10 @@ class PatternStoreConformance(_Conformance):
 
 @_with_tests
 class LearnerConformance(_Conformance):
-    """Tests of a learner: ``make(algorithm="q-learning", **hyper_parameters)`` returns one that has learned nothing."""
+    """Tests of a learner: ``make(algorithm="q-learning", **hyper_parameters)`` returns one that has learned nothing.
+
+    With ``observation_dim`` it returns a policy (where ``policies`` are declared), with ``capacity`` a replay.
+    """
 
     kind = "learner"
 

@@ -30,8 +30,12 @@ def aqe_learners() -> list[EngineSpec]:
         EngineSpec(
             name="numpy",
             factory="aqe_backend_numpy.learner:make_learner",
-            capabilities=LearnerCapabilities(algorithms=("q-learning", "sarsa"), checked=True),
+            capabilities=LearnerCapabilities(
+                algorithms=("q-learning", "sarsa"), policies=("actor-critic", "ppo"), replay=True, checked=True
+            ),
             requires=("numpy",),
+            policy="aqe_backend_numpy.neural.policy:make_policy",
+            replay="aqe_backend_numpy.replay.buffer:NumpyReplay",
             summary="tabular Q-learning and SARSA",
         )
     ]
