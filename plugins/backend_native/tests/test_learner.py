@@ -15,18 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aqe_core.contracts import Learner, LearnerCapabilities
-from aqe_core.errors import AqeError, InvalidActionError
-from aqe_core.state import EngineState
+from aqe_core.errors import AqeError, CapabilityError, ConfigError, InputError, InvalidActionError
+from aqe_core.state import EngineState, read_state
 from aqe_core.testing import LearnerConformance
 
 native = pytest.importorskip("aqe_backend_native.learner", reason="the native extension is not built")
 make_native = native.make_learner
 
-ALGORITHMS = ("q-learning", "sarsa")
+ALGORITHMS = ("q-learning", "sarsa")  # those that the NumPy backend has had from the start
 
 
 class TestNativeLearner(LearnerConformance):
-    capabilities = LearnerCapabilities(algorithms=ALGORITHMS, checked=True, thread_safe=True)
+    capabilities = LearnerCapabilities(algorithms=(*ALGORITHMS, "expected-sarsa"), checked=True, thread_safe=True)
 
     def make(self, **options):
         return make_native(**options)
@@ -292,7 +292,6 @@ def test_questions_are_refused_alike(actions):
         *({"learning_rate": value} for value in (0.0, 1.1, float("nan"), None, True, np.float32(0.5), 1)),
         *({"seed": value} for value in (None, -1, 2**64, 1.0, True)),
         *({"actions": value} for value in ([], "ab", ["a", "a"], [True], [np.int8(1), "\ud800"])),
-        {"algorithm": "dqn"},
     ],
 )
 def test_parameters_are_refused_alike(parameters):
@@ -407,6 +406,80 @@ def test_updates_of_known_pairs_need_no_more_memory():
     for _ in range(180):  # ten million updates in all
         teach()
     assert resident_bytes() - before < 4 * 2**20
+
+
+def test_expected_sarsa_is_sarsa_without_a_next_action():
+    expected, sarsa = (make_native(algorithm=name, epsilon=0.3) for name in ("expected-sarsa", "sarsa"))
+    rng = np.random.default_rng(1)
+    columns = (rng.integers(0, 9, 500), rng.integers(0, 4, 500), rng.normal(size=500), rng.integers(0, 9, 500))
+    for rows in zip(*(column[:99].tolist() for column in columns), strict=True):
+        expected.update(*rows, False, 2)
+        sarsa.update(*rows)
+    expected.update_batch(*columns, next_actions=columns[1])
+    sarsa.update_batch(*columns)
+    expected.update(1, 1, 1.0, 1, next_action=b"not looked at")
+    sarsa.update(1, 1, 1.0, 1)
+    assert frozen(expected)[1:] == frozen(sarsa)[1:]
+    assert expected.export_state().kind == "learner/expected-sarsa/1"
+
+
+def test_rates_can_change():
+    learner = make_native(algorithm="expected-sarsa", learning_rate=0.5, discount=1.0, epsilon=0.0)
+    learner.update("t", "x", 4.0, "end", done=True)  # 2
+    learner.update("t", "y", 12.0, "end", done=True)  # 6
+    learner.update("s", "a", 0.0, "t")  # 0.5 * 6
+    learner.set_params(epsilon=1.0, learning_rate=1.0)
+    learner.update("s", "a", 0.0, "t")  # the mean of 2 and 6
+    assert learner.value("s", "a") == 4.0
+    learner.set_params(discount=0.5)
+    assert learner.get_params() == {**make_native().get_params(), "learning_rate": 1.0, "discount": 0.5, "epsilon": 1.0}
+    before = frozen(learner)
+    for wrong in ({"seed": 3}, {"epsilon": 2.0}, {"discount": 0.1, "learning_rate": 0.0}):
+        with pytest.raises(InputError):
+            learner.set_params(**wrong)
+        assert frozen(learner) == before
+
+
+def test_visits_and_probabilities_are_told():
+    learner = make_native(epsilon=0.25, actions=["a", "b", 3, 4])
+    for _ in range(3):
+        learner.update("s", 3, 1.0, "s")
+    assert (learner.visits("s", 3), learner.visits("s", "a"), learner.visits("t", 3)) == (3, 0, 0)
+    assert learner.probabilities("s", ["a", 3, np.int64(4), "b"]).tolist() == [0.0625, 0.8125, 0.0625, 0.0625]
+    before = frozen(learner)
+    for call in (learner.visits, lambda state, action: learner.probabilities(state, [action])):
+        with pytest.raises(InvalidActionError):
+            call("s", "c")
+        with pytest.raises(InputError):
+            call(None, "a")
+    with pytest.raises(InvalidActionError):
+        learner.probabilities("s", [])
+    assert frozen(learner) == before
+
+
+def test_it_can_be_kept_in_a_file(tmp_path):
+    learner = make_native()
+    learner.update("s", "a", 1.0, "t")
+    learner.save(tmp_path / "kept.aqestate")
+    other = make_numpy()
+    other.import_state(read_state(tmp_path / "kept.aqestate"))
+    assert frozen(other) == frozen(learner)
+    again = make_native()
+    again.load(tmp_path / "kept.aqestate")
+    assert frozen(again) == frozen(learner)
+
+
+@pytest.mark.parametrize("algorithm", ["dqn", None, [], "Q-learning"])
+def test_an_unknown_algorithm_is_refused(algorithm):
+    with pytest.raises(CapabilityError, match="expected-sarsa, q-learning, sarsa"):
+        make_native(algorithm=algorithm)
+
+
+def test_unknown_parameters_are_refused():
+    with pytest.raises(ConfigError, match="learning_rat"):
+        make_native(learning_rat=0.1)
+    with pytest.raises(CapabilityError, match="agentic-qe"):
+        make_native(compat="agentic-qe-2.8")
 
 
 def test_it_is_a_learner():

@@ -1,4 +1,4 @@
-"""Tabular Q-learning and SARSA in Rust: the same results as the NumPy backend's, bit for bit."""
+"""Tabular Q-learning, SARSA and expected SARSA in Rust: the same results as the NumPy backend's, bit for bit."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 from aqe_backend_numpy import _learner_input as given
 
 from aqe_backend_native._native import SHARDS, TabularLearner
-from aqe_core.errors import CapabilityError, InputError, InvalidActionError
-from aqe_core.state import EngineState
+from aqe_core.errors import CapabilityError, ConfigError, InputError, InvalidActionError
+from aqe_core.state import EngineState, Portable
+from aqe_core.suggest import did_you_mean
 from aqe_core.validate import as_done, as_key_name, as_outcomes
 
 if TYPE_CHECKING:
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
 
     from aqe_core.contracts.learner import ActionKey, StateKey
 
-__all__ = ["SHARDS", "QLearning", "Sarsa", "make_learner"]
+__all__ = ["SHARDS", "ExpectedSarsa", "QLearning", "Sarsa", "make_learner"]
+
+_ADJUSTABLE = ("learning_rate", "discount", "epsilon")
 
 
-class Tabular(TabularLearner):
+class Tabular(TabularLearner, Portable):
     """What the tabular learners share; parameters as `make_learner`.
 
     ``update``, ``update_batch``, ``act``, ``value`` and ``len`` are the Rust methods themselves. They take plain
@@ -34,6 +37,7 @@ class Tabular(TabularLearner):
     __slots__ = ()
     algorithm: ClassVar[str]
     _on_policy: ClassVar[bool]  # a state is valued under the own policy, not the best
+    _follows: ClassVar[bool]  # the next action, where given, is looked at
 
     def __new__(
         cls,
@@ -56,13 +60,63 @@ class Tabular(TabularLearner):
                 "seed": seed,
             }
         )
-        return super().__new__(cls, cls._on_policy, params[:4], params.actions or (), params.seed)
+        return super().__new__(cls, (cls._on_policy, cls._follows), params[:4], params.actions or (), params.seed)
 
     def get_params(self) -> dict[str, Any]:
         """Return the hyper-parameters, defaults included; ``make_learner`` takes them as they are."""
         numbers, actions, seed = self._params()
         fields = (*numbers, actions or None, seed)
         return dict(zip(given.Params._fields, fields, strict=True))
+
+    def set_params(self, **changes: float) -> None:
+        """Change ``learning_rate``, ``discount`` or ``epsilon`` from here on; a schedule is one call per episode.
+
+        O(states) where the algorithm values states under its own policy, else O(1).
+
+        Raises
+        ------
+        InputError
+            Another parameter was named, or one is out of range; nothing was changed.
+        """
+        wrong = sorted(set(changes) - set(_ADJUSTABLE))
+        if wrong:
+            raise InputError(
+                f"{wrong[0]} cannot be changed.",
+                fix=f"make another learner; these can: {', '.join(sorted(_ADJUSTABLE))}.",
+            )
+        self._set_rates(*given.as_params({**self.get_params(), **changes})[:3])
+
+    def visits(self, state: StateKey, action: ActionKey) -> int:
+        """Return the number of updates of a pair. O(1).
+
+        Raises
+        ------
+        InputError
+            A key is neither str nor int.
+        InvalidActionError
+            The action is outside the declared set.
+        """
+        state = as_key_name(state, "state")
+        (action,) = self._all_allowed([as_key_name(action, "action")])
+        return self._visits(state, action)
+
+    def probabilities(self, state: StateKey, actions: Sequence[ActionKey]) -> NDArray[np.float64]:
+        """Return the probability of each offered action under ``act`` with ``explore``, float64, shape (offered,).
+
+        ``epsilon / n`` each, and the greedy choice of the ``n`` offered ones ``1 - epsilon`` more.
+
+        Raises
+        ------
+        InputError, InvalidActionError
+            As ``act``.
+        """
+        offered = _as_offered(actions)
+        name = as_key_name(state, "state")
+        keys = self._all_allowed([as_key_name(action, "an offered action") for action in offered])
+        epsilon = self.get_params()["epsilon"]
+        shares = np.full(len(keys), epsilon / len(keys))
+        shares[self._choose(name, keys, False)] += 1.0 - epsilon
+        return shares
 
     # -- arguments that are not plain -----------------------------------------------------------------------------
 
@@ -72,7 +126,7 @@ class Tabular(TabularLearner):
         state = as_key_name(state, "state")
         (action,) = self._all_allowed([as_key_name(action, "action")])
         next_state = as_key_name(next_state, "next_state")
-        if not self._on_policy:
+        if not self._follows:
             next_action = None
         if next_action is not None:
             (next_action,) = self._all_allowed([as_key_name(next_action, "next_action")])
@@ -86,7 +140,7 @@ class Tabular(TabularLearner):
         chosen = self._all_allowed(_as_column(actions, "actions", n))
         after = _as_column(next_states, "next_states", n)
         following = None
-        if next_actions is not None and self._on_policy:
+        if next_actions is not None and self._follows:
             following = self._all_allowed(_as_column(next_actions, "next_actions", n))
         worth = given.as_rewards(rewards, n)
         ended = None if dones is None else as_outcomes(dones, "dones", n)
@@ -94,12 +148,8 @@ class Tabular(TabularLearner):
 
     def _act_with_care(self, state: Any, actions: Any, explore: bool) -> Any:
         state = as_key_name(state, "state")
-        if isinstance(actions, (str, bytes)) or not isinstance(actions, Iterable):
-            raise InputError(f"actions are {actions!r}, but must be a list.", fix="pass a list of actions.")
-        offered = list(actions)
+        offered = _as_offered(actions)
         keys = self._all_allowed([as_key_name(action, "an offered action") for action in offered])
-        if not offered:
-            raise InvalidActionError("no action was offered.", fix="pass at least one.")
         return offered[self._choose(state, keys, explore)]
 
     def _value_with_care(self, state: Any, action: Any) -> float:
@@ -158,6 +208,15 @@ class Tabular(TabularLearner):
         )
 
 
+def _as_offered(actions: Any) -> list[Any]:
+    if isinstance(actions, (str, bytes)) or not isinstance(actions, Iterable):
+        raise InputError(f"actions are {actions!r}, but must be a list.", fix="pass a list of actions.")
+    offered = list(actions)
+    if not offered:
+        raise InvalidActionError("no action was offered.", fix="pass at least one.")
+    return offered
+
+
 def _as_column(keys: Any, what: str, n: int | None = None) -> NDArray[np.int64] | list[StateKey]:
     column = given.as_batch_keys(keys, what, n)
     return np.ascontiguousarray(column) if isinstance(column, np.ndarray) else column
@@ -169,6 +228,7 @@ class QLearning(Tabular):
     __slots__ = ()
     algorithm = "q-learning"
     _on_policy = False
+    _follows = False
 
 
 class Sarsa(Tabular):
@@ -177,40 +237,57 @@ class Sarsa(Tabular):
     __slots__ = ()
     algorithm = "sarsa"
     _on_policy = True
+    _follows = True
 
 
-_ALGORITHMS: dict[str, type[Tabular]] = {kind.algorithm: kind for kind in (QLearning, Sarsa)}
+class ExpectedSarsa(Tabular):
+    """Expected SARSA (van Seijen, van Hasselt, Whiteson and Wiering 2009): never looks at the next action.
+
+    What `Sarsa` computes without one.
+    """
+
+    __slots__ = ()
+    algorithm = "expected-sarsa"
+    _on_policy = True
+    _follows = False
 
 
-def make_learner(
-    *,
-    algorithm: str = "q-learning",
-    learning_rate: float = 0.1,
-    discount: float = 0.95,
-    epsilon: float = 0.1,
-    initial_value: float = 0.0,
-    actions: Sequence[ActionKey] | None = None,
-    seed: int = 0,
-) -> Tabular:
-    """Make a learner; the parameters are those of `aqe_backend_numpy.learner.make_learner`.
+_ALGORITHMS: dict[str, type[Tabular]] = {kind.algorithm: kind for kind in (QLearning, Sarsa, ExpectedSarsa)}
+
+
+def make_learner(*, algorithm: str = "q-learning", compat: str | None = None, **hyper_parameters: Any) -> Tabular:
+    """Make a learner.
+
+    Parameters
+    ----------
+    algorithm : str
+        ``q-learning``, ``sarsa`` or ``expected-sarsa``.
+    compat : str, optional
+        Refused: compatible forms are the NumPy backend's.
+    **hyper_parameters
+        ``learning_rate``, ``discount``, ``epsilon``, ``initial_value``, ``actions`` and ``seed``, with the ranges and
+        defaults of `aqe_backend_numpy.learner.QLearning`.
 
     Raises
     ------
     CapabilityError
-        The algorithm is neither ``q-learning`` nor ``sarsa``.
+        There is no such algorithm, or a compatible form was asked for.
+    ConfigError
+        There is no such hyper-parameter.
     InputError
         A parameter is out of range.
     """
-    if algorithm not in tuple(_ALGORITHMS):
+    if algorithm not in tuple(_ALGORITHMS) or compat is not None:
+        how = f" compatibly with {compat}" if compat else ""
         raise CapabilityError(
-            f"this backend does not learn by {algorithm!r}, only by {', '.join(sorted(_ALGORITHMS))}.",
+            f"this backend does not learn by {algorithm!r}{how}, only by {', '.join(sorted(_ALGORITHMS))}.",
             fix="choose one of those, or another backend (aqe backends lists them).",
         )
-    return _ALGORITHMS[algorithm](
-        learning_rate=learning_rate,
-        discount=discount,
-        epsilon=epsilon,
-        initial_value=initial_value,
-        actions=actions,
-        seed=seed,
-    )
+    known = given.Params._fields
+    for name in hyper_parameters:
+        if name not in known:
+            raise ConfigError(
+                f"the algorithm {algorithm!r} has no hyper-parameter {name!r}.",
+                fix=did_you_mean(name, known, f"it takes: {', '.join(known)}."),
+            )
+    return _ALGORITHMS[algorithm](**hyper_parameters)

@@ -16,9 +16,11 @@ def aqe_learners() -> list[EngineSpec]:
         EngineSpec(
             name="native",
             factory="aqe_backend_native.learner:make_learner",
-            capabilities=LearnerCapabilities(algorithms=("q-learning", "sarsa"), checked=True, thread_safe=True),
+            capabilities=LearnerCapabilities(
+                algorithms=("q-learning", "sarsa", "expected-sarsa"), checked=True, thread_safe=True
+            ),
             requires=("aqe_backend_native._native",),
             install="pip install ./plugins/backend_native",
-            summary="tabular Q-learning and SARSA in Rust",
+            summary="tabular Q-learning, SARSA and expected SARSA in Rust",
         )
     ]

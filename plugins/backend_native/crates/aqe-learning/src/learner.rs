@@ -201,6 +201,30 @@ impl Table {
         })
     }
 
+    /// The number of updates of a pair. O(1).
+    pub fn visits(&mut self, state: Key<'_>, action: Key<'_>) -> Result<u64, Undeclared> {
+        let actions = self.actions.get_mut().expect(POISONED);
+        actions.check(action)?;
+        let shard = own(&mut self.shards[shard_of(state)]);
+        Ok(match (shard.find(state), actions.find(action)) {
+            (UNSEEN, _) | (_, None) => 0,
+            (home, Some(column)) => shard.visits(home, column),
+        })
+    }
+
+    /// Change the rates from here on. O(states) where a state is worth what the own policy expects.
+    pub fn set_rates(&mut self, learning_rate: f64, discount: f64, epsilon: f64) {
+        self.rules = Rules {
+            learning_rate,
+            discount,
+            epsilon,
+            ..self.rules
+        };
+        if self.rules.on_policy {
+            self.shards.iter_mut().for_each(|shard| own(shard).doubt());
+        }
+    }
+
     /// The position of the chosen one of the offered actions, which must not be empty. O(offered).
     ///
     /// The first of the best, or with probability epsilon any. Draws what `aqe_backend_numpy` draws.

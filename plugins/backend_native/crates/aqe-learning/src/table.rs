@@ -288,6 +288,19 @@ impl Shard {
         if held == NEVER { self.initial } else { held }
     }
 
+    /// The number of updates of a pair.
+    pub fn visits(&self, home: u32, column: usize) -> u64 {
+        self.block(home, column)
+            .map_or(0, |block| block.cells[column % TILE].visits)
+    }
+
+    /// Let every state's worth be computed anew.
+    pub fn doubt(&mut self) {
+        for block in &mut self.blocks[RESERVED as usize..] {
+            block.worth = f64::NAN;
+        }
+    }
+
     /// What a state is worth to the one before.
     #[inline]
     pub fn worth(&mut self, home: u32, rules: &Rules) -> f64 {

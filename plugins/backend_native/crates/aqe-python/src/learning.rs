@@ -29,6 +29,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 pub struct TabularLearner {
     learner: core::Learner,
     on_policy: bool,
+    follows: bool, // the next action, where given, is looked at
 }
 
 impl TabularLearner {
@@ -58,7 +59,7 @@ impl TabularLearner {
                 None => None,
             },
             next_actions: match next_actions {
-                Some(next_actions) if self.on_policy => Some(Given::plain(next_actions)?),
+                Some(next_actions) if self.follows => Some(Given::plain(next_actions)?),
                 _ => None,
             },
         })
@@ -108,15 +109,17 @@ impl TabularLearner {
     /// Make a learner from checked parameters: learning_rate, discount, epsilon, initial_value; actions; seed.
     #[new]
     fn new(
-        on_policy: bool,
+        kind: [bool; 2],
         numbers: [f64; 4],
         actions: &Bound<'_, PyAny>,
         seed: u64,
     ) -> PyResult<Self> {
+        let [on_policy, follows] = kind;
         let table = Table::new(rules_of(on_policy, numbers), &checked_names(actions)?, seed);
         Ok(Self {
             learner: core::Learner::new(table),
             on_policy,
+            follows,
         })
     }
 
@@ -149,7 +152,7 @@ impl TabularLearner {
         let this = slf.get();
         let plain = || {
             let next = match next_action {
-                Some(next_action) if this.on_policy => Some(plain_key(next_action)?),
+                Some(next_action) if this.follows => Some(plain_key(next_action)?),
                 _ => None,
             };
             let (reward, done) = (plain_reward(reward)?, done.plain()?);
@@ -317,6 +320,20 @@ impl TabularLearner {
         let (name, action) = (checked_name(state)?, checked_name(action)?);
         self.with(state.py(), |table| table.value(name.key(), action.key()))
             .map_err(refused)
+    }
+
+    /// Number of updates of a pair, with checked arguments.
+    fn _visits(&self, state: &Bound<'_, PyAny>, action: &Bound<'_, PyAny>) -> PyResult<u64> {
+        let (name, action) = (checked_name(state)?, checked_name(action)?);
+        self.with(state.py(), |table| table.visits(name.key(), action.key()))
+            .map_err(refused)
+    }
+
+    /// Change checked rates.
+    fn _set_rates(&self, py: Python<'_>, learning_rate: f64, discount: f64, epsilon: f64) {
+        self.with(py, |table| {
+            table.set_rates(learning_rate, discount, epsilon)
+        });
     }
 
     /// Parameters: learning_rate, discount, epsilon, initial_value; actions (empty: open); seed.
