@@ -21,15 +21,18 @@ from aqe_core.testing import LearnerConformance
 
 native = pytest.importorskip("aqe_backend_native.learner", reason="the native extension is not built")
 make_native = native.make_learner
+NativeReplay = pytest.importorskip("aqe_backend_native.replay").NativeReplay
 
 ALGORITHMS = ("q-learning", "sarsa")  # those that the NumPy backend has had from the start
 
 
 class TestNativeLearner(LearnerConformance):
-    capabilities = LearnerCapabilities(algorithms=(*ALGORITHMS, "expected-sarsa"), checked=True, thread_safe=True)
+    capabilities = LearnerCapabilities(
+        algorithms=(*ALGORITHMS, "expected-sarsa"), replay=True, checked=True, thread_safe=True
+    )
 
     def make(self, **options):
-        return make_native(**options)
+        return NativeReplay(**options) if "capacity" in options else make_native(**options)
 
 
 def frozen(learner):
@@ -113,7 +116,7 @@ def take(learner, operation):
 
 
 @given(courses())
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_any_course_is_the_same(course):
     parameters, calls = course
     one, other = make_numpy(**parameters), make_native(**parameters)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from aqe_core.contracts.learner import ActionKey, StateKey
+from aqe_core.contracts.replay import Transitions
 
 SHARDS: int
 
@@ -60,3 +61,43 @@ class TabularLearner:
         visits: NDArray[np.int64],
         generator: Any,
     ) -> None: ...
+
+class ReplayRing:
+    def __new__(cls, options: Any, generator: Any) -> Self: ...
+    def __len__(self) -> int: ...
+    @property
+    def capacity(self) -> int: ...
+    def add(
+        self,
+        observation: ArrayLike,
+        action: Any,
+        reward: float,
+        next_observation: ArrayLike,
+        terminated: bool,
+        truncated: bool = False,
+    ) -> None: ...
+    def add_batch(
+        self,
+        observations: ArrayLike,
+        actions: ArrayLike,
+        rewards: ArrayLike,
+        next_observations: ArrayLike,
+        terminated: ArrayLike,
+        truncated: ArrayLike | None = None,
+    ) -> None: ...
+    def sample(self, batch_size: int, *, importance_exponent: float | None = None) -> Transitions: ...
+    def update_priorities(self, indices: ArrayLike, errors: ArrayLike) -> None: ...
+    def _add_batch(
+        self,
+        observations: NDArray[Any],
+        actions: NDArray[Any],
+        rewards: NDArray[Any],
+        next_observations: NDArray[Any],
+        terminated: NDArray[Any],
+        ended: NDArray[Any],
+    ) -> None: ...
+    def _sample(self, batch_size: int, importance_exponent: float | None) -> Transitions: ...
+    def _update_priorities(self, indices: NDArray[np.int64], errors: NDArray[np.float64]) -> None: ...
+    def _options(self) -> Any: ...
+    def _kept(self) -> tuple[Any, NDArray[np.float64] | None, tuple[int, float], list[int]]: ...
+    def _resume(self, options: Any, columns: Any, weights: Any, place: Any, generator: Any) -> None: ...

@@ -17,10 +17,11 @@ def aqe_learners() -> list[EngineSpec]:
             name="native",
             factory="aqe_backend_native.learner:make_learner",
             capabilities=LearnerCapabilities(
-                algorithms=("q-learning", "sarsa", "expected-sarsa"), checked=True, thread_safe=True
+                algorithms=("q-learning", "sarsa", "expected-sarsa"), replay=True, checked=True, thread_safe=True
             ),
             requires=("aqe_backend_native._native",),
             install="pip install ./plugins/backend_native",
-            summary="tabular Q-learning, SARSA and expected SARSA in Rust",
+            summary="tabular Q-learning, SARSA and expected SARSA, and experience replay, in Rust",
+            replay="aqe_backend_native.replay:NativeReplay",
         )
     ]

@@ -5,6 +5,7 @@
 //! do not make the table explode. Blocks are only ever appended.
 
 use crate::keys::{Index, Key};
+use crate::prefetch::prefetch;
 
 /// Actions per block.
 pub(crate) const TILE: usize = 11;
@@ -389,17 +390,4 @@ impl Shard {
         self.blocks[home as usize].worth = f64::NAN;
         self.known += 1;
     }
-}
-
-/// Ask for a cache line, without waiting for it.
-#[inline(always)]
-fn prefetch<T>(address: *const T) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch is a hint: it reads nothing into the program and faults at no address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = address;
 }

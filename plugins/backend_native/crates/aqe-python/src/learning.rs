@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyList, PyTuple};
 
 mod given;
+mod replay;
 
 use given::{
     Batch, Given, Maybe, checked_name, checked_names, plain_int, plain_key, plain_reward, to_python,
@@ -21,6 +22,7 @@ use given::{
 /// Add what this file binds to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<TabularLearner>()?;
+    module.add_class::<replay::ReplayRing>()?;
     module.add("SHARDS", core::SHARDS)
 }
 
