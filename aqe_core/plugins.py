@@ -63,6 +63,7 @@ GROUP = "aqe.plugins"
 HOOKS = {
     "pattern_store": "aqe_pattern_stores",
     "learner": "aqe_learners",
+    "ranker": "aqe_rankers",
     "analyzer": "aqe_analyzers",
     "storage": "aqe_storages",
     "embedder": "aqe_embedders",

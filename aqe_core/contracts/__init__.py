@@ -6,6 +6,7 @@ from aqe_core.contracts.capabilities import (
     Capabilities,
     EmbedderCapabilities,
     LearnerCapabilities,
+    RankerCapabilities,
     StoreCapabilities,
 )
 from aqe_core.contracts.embedder import Document, Embedder
@@ -24,6 +25,7 @@ from aqe_core.contracts.maintenance import (
     Verification,
 )
 from aqe_core.contracts.pattern_store import METRICS, NO_KEY, Hits, PatternStore
+from aqe_core.contracts.ranker import Candidates, Explanation, Outcomes, Ranker, Ranking, TestHistory
 from aqe_core.contracts.records import OUTCOMES, Pattern, PutReport, ResultTable, Run, TestResult
 from aqe_core.contracts.specs import KINDS, EngineSpec, IngestSpec
 from aqe_core.contracts.storage import Changes, Storage
@@ -38,6 +40,7 @@ __all__ = [
     "Analyzer",
     "AnalyzerCapabilities",
     "Backup",
+    "Candidates",
     "Capabilities",
     "Changes",
     "Compaction",
@@ -46,6 +49,7 @@ __all__ = [
     "Embedder",
     "EmbedderCapabilities",
     "EngineSpec",
+    "Explanation",
     "Finding",
     "Flakiness",
     "GroupDescription",
@@ -56,9 +60,13 @@ __all__ = [
     "LearnerCapabilities",
     "Legacy",
     "LostRow",
+    "Outcomes",
     "Pattern",
     "PatternStore",
     "PutReport",
+    "Ranker",
+    "RankerCapabilities",
+    "Ranking",
     "Reader",
     "Recognizer",
     "Repair",
@@ -71,6 +79,7 @@ __all__ = [
     "StorageMaintenance",
     "StoreCapabilities",
     "TakesOver",
+    "TestHistory",
     "TestResult",
     "Transfer",
     "Verification",

@@ -39,6 +39,7 @@ def maker(kind: str, name: str) -> tuple[Callable[..., Any], Any]:
     opener: dict[str, Callable[..., Any]] = {
         "pattern_store": binding.open_store,
         "learner": binding.open_learner,
+        "ranker": binding.open_ranker,
         "analyzer": binding.open_analyzer,
         "embedder": binding.open_embedder,
     }

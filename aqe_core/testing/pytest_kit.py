@@ -18,6 +18,7 @@ __all__ = [
     "EmbedderConformance",
     "LearnerConformance",
     "PatternStoreConformance",
+    "RankerConformance",
     "StorageConformance",
 ]
 
@@ -133,6 +134,13 @@ class LearnerConformance(_Conformance):
     """Tests of a learner: ``make(algorithm="q-learning", **hyper_parameters)`` returns one that has learned nothing."""
 
     kind = "learner"
+
+
+@_with_tests
+class RankerConformance(_Conformance):
+    """Tests of a ranker: ``make(seed=0, **options)`` returns one that has learned nothing."""
+
+    kind = "ranker"
 
 
 @_with_tests

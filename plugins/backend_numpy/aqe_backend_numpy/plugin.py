@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from aqe_core import hookimpl
-from aqe_core.contracts.capabilities import AnalyzerCapabilities, LearnerCapabilities, StoreCapabilities
+from aqe_core.contracts.capabilities import (
+    AnalyzerCapabilities,
+    LearnerCapabilities,
+    RankerCapabilities,
+    StoreCapabilities,
+)
 from aqe_core.contracts.specs import EngineSpec
 
 AQE_API = 1
@@ -33,6 +38,20 @@ def aqe_learners() -> list[EngineSpec]:
             capabilities=LearnerCapabilities(algorithms=("q-learning", "sarsa"), checked=True),
             requires=("numpy",),
             summary="tabular Q-learning and SARSA",
+        )
+    ]
+
+
+@hookimpl
+def aqe_rankers() -> list[EngineSpec]:
+    """Offer the pairwise logistic ranker."""
+    return [
+        EngineSpec(
+            name="numpy",
+            factory="aqe_backend_numpy.ranker:NumpyRanker",
+            capabilities=RankerCapabilities(context=True, budgeted=True),
+            requires=("numpy",),
+            summary="pairwise logistic regression over each test's history",
         )
     ]
 
