@@ -23,6 +23,8 @@ def as_tests(tests: Any) -> tuple[str, ...]:
     if isinstance(tests, (str, bytes)) or not hasattr(tests, "__iter__"):
         raise InputError(f"tests are {tests!r:.60}, but must be a list of names.", fix="pass e.g. ['test_a'].")
     names = tuple(tests)
+    if set(map(type, names)) <= {str}:
+        return names  # the usual case
     for where, name in enumerate(names):
         if not isinstance(name, str):
             raise InputError(f"tests[{where}] is {name!r:.60}, but must be a str.", fix="pass names of tests.")

@@ -13,7 +13,7 @@ __all__ = ["ordered", "probabilities"]
 
 _MAX_LOG_ODDS = 40.0
 _NEWTON_STEPS = 8
-_THRESHOLDS = 24
+_LEVELS = np.linspace(0.02, 0.98, 13)
 _SKIPS = 2
 _SLACK = 1.0 + 1e-12
 
@@ -47,9 +47,9 @@ def ordered(
 ) -> NDArray[np.int64]:
     """Return the order of running: falling score, equal ones as given; under a budget the best of several.
 
-    Each of 24 thresholds on chance over duration gives an order: those above it first, each part by falling score.
-    Of these and the plain one that is taken for which the sum of ``chance * (1 + 1 / 2n - rank / n)`` over those that
-    fit the budget is largest: up to a factor the expected NAPFD. O(24 n) after one sort.
+    Each of 13 thresholds, quantiles of chance over duration, gives an order: those above it first, each part by
+    falling score. Of these and the plain one that is taken for which the sum of ``chance * (1 + 1 / 2n - rank / n)`` over those that
+    fit the budget is largest: up to a factor the expected NAPFD. O(13 n) after one sort.
     """
     order = np.argsort(-scores, kind="stable")
     n = len(order)
@@ -59,8 +59,7 @@ def ordered(
         return order
     gain = chance[order]
     worth = gain / np.maximum(cost / total, 1e-12)
-    levels = np.quantile(worth, np.linspace(0.0, 0.98, _THRESHOLDS + 1))
-    levels[0] = -np.inf
+    levels = np.concatenate([[-np.inf], np.quantile(worth, _LEVELS)])
     ways = np.argsort(worth < levels[:, None], axis=1, kind="stable")
     best = int(np.argmax(_expected(gain[ways], cost[ways], budget_s * _SLACK)))
     chosen: NDArray[np.int64] = order[ways[best]]

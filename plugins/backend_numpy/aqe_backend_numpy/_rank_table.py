@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,8 +79,7 @@ class TestTable:
         in it, so that no rounding depends on the order in which a caller names the tests. O(n) when they come in it.
         """
         n = len(tests)
-        look_up = self.slots.get
-        slots = np.fromiter((look_up(name, -1) for name in tests), np.int64, n)
+        slots = np.fromiter(map(self.slots.get, tests, repeat(-1)), np.int64, n)
         known = slots >= 0
         if known.all():
             if n < 2 or (slots[1:] > slots[:-1]).all():

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PAIRS", "WINDOW", "Memory", "fit", "grown", "pairs", "remembered"]
 
-PAIRS = 60
+PAIRS = 120
 """Pairs taken from a failing cycle, of weight 1 together."""
 WINDOW = 20
 """Failing cycles whose pairs are kept."""

@@ -41,13 +41,13 @@ class NumpyRanker:
     Parameters
     ----------
     seed : int, default 0
-        Chooses the pairs that are compared where a cycle has more than 60, in 0 .. 2**64 - 1.
+        Chooses the pairs that are compared where a cycle has more than 120, in 0 .. 2**64 - 1.
     strength : float, default 5.0
         How many failing cycles' worth of evidence the start weights count, above 0, at most 1e6.
 
     Notes
     -----
-    ``rank`` is O(n) but for a sort, ``observe`` O(n) plus, in a failing cycle, two Newton steps over at most 1,200
+    ``rank`` is O(n) but for a sort, ``observe`` O(n) plus, in a failing cycle, two Newton steps over at most 2,400
     pairs; both independent of the number of cycles. Memory: 15 numbers a test. Not safe for use from several threads.
     """
 
