@@ -22,6 +22,7 @@ from aqe_core.contracts.capabilities import (
     AnalyzerCapabilities,
     EmbedderCapabilities,
     LearnerCapabilities,
+    RankerCapabilities,
     StoreCapabilities,
 )
 from aqe_core.contracts.specs import EngineSpec, IngestSpec
@@ -83,6 +84,7 @@ KNOWN_EXTRAS = {
 CAPABILITIES: dict[str, type[Capabilities]] = {
     "pattern_store": StoreCapabilities,
     "learner": LearnerCapabilities,
+    "ranker": RankerCapabilities,
     "analyzer": AnalyzerCapabilities,
     "embedder": EmbedderCapabilities,
 }

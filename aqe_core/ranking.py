@@ -7,6 +7,7 @@ anew from all of them, with the same result.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
@@ -175,8 +176,8 @@ def filled(duration_s: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def cycles(table: ResultTable, after_run: int = 0) -> Iterator[Cycle]:
     """Yield the runs numbered above ``after_run`` as cycles, in order of their start."""
-    starts = np.flatnonzero(np.diff(table.run, prepend=-1))
-    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(table.run)], strict=True):
+    bounds = [*np.flatnonzero(np.diff(table.run, prepend=-1)).tolist(), len(table.run)]
+    for start, end in pairwise(bounds):
         if table.run[start] <= after_run:
             continue
         outcome, duration = table.outcome[start:end], table.duration_s[start:end]

@@ -12,28 +12,34 @@ if TYPE_CHECKING:
 __all__ = ["ordered", "probabilities"]
 
 _MAX_LOG_ODDS = 40.0
-_NEWTON_STEPS = 8
+_STEPS = 60
+_TOLERANCE = 1e-9
 _LEVELS = np.linspace(0.02, 0.98, 13)
 _SKIPS = 2
 _SLACK = 1.0 + 1e-12
 
 
 def probabilities(scores: NDArray[np.float64], share: float) -> NDArray[np.float64]:
-    """Return ``1 / (1 + exp(-(score + b)))`` with the b for which their mean is ``share``, by Newton's method."""
+    """Return ``1 / (1 + exp(-(score + b)))`` with the b for which their mean is ``share``.
+
+    By Newton's method from the solution for small chances, halving the bracket instead where a step would leave it.
+    """
     n = len(scores)
     if not n:
         return scores
-    top = float(scores.max())
-    lifted = np.exp(np.maximum(scores - top, -_MAX_LOG_ODDS))
-    shift = float(np.log(share / (1.0 - share)) - np.log(lifted.mean())) - top
-    chance = _sigmoid(scores + shift)
-    for _ in range(_NEWTON_STEPS):
-        excess = float(chance.sum()) - share * n
-        bend = float((chance * (1.0 - chance)).sum())
-        if abs(excess) <= 1e-9 * n or bend < 1e-12:
-            break
-        shift -= min(max(excess / bend, -2.0), 2.0)
+    top, bottom = float(scores.max()), float(scores.min())
+    odds = float(np.log(share / (1.0 - share)))
+    low, high = odds - top, odds - bottom
+    shift = low - float(np.log(np.exp(np.maximum(scores - top, -_MAX_LOG_ODDS)).mean()))
+    for _ in range(_STEPS):
         chance = _sigmoid(scores + shift)
+        excess = float(chance.sum()) - share * n
+        if abs(excess) <= _TOLERANCE * n:
+            break
+        low, high = (low, shift) if excess > 0.0 else (shift, high)
+        bend = float((chance * (1.0 - chance)).sum())
+        step = shift - excess / bend if bend > _TOLERANCE else low
+        shift = step if low < step < high else 0.5 * (low + high)
     return chance
 
 
@@ -48,8 +54,8 @@ def ordered(
     """Return the order of running: falling score, equal ones as given; under a budget the best of several.
 
     Each of 13 thresholds, quantiles of chance over duration, gives an order: those above it first, each part by
-    falling score. Of these and the plain one that is taken for which the sum of ``chance * (1 + 1 / 2n - rank / n)`` over those that
-    fit the budget is largest: up to a factor the expected NAPFD. O(13 n) after one sort.
+    falling score. Of these and the plain one that is taken for which the sum over those that fit the budget of
+    ``chance * (1 + 1 / 2n - rank / n)`` is largest: up to a factor the expected NAPFD. O(13 n) after one sort.
     """
     order = np.argsort(-scores, kind="stable")
     n = len(order)
