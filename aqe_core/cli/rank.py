@@ -74,10 +74,12 @@ def command(
     Learned from the results that were ingested. The score is about the chance that the test fails.
 
     JSON keys: namespace, ranker (backend, distribution, version, reason, source), tests (test, node, score, reason,
-    runs, failures, mean_duration_s, parts). With --evaluate instead of tests: evaluation (runs, failing, scored,
-    budget, orders (order, napfd, apfd, first_failure_s, first_failure_share, saved_s)).
+    runs, failures, mean_duration_s, parts).
 
     A node is what to hand to the test runner. Parts are what each feature adds to the log-odds of failing.
+
+    With --evaluate there is, instead of tests, evaluation (runs, failing, scored, budget, orders); each of the orders
+    has order, napfd, apfd, first_failure_s, first_failure_share and saved_s.
     """
     if names and call.json:
         raise UsageError("--names and --json exclude each other.", fix="take one of them.")
