@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from aqe_core.errors import AqeError
 
-__all__ = ["check_engine", "close", "connect", "is_safe", "transaction", "translated"]
+__all__ = ["check_engine", "close", "connect", "is_safe", "transaction", "translated", "translation"]
 
 READ = apsw.SQLITE_OPEN_READONLY
 WRITE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
@@ -120,18 +120,28 @@ def translated(path: Path) -> Iterator[None]:
     """Turn what apsw raises in the block into errors of ours."""
     try:
         yield
-    except apsw.Error as error:
-        raise _translate(error, path) from error
-    except UnicodeEncodeError as error:
-        raise InputError(
+    except (apsw.Error, UnicodeError, OverflowError) as error:
+        ours = translation(error, path)
+        if ours is error:
+            raise
+        raise ours from error
+
+
+def translation(error: BaseException, path: Path) -> BaseException:
+    """Return what apsw raised as an error of ours, and any other error as it is."""
+    if isinstance(error, apsw.Error):
+        return _translate(error, path)
+    if isinstance(error, UnicodeEncodeError):
+        return InputError(
             f"the text {error.object[:60]!r} holds half a surrogate pair at position {error.start}, "
             "which UTF-8 cannot say.",
             fix="decode its source with errors='replace'.",
-        ) from error
-    except UnicodeDecodeError as error:
-        raise CorruptStorageError(f"{path} holds text that is not UTF-8 ({error}).", fix=RESTORE) from error
-    except OverflowError as error:
-        raise InputError(f"a number does not fit in 64 bits ({error}).", fix="pass smaller numbers.") from error
+        )
+    if isinstance(error, UnicodeDecodeError):
+        return CorruptStorageError(f"{path} holds text that is not UTF-8 ({error}).", fix=RESTORE)
+    if isinstance(error, OverflowError):
+        return InputError(f"a number does not fit in 64 bits ({error}).", fix="pass smaller numbers.")
+    return error
 
 
 def _translate(error: apsw.Error, path: Path) -> AqeError:

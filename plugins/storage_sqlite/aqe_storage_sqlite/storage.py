@@ -165,9 +165,9 @@ class SqliteStorage:
         as_text(namespace, "namespace")
         complete = _as_texts(origins, "origins")
         given = list(patterns)
-        rows = pattern_table.to_rows(given)
+        entries = pattern_table.to_entries(given)
         ids = [pattern.id for pattern in given]
-        return self._database.write(pattern_table.put, namespace, ids, rows, complete)
+        return self._database.write(pattern_table.put, namespace, ids, entries, complete).report()
 
     def get_patterns(self, namespace: str, keys: ArrayLike) -> list[Pattern]:
         """Return patterns by key, in that order.

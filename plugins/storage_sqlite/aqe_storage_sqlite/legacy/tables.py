@@ -182,6 +182,5 @@ def _store_patterns(
         patterns.append(evolve(record.pattern, id=id_, origin=origin))
         if record.embedding is not None:
             embeddings.append((source, row, "pattern", id_, record.embedding))
-    rows = pattern_table.to_rows(patterns)
-    pattern_table.put(connection, namespace, [pattern.id for pattern in patterns], rows, ())
+    pattern_table.put(connection, namespace, [], pattern_table.to_entries(patterns), ())
     connection.executemany(_INSERT_EMBEDDING, embeddings)
