@@ -78,13 +78,13 @@ def note(storage: SqliteStorage, number: int, mode: str) -> None:
 
 
 def make_old(path: Path, number: int) -> Path:
-    """Return a project folder of agentic-qe with the patterns of an operation and an entry."""
+    """Return a project folder of agentic-qe with an entry and, in a later table, the patterns of an operation."""
     folder = path.with_name(f"{path.name}.old") / str(number)
     folder.mkdir(parents=True)
     old = apsw.Connection(str(folder / "memory.db"))
     old.execute(
-        "CREATE TABLE patterns (id TEXT PRIMARY KEY, pattern TEXT, confidence REAL, embedding BLOB);"
-        "CREATE TABLE memory_entries (key TEXT, partition TEXT, value TEXT, created_at INTEGER, expires_at INTEGER)"
+        "CREATE TABLE memory_entries (key TEXT, partition TEXT, value TEXT, created_at INTEGER, expires_at INTEGER);"
+        "CREATE TABLE patterns (id TEXT PRIMARY KEY, pattern TEXT, confidence REAL, embedding BLOB)"
     ).fetchall()
     with old:
         rows = [(pattern.id, "whole") for pattern in patterns(number, "")]
