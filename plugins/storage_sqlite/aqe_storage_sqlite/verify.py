@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,7 +22,6 @@ from aqe_storage_sqlite import states as state_table
 from aqe_storage_sqlite import vectors as vector_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 __all__ = ["examine", "open_to_read", "problem_of_state", "require_sound", "verify"]
@@ -30,10 +32,12 @@ _DAMAGED_LIMIT_S = 2.0
 """How long one check may run once the structure is known to be damaged: pages may then point in circles."""
 
 
-def verify(path: Path, *, timeout_s: float = 10.0, alone: bool = False) -> Verification:
+def verify(
+    path: Path, *, timeout_s: float = 10.0, alone: bool = False, structure: Future[list[Finding]] | None = None
+) -> Verification:
     """Examine a file of whatever state; see `aqe_core.contracts.maintenance.StorageMaintenance`.
 
-    ``alone``: as in `open_to_read`.
+    ``alone``: as in `open_to_read`; ``structure``: as in `examine`.
     """
     if not path.is_file():
         raise NoWorkspaceError(f"there is no file {path}.", fix="run `aqe init`, or restore a backup.")
@@ -47,7 +51,7 @@ def verify(path: Path, *, timeout_s: float = 10.0, alone: bool = False) -> Verif
                 version = schema.version_of(connection, path)
             finally:
                 damaged = bool(findings)
-                findings += examine(connection, version, rows, damaged=damaged)
+                findings += examine(connection, version, rows, damaged=damaged, structure=structure)
     except AqeError as error:
         findings.append(Finding(severity="error", check="schema", message=error.message, fix=error.fix))
     except (apsw.Error, UnicodeDecodeError) as error:
@@ -71,20 +75,34 @@ def verify(path: Path, *, timeout_s: float = 10.0, alone: bool = False) -> Verif
 def require_sound(path: Path, what: str, *, timeout_s: float = 10.0, alone: bool = False) -> dict[str, int]:
     """Return the rows by table of a file without errors.
 
+    Looked at is what cannot be made anew: the structure (beside the rest, on another core), the schema, and patterns,
+    runs, time series and what was taken over with their checksums. What is derived from them is left out.
+
     Raises
     ------
     CorruptStorageError
         There is an error; the message names the first one.
     """
-    found = verify(path, timeout_s=timeout_s, alone=alone)
-    if not found.sound:
-        first = found.findings[0]
+    with ThreadPoolExecutor(1) as pool:
+        structure = pool.submit(_structure_of, path, timeout_s, alone=alone)
+        found = verify(path, timeout_s=timeout_s, alone=alone, structure=structure)
+        findings = [*structure.result(), *(each for each in found.findings if each.severity == "error")]
+    if findings:
+        first = findings[0]
         where = " ".join(part for part in (first.table, first.row) if part)
         raise CorruptStorageError(
             f"{what} is damaged: {first.message}{f' ({where})' if where else ''}",
             fix="run `aqe verify` for all that is wrong, and `aqe repair` to save what can be read.",
         )
     return found.rows
+
+
+def _structure_of(path: Path, timeout_s: float, *, alone: bool) -> list[Finding]:
+    try:
+        with closing(open_to_read(path, timeout_s, alone=alone)) as connection:
+            return list(_structure(connection, 0, {}))
+    except (apsw.Error, UnicodeDecodeError) as error:
+        return [_unreadable("structure", error)]
 
 
 def open_to_read(path: Path, timeout_s: float, *, alone: bool = False) -> apsw.Connection:
@@ -110,12 +128,28 @@ def open_to_read(path: Path, timeout_s: float, *, alone: bool = False) -> apsw.C
     return connection
 
 
-def examine(connection: apsw.Connection, version: int, rows: dict[str, int], *, damaged: bool = False) -> list[Finding]:
-    """Run every check that works at a schema version; ``rows`` gets the numbers of rows by table."""
+def examine(
+    connection: apsw.Connection,
+    version: int,
+    rows: dict[str, int],
+    *,
+    damaged: bool = False,
+    structure: Future[list[Finding]] | None = None,
+) -> list[Finding]:
+    """Run every check that works at a schema version; ``rows`` gets the numbers of rows by table.
+
+    With ``structure``, which somebody else is about to find out, only the checks of what cannot be made anew are run,
+    and broken off when it turns out to be damaged.
+    """
     findings: list[Finding] = []
     connection.execute("BEGIN")  # all checks see one state, whoever writes meanwhile
-    for check in (_structure, *((_schema, *_CONTENT) if version else ())):
-        if damaged or findings:
+    if structure is None:
+        checks: tuple[_Check, ...] = (_structure, *((_schema, *_TRUTH, *_MADE_ANEW) if version else ()))
+    else:
+        checks = (_schema, *_TRUTH) if version else ()
+        connection.set_progress_handler(partial(_is_damaged, structure), 10_000)
+    for check in checks:
+        if structure is None and (damaged or findings):
             deadline_s = time.monotonic() + _DAMAGED_LIMIT_S
             connection.set_progress_handler(partial(_is_past, deadline_s), 10_000)
         try:
@@ -124,6 +158,10 @@ def examine(connection: apsw.Connection, version: int, rows: dict[str, int], *, 
             findings.append(_unreadable(check.__name__.strip("_"), error))
     connection.set_progress_handler(None)
     return findings
+
+
+def _is_damaged(structure: Future[list[Finding]]) -> bool:
+    return structure.done() and bool(structure.result())
 
 
 def _is_past(deadline_s: float) -> bool:
@@ -192,7 +230,7 @@ def _has_checksums(version: int) -> bool:
 
 def _patterns(connection: apsw.Connection, version: int, _rows: dict[str, int]) -> Iterator[Finding]:
     fields = [name if name != "crc32" or _has_checksums(version) else "NULL" for name in pattern_table.Row._fields]
-    for row in connection.execute(f"SELECT key, {', '.join(fields)} FROM patterns"):  # noqa: S608  # ours
+    for row in _doubtful_patterns(connection, fields):
         try:
             pattern = pattern_table.to_pattern(row)
             fits = row[-1] is not None or pattern.content_hash() == row[2]
@@ -203,6 +241,16 @@ def _patterns(connection: apsw.Connection, version: int, _rows: dict[str, int]) 
             yield Finding(
                 severity="error", check="patterns", table="patterns", row=f"{row[0]}", message=message, fix=_REPAIR
             )
+
+
+def _doubtful_patterns(connection: apsw.Connection, fields: list[str]) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows whose checksum does not fit what SQLite puts together, or that have none."""
+    content = " || char(0) || ".join(fields[:-1])
+    together = f"SELECT key, {fields[-1]}, CAST({content} AS BLOB) FROM patterns"  # noqa: S608  # ours
+    one = f"SELECT key, {', '.join(fields)} FROM patterns WHERE key = ?"  # noqa: S608  # ours
+    for key, crc32, data in connection.execute(together):
+        if crc32 is None or data is None or zlib.crc32(data) != crc32:
+            yield from connection.execute(one, (key,))
 
 
 def _runs(connection: apsw.Connection, version: int, _rows: dict[str, int]) -> Iterator[Finding]:
@@ -338,13 +386,8 @@ def _sequence(connection: apsw.Connection, table: str) -> int:
     return connection.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = ?", (table,)).get or 0
 
 
-_CONTENT: tuple[Callable[[apsw.Connection, int, dict[str, int]], Iterator[Finding]], ...] = (
-    _patterns,
-    _runs,
-    _vectors,
-    _states,
-    _journal,
-    _sequences,
-    _points,
-    _text_index,
-)
+_Check = Callable[[apsw.Connection, int, dict[str, int]], Iterator[Finding]]
+
+_TRUTH: tuple[_Check, ...] = (_patterns, _runs, _sequences, _points)
+_MADE_ANEW: tuple[_Check, ...] = (_vectors, _states, _journal, _text_index)
+"""Checks of what can be made anew from the rest; none of them finds an error, only warnings."""
