@@ -89,6 +89,7 @@ class Database:
     # -- opening ----------------------------------------------------------------------------------------------------
 
     def _connect_writer(self) -> apsw.Connection:
+        sqlite.check_file_system(self.path.parent)
         writer = sqlite.connect(
             str(self.path), sqlite.WRITE, timeout_s=self.timeout_s, writing=True, durability=self.durability
         )

@@ -380,6 +380,9 @@ def _text_index(connection: apsw.Connection, version: int, _rows: dict[str, int]
                 yield Finding(
                     severity="warning", check="text-index", table="pattern_words", message=message, fix=_DERIVED
                 )
+        if not lacking and not orphaned and not text_index.is_whole(connection):
+            message = "the text index is damaged, or of other texts: searching may miss patterns"
+            yield Finding(severity="warning", check="text-index", table="pattern_words", message=message, fix=_DERIVED)
 
 
 def _sequence(connection: apsw.Connection, table: str) -> int:
