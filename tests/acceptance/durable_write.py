@@ -24,6 +24,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import traceback
 from pathlib import Path
 
 import apsw
@@ -112,11 +113,15 @@ def write(path: Path, mode: str, callers: int, numbers: itertools.count[int]) ->
                 number = next(numbers)
                 operate(storage, number, MODES[number // 8 % len(MODES)] if mode == "mixed" else mode)
                 os.write(1, b"%d\n" % number)  # one call, so that a kill cannot cut a line in two
-        finally:
+        except BaseException:
+            traceback.print_exc()
             os._exit(1)  # an error in one thread ends the program, and the kill loop notices
 
-    for _ in range(callers):
-        threading.Thread(target=work).start()
+    threads = [threading.Thread(target=work) for _ in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def main() -> None:

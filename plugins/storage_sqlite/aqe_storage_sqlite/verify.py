@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from aqe_storage_sqlite import patterns as pattern_table
 from aqe_storage_sqlite import points as point_table
 from aqe_storage_sqlite import states as state_table
 from aqe_storage_sqlite import vectors as vector_table
+from aqe_storage_sqlite.legacy import tables as legacy_tables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +34,7 @@ _DAMAGED_LIMIT_S = 2.0
 
 
 def verify(
-    path: Path, *, timeout_s: float = 10.0, alone: bool = False, structure: Future[list[Finding]] | None = None
+    path: Path, *, timeout_s: float = 10.0, alone: bool = False, structure: _Structure | None = None
 ) -> Verification:
     """Examine a file of whatever state; see `aqe_core.contracts.maintenance.StorageMaintenance`.
 
@@ -83,10 +84,13 @@ def require_sound(path: Path, what: str, *, timeout_s: float = 10.0, alone: bool
     CorruptStorageError
         There is an error; the message names the first one.
     """
-    with ThreadPoolExecutor(1) as pool:
-        structure = pool.submit(_structure_of, path, timeout_s, alone=alone)
+    structure = _Structure(path, timeout_s, alone=alone)
+    structure.start()
+    try:
         found = verify(path, timeout_s=timeout_s, alone=alone, structure=structure)
-        findings = [*structure.result(), *(each for each in found.findings if each.severity == "error")]
+    finally:
+        structure.join()
+    findings = [*structure.findings, *(each for each in found.findings if each.severity == "error")]
     if findings:
         first = findings[0]
         where = " ".join(part for part in (first.table, first.row) if part)
@@ -97,12 +101,22 @@ def require_sound(path: Path, what: str, *, timeout_s: float = 10.0, alone: bool
     return found.rows
 
 
-def _structure_of(path: Path, timeout_s: float, *, alone: bool) -> list[Finding]:
-    try:
-        with closing(open_to_read(path, timeout_s, alone=alone)) as connection:
-            return list(_structure(connection, 0, {}))
-    except (apsw.Error, UnicodeDecodeError) as error:
-        return [_unreadable("structure", error)]
+class _Structure(threading.Thread):
+    """Looks at a file's structure on a connection of its own, beside the thread that started it."""
+
+    def __init__(self, path: Path, timeout_s: float, *, alone: bool) -> None:
+        super().__init__(name="aqe-verify", daemon=True)
+        self._path = path
+        self._timeout_s = timeout_s
+        self._alone = alone
+        self.findings: list[Finding] = []
+
+    def run(self) -> None:
+        try:
+            with closing(open_to_read(self._path, self._timeout_s, alone=self._alone)) as connection:
+                self.findings = list(_structure(connection, 0, {}))
+        except Exception as error:  # told by the thread that waits
+            self.findings = [_unreadable("structure", error)]
 
 
 def open_to_read(path: Path, timeout_s: float, *, alone: bool = False) -> apsw.Connection:
@@ -134,7 +148,7 @@ def examine(
     rows: dict[str, int],
     *,
     damaged: bool = False,
-    structure: Future[list[Finding]] | None = None,
+    structure: _Structure | None = None,
 ) -> list[Finding]:
     """Run every check that works at a schema version; ``rows`` gets the numbers of rows by table.
 
@@ -160,8 +174,8 @@ def examine(
     return findings
 
 
-def _is_damaged(structure: Future[list[Finding]]) -> bool:
-    return structure.done() and bool(structure.result())
+def _is_damaged(structure: _Structure) -> bool:
+    return bool(structure.findings)
 
 
 def _is_past(deadline_s: float) -> bool:
@@ -371,6 +385,17 @@ def _points(connection: apsw.Connection, version: int, _rows: dict[str, int]) ->
             yield Finding(severity="error", check="points", table=table, row=str(row), message=message, fix=_REPAIR)
 
 
+def _taken_over(connection: apsw.Connection, version: int, _rows: dict[str, int]) -> Iterator[Finding]:
+    if version >= schema.LEGACY_CHECKSUMS_SINCE:
+        for table in schema.TAKEN_OVER:
+            for *row, crc32 in connection.execute(f"SELECT * FROM {table}"):  # noqa: S608  # ours
+                if not legacy_tables.is_right(row, crc32):
+                    where, message = f"source {row[0]}, row {row[1]}", "its checksum is wrong"
+                    yield Finding(
+                        severity="error", check="taken-over", table=table, row=where, message=message, fix=_REPAIR
+                    )
+
+
 def _text_index(connection: apsw.Connection, version: int, _rows: dict[str, int]) -> Iterator[Finding]:
     if version >= schema.POINTS_SINCE:
         lacking, orphaned = text_index.out_of_step(connection)
@@ -391,6 +416,6 @@ def _sequence(connection: apsw.Connection, table: str) -> int:
 
 _Check = Callable[[apsw.Connection, int, dict[str, int]], Iterator[Finding]]
 
-_TRUTH: tuple[_Check, ...] = (_patterns, _runs, _sequences, _points)
+_TRUTH: tuple[_Check, ...] = (_patterns, _runs, _sequences, _points, _taken_over)
 _MADE_ANEW: tuple[_Check, ...] = (_vectors, _states, _journal, _text_index)
 """Checks of what can be made anew from the rest; none of them finds an error, only warnings."""

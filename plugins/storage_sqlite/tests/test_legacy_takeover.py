@@ -13,11 +13,12 @@ from pathlib import Path
 
 import apsw
 import pytest
+from aqe_storage_sqlite import checksums, schema
 from aqe_storage_sqlite.legacy import source, takeover
 from aqe_storage_sqlite.storage import SqliteStorage
 
 from aqe_core.contracts import Legacy, Pattern, TakesOver
-from aqe_core.errors import InputError, NotFoundError, StorageBusyError
+from aqe_core.errors import CorruptStorageError, InputError, NotFoundError, StorageBusyError
 
 SCHEMA = """
 CREATE TABLE learning_experiences (id INTEGER PRIMARY KEY, agent_id TEXT NOT NULL, task_id TEXT, task_type TEXT,
@@ -543,3 +544,58 @@ def test_progress_is_told(old, storage):
     storage.take_over(Path(old), progress=lambda *now: told.append(now))
     assert told[0] == ("memory.db", 0, 7)
     assert told[-1] == ("memory.db", 6, 7)
+
+
+# -- checksums --------------------------------------------------------------------------------------------------------
+
+CHANGES = {
+    "experiences": "reward = coalesce(reward, 0) + 1",
+    "q_values": "visits = visits + 1",
+    "entries": "value = 'null'",
+    "metrics": "value = value + 0.5",
+    "legacy_embeddings": "data = zeroblob(length(data))",
+    "archive": "data = '{}'",
+}
+
+
+@pytest.mark.parametrize("table", schema.TAKEN_OVER)
+def test_a_damaged_row_is_found_and_left_out_by_repair(old, path, table):
+    make(old, experiences=3, entries=ENTRIES, script=ROWS)
+    with SqliteStorage(path, durability="normal") as storage:
+        storage.take_over(old)
+    care = SqliteStorage.maintenance(path)
+    assert care.verify().ok
+    with closing(apsw.Connection(str(path))) as connection:
+        source, row = connection.execute(f"SELECT source, row FROM {table} ORDER BY source, row").fetchone()
+        connection.execute(f"UPDATE {table} SET {CHANGES[table]} WHERE (source, row) = (?, ?)", (source, row))
+        count = connection.execute(f"SELECT count(*) FROM {table}").get
+    (finding,) = (each for each in care.verify().findings if each.severity == "error")
+    assert (finding.table, finding.row) == (table, f"source {source}, row {row}")
+    with pytest.raises(CorruptStorageError, match="checksum is wrong"):
+        care.backup()
+    with SqliteStorage(path, read_only=True) as storage, pytest.raises(CorruptStorageError, match="wrong checksum"):
+        ask(storage.legacy(), table)
+    (lost,) = care.repair().lost
+    assert (lost.table, lost.row) == (table, f"source {source}, row {row}")
+    report = care.verify()
+    assert report.ok
+    assert report.rows[table] == count - 1
+
+
+def ask(legacy, table):
+    """Read everything of a table."""
+    if table == "q_values":
+        return [legacy.q_values(agent) for agent in legacy.agents()]
+    if table == "legacy_embeddings":
+        return [search([1.0] * 2, 9) for search in (legacy.search_patterns, legacy.search_experiences)]
+    if table == "entries":
+        return list(legacy.entries(include_expired=True))
+    return list(getattr(legacy, table)())
+
+
+def test_a_checksum_is_of_values_not_of_their_spelling():
+    assert checksums.of_row([1, "a", None]) == checksums.of_row([1.0, "a", None])
+    assert checksums.of_row([-0.0]) == checksums.of_row([0])
+    assert checksums.of_row([2**60]) == checksums.of_row([float(2**60)])
+    rows = [[1], [2], [1.5], ["1"], [None], [b"1"], [b"", "1"], ["1", b""], [float("inf")], [], ["1", None]]
+    assert len({checksums.of_row(row) for row in rows}) == len(rows)
