@@ -163,6 +163,8 @@ def examine(
         checks = (_schema, *_TRUTH) if version else ()
         connection.set_progress_handler(partial(_is_damaged, structure), 10_000)
     for check in checks:
+        if check is _words and any(finding.severity == "error" for finding in findings):
+            continue
         if structure is None and (damaged or findings):
             deadline_s = time.monotonic() + _DAMAGED_LIMIT_S
             connection.set_progress_handler(partial(_is_past, deadline_s), 10_000)
@@ -405,9 +407,15 @@ def _text_index(connection: apsw.Connection, version: int, _rows: dict[str, int]
                 yield Finding(
                     severity="warning", check="text-index", table="pattern_words", message=message, fix=_DERIVED
                 )
-        if not lacking and not orphaned and not text_index.is_whole(connection):
-            message = "the text index is damaged, or of other texts: searching may miss patterns"
-            yield Finding(severity="warning", check="text-index", table="pattern_words", message=message, fix=_DERIVED)
+
+
+def _words(connection: apsw.Connection, version: int, _rows: dict[str, int]) -> Iterator[Finding]:
+    """Compare the index with the texts, which have to be right for that."""
+    if version < schema.POINTS_SINCE or text_index.out_of_step(connection) != ([], []):
+        return
+    if not text_index.is_whole(connection):
+        message = "the text index is damaged, or of other texts: searching may miss patterns"
+        yield Finding(severity="warning", check="text-index", table="pattern_words", message=message, fix=_DERIVED)
 
 
 def _sequence(connection: apsw.Connection, table: str) -> int:
@@ -417,5 +425,5 @@ def _sequence(connection: apsw.Connection, table: str) -> int:
 _Check = Callable[[apsw.Connection, int, dict[str, int]], Iterator[Finding]]
 
 _TRUTH: tuple[_Check, ...] = (_patterns, _runs, _sequences, _points, _taken_over)
-_MADE_ANEW: tuple[_Check, ...] = (_vectors, _states, _journal, _text_index)
+_MADE_ANEW: tuple[_Check, ...] = (_vectors, _states, _journal, _text_index, _words)
 """Checks of what can be made anew from the rest; none of them finds an error, only warnings."""
