@@ -546,6 +546,60 @@ def test_progress_is_told(old, storage):
     assert told[-1] == ("memory.db", 6, 7)
 
 
+# -- other layouts ----------------------------------------------------------------------------------------------------
+
+BEFORE = json.dumps(state(0, 0.8))
+AFTER = json.dumps(state(1, 0.8 * 0.9))
+ACTION = '{"strategy":"x","parallelization":0.5,"retryPolicy":"none"}'
+V190 = f"""
+CREATE TABLE learning_experiences (id INTEGER PRIMARY KEY, agent_id TEXT NOT NULL, task_id TEXT, task_type TEXT,
+    state TEXT, action TEXT, reward REAL, next_state TEXT, episode_id TEXT, timestamp DATETIME);
+CREATE TABLE q_values (id INTEGER PRIMARY KEY, agent_id TEXT, state_key TEXT, action_key TEXT, q_value REAL,
+    update_count INTEGER, last_updated DATETIME);
+CREATE TABLE patterns (id TEXT PRIMARY KEY, pattern TEXT UNIQUE, confidence REAL, usage_count INTEGER, metadata TEXT,
+    ttl INTEGER, expires_at INTEGER, created_at INTEGER);
+CREATE TABLE memory_entries (key TEXT, partition TEXT, value TEXT, metadata TEXT, created_at INTEGER,
+    expires_at INTEGER, owner TEXT, access_level TEXT, PRIMARY KEY (key, partition));
+INSERT INTO learning_experiences VALUES (1, 'a', 't', 'unit', '{BEFORE}', '{ACTION}', 1.5, '{AFTER}', NULL,
+    '2026-01-06 09:38:42');
+INSERT INTO q_values VALUES (1, 'a', '0.5,0.1,0,0.8,1', 'x:0.5:none', 0.25, 2, '2026-01-06 09:38:42');
+INSERT INTO patterns VALUES ('p', 'unit:x', 0.5, 1, NULL, 0, NULL, 1767692322996);
+INSERT INTO memory_entries VALUES ('k', 'default', '1', NULL, 1767692322996, NULL, 'system', 'private');
+"""
+MIGRATED = f"""
+CREATE TABLE learning_experiences (id TEXT PRIMARY KEY, agent_id TEXT, state TEXT, action TEXT, reward REAL,
+    next_state TEXT, metadata TEXT, created_at INTEGER);
+CREATE TABLE q_values (id TEXT PRIMARY KEY, agent_id TEXT, state TEXT, action TEXT, value REAL, visits INTEGER,
+    updated_at INTEGER);
+CREATE TABLE patterns (id TEXT PRIMARY KEY, type TEXT, content TEXT, confidence REAL, occurrences INTEGER,
+    metadata TEXT, created_at INTEGER, updated_at INTEGER);
+CREATE TABLE memory_entries (id TEXT PRIMARY KEY, key TEXT, value TEXT, namespace TEXT, agent_id TEXT,
+    access_level TEXT, expires_at INTEGER, created_at INTEGER, updated_at INTEGER);
+INSERT INTO learning_experiences VALUES ('e', 'a', '{BEFORE}', '{ACTION}', 1.5, '{AFTER}', NULL, 1767692322);
+INSERT INTO q_values VALUES ('q', 'a', '0.5,0.1,0,0.8,1', 'x:0.5:none', 0.25, 2, 1767692322);
+INSERT INTO patterns VALUES ('p', 'unit', 'unit:x', 0.5, 1, NULL, 1767692322, 1767692322);
+INSERT INTO memory_entries VALUES ('i', 'k', '1', 'default', 'system', 'private', NULL, 1767692322, 1767692322);
+"""
+
+
+@pytest.mark.parametrize("script", [V190, MIGRATED], ids=["written by 1.9.0", "made by migrations only"])
+def test_the_layouts_of_other_versions_are_told_by_their_columns(old, storage, script):
+    old.parent.mkdir(parents=True)
+    with closing(apsw.Connection(str(old))) as connection:
+        connection.execute(script).fetchall()
+    report = storage.take_over(old)
+    tables = report["files"]["memory.db"]["tables"]
+    assert {name: table["converted"] for name, table in tables.items()} == dict.fromkeys(tables, 1)
+    view = storage.legacy()
+    (kept,) = view.experiences("a")
+    assert (kept["reward"], kept["origin"], int(kept["at_s"])) == (1.5, "engine", 1767692322)
+    (values,) = view.q_values("a")
+    assert values["stored"]["0.5,0.1,0,0.8,1"]["x:0.5:none"] == {"value": 0.25, "visits": 2, "lost": False}
+    assert values["rebuilt"]["0.5,0.1,0,0.8,1"]["x:0.5:none"] > 0
+    assert (view.entry("k")["value"], int(view.entry("k")["created_s"])) == (1, 1767692322)
+    assert view.find_patterns(["p"])[0].text == "unit:x"
+
+
 # -- checksums --------------------------------------------------------------------------------------------------------
 
 CHANGES = {
