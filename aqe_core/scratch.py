@@ -23,8 +23,8 @@ _NEW_S = 3600.0
 
 if sys.platform == "win32":  # pragma: no cover  # an open file cannot be removed there, which serves as the lock
 
-    def _take(_: BinaryIO) -> bool:
-        return True
+    def _locked(lock: Path) -> BinaryIO:
+        return lock.open("wb")
 
     def _is_free(lock: Path) -> bool:
         try:
@@ -35,16 +35,20 @@ if sys.platform == "win32":  # pragma: no cover  # an open file cannot be remove
 else:
     import fcntl
 
-    def _take(file: BinaryIO) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
+    def _locked(lock: Path) -> BinaryIO:
+        """Make a lock file that is locked when it gets its name, so that nobody finds it free."""
+        file = lock.with_suffix(".new").open("wb")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        lock.with_suffix(".new").rename(lock)
+        return file
 
     def _is_free(lock: Path) -> bool:
         with lock.open("rb") as file:
-            return _take(file)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return False
+            return True
 
 
 @contextmanager
@@ -60,8 +64,7 @@ def scratch_folder() -> Iterator[Path]:
                 shutil.rmtree(folder, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        with (folder / _LOCK).open("wb") as lock:
-            _take(lock)
+        with _locked(folder / _LOCK):
             inner = folder / "work"
             inner.mkdir()
             yield inner

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -31,10 +32,15 @@ def finish(process):
     return out.split()
 
 
+def kill_group(number):
+    with suppress(ProcessLookupError):  # it has ended by itself, which is noticed elsewhere
+        os.killpg(number, signal.SIGKILL)
+
+
 def write_until_killed(path, mode, randomness, processes=1):
     writer = start("durable_write.py", path, mode, 4, processes, start_new_session=True)
     lines = [writer.stdout.readline()]
-    stop = threading.Timer(randomness.uniform(0.01, 0.3), os.killpg, (writer.pid, signal.SIGKILL))
+    stop = threading.Timer(randomness.uniform(0.01, 0.3), kill_group, (writer.pid,))
     stop.start()
     rest, errors = writer.communicate()
     stop.join()

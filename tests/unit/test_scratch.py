@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 
 import pytest
 
@@ -74,3 +75,24 @@ def test_folders_of_others_are_left_alone(place, monkeypatch):
     monkeypatch.setattr(os, "getuid", lambda: 12345)
     with scratch.scratch_folder():
         assert theirs.is_dir()
+
+
+def test_many_at_once_leave_each_other_alone(place):
+    failures = []
+
+    def use():
+        try:
+            for _ in range(40):
+                with scratch.scratch_folder() as folder:
+                    (folder / "file").write_text("mine")
+                    assert (folder / "file").read_text() == "mine"
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=use) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert list(place.iterdir()) == []
