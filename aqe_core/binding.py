@@ -22,9 +22,9 @@ from aqe_core.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from aqe_core.config import Config
-    from aqe_core.contracts import Analyzer, Embedder, Learner, PatternStore
+    from aqe_core.contracts import Analyzer, Embedder, Learner, PatternStore, TextIndex
 
-__all__ = ["bind", "open_analyzer", "open_embedder", "open_learner", "open_store", "selection_of"]
+__all__ = ["bind", "open_analyzer", "open_embedder", "open_learner", "open_store", "open_text_index", "selection_of"]
 
 CONTRACTS: dict[str, type] = {
     "pattern_store": contracts.PatternStore,
@@ -32,6 +32,7 @@ CONTRACTS: dict[str, type] = {
     "analyzer": contracts.Analyzer,
     "storage": contracts.Storage,
     "embedder": contracts.Embedder,
+    "text_index": contracts.TextIndex,
 }
 
 # How each engine came to be, for `explain`, by id(engine); engines need not be hashable, nor equal only to themselves.
@@ -126,7 +127,7 @@ def selection_of(engine: object) -> Selection:
     if reference is None or selection is None or reference() is not engine:
         raise UsageError(
             f"this {type(engine).__name__} was not made by aqe, or its class has __slots__ without __weakref__.",
-            fix="make it with open_store, open_learner, open_analyzer or open_embedder.",
+            fix="make it with open_store, open_learner, open_analyzer, open_embedder or open_text_index.",
         )
     return selection
 
@@ -393,3 +394,34 @@ def open_embedder(name: str = "lexical", **options: Any) -> Embedder:
     """
     embedder: Embedder = _open("embedder", name, {}, options)
     return embedder
+
+
+def open_text_index(name: str = "numpy", **options: Any) -> TextIndex:
+    """Make an empty text index, in memory.
+
+    Parameters
+    ----------
+    name : str
+        A backend, or ``file:PATH.py:CLASS``.
+    **options
+        The backend's own.
+
+    Returns
+    -------
+    TextIndex
+
+    Raises
+    ------
+    PluginError, ConfigError
+        As for `open_store`.
+
+    Examples
+    --------
+    >>> import aqe_core
+    >>> index = aqe_core.open_text_index("numpy")
+    >>> index.add([7, 8], [("test_retry_is_capped", "assert delays[-1] == 30"), ("test_login", "assert ok")])
+    >>> index.search("capped retries", k=1).keys.tolist()
+    [7]
+    """
+    index: TextIndex = _open("text_index", name, {}, options)
+    return index

@@ -32,6 +32,7 @@ DEFAULT_BACKENDS = {
     "analyzer": "numpy",
     "storage": "sqlite",
     "embedder": "lexical",
+    "text_index": "numpy",
 }
 """What is used when nothing else was said."""
 
@@ -75,6 +76,7 @@ KEYS: dict[str, Key] = {
     **_engine_keys("learner", "learner", DEFAULT_BACKENDS["learner"]),
     **_engine_keys("analyzer", "analyzer", DEFAULT_BACKENDS["analyzer"]),
     **_engine_keys("embedder", "embedder", DEFAULT_BACKENDS["embedder"]),
+    **_engine_keys("text_index", "text index", DEFAULT_BACKENDS["text_index"]),
     **_engine_keys("storage", "storage", DEFAULT_BACKENDS["storage"]),
     "storage.path": Key("string", ".aqe/aqe.db", "The file that holds everything, relative to the project's root."),
     "ingest.exclude": Key(
@@ -97,6 +99,7 @@ ENVIRONMENT: dict[str, str] = {
     "AQE_LEARNER": "Learner to use, above the config files.",
     "AQE_ANALYZER": "Analyzer to use, above the config files.",
     "AQE_EMBEDDER": "Embedder to use, above the config files.",
+    "AQE_TEXT_INDEX": "Text index to use, above the config files.",
     "AQE_STORAGE": "Storage to use, above the config files.",
     "AQE_SAFE": "Kill switch: when on, only the defaults are used and no third-party plugin is loaded.",
     "AQE_PLUGINS": "Comma-separated plugin names: no other third-party plugin is loaded.",

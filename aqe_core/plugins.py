@@ -23,6 +23,7 @@ from aqe_core.contracts.capabilities import (
     EmbedderCapabilities,
     LearnerCapabilities,
     StoreCapabilities,
+    TextIndexCapabilities,
 )
 from aqe_core.contracts.specs import EngineSpec, IngestSpec
 from aqe_core.errors import (
@@ -66,6 +67,7 @@ HOOKS = {
     "analyzer": "aqe_analyzers",
     "storage": "aqe_storages",
     "embedder": "aqe_embedders",
+    "text_index": "aqe_text_indexes",
 }
 
 KNOWN_EXTRAS = {
@@ -84,6 +86,7 @@ CAPABILITIES: dict[str, type[Capabilities]] = {
     "learner": LearnerCapabilities,
     "analyzer": AnalyzerCapabilities,
     "embedder": EmbedderCapabilities,
+    "text_index": TextIndexCapabilities,
 }
 """What the spec of an engine of each kind must declare; a storage declares nothing."""
 

@@ -48,6 +48,7 @@ def open(  # noqa: A001  # aqe_core.open() is the public name
     learner: str | None = None,
     analyzer: str | None = None,
     embedder: str | None = None,
+    text_index: str | None = None,
 ) -> Workspace:
     """Open the workspace of a project.
 
@@ -61,7 +62,7 @@ def open(  # noqa: A001  # aqe_core.open() is the public name
         Make the data file if there is none.
     read_only : bool
         Refuse every write; implies that nothing is created.
-    pattern_store, learner, analyzer, embedder : str, optional
+    pattern_store, learner, analyzer, embedder, text_index : str, optional
         Backends to use here, above every configuration.
 
     Returns
@@ -89,7 +90,13 @@ def open(  # noqa: A001  # aqe_core.open() is the public name
     root = Path(path)
     if not root.is_dir():
         raise NoWorkspaceError(f"{root} is not a folder.", fix="give the project's folder.")
-    explicit = {"pattern_store": pattern_store, "learner": learner, "analyzer": analyzer, "embedder": embedder}
+    explicit = {
+        "pattern_store": pattern_store,
+        "learner": learner,
+        "analyzer": analyzer,
+        "embedder": embedder,
+        "text_index": text_index,
+    }
     return Workspace(
         root, load(root), namespace=namespace, create=create and not read_only, read_only=read_only, explicit=explicit
     )

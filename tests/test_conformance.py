@@ -6,15 +6,23 @@ from aqe_backend_numpy.analyzer import NumpyAnalyzer
 from aqe_backend_numpy.embedder import LexicalEmbedder
 from aqe_backend_numpy.learner import make_learner
 from aqe_backend_numpy.store import NumpyPatternStore
+from aqe_backend_numpy.text_index import NumpyTextIndex
 from aqe_storage_sqlite.storage import SqliteStorage
 
-from aqe_core.contracts import AnalyzerCapabilities, EmbedderCapabilities, LearnerCapabilities, StoreCapabilities
+from aqe_core.contracts import (
+    AnalyzerCapabilities,
+    EmbedderCapabilities,
+    LearnerCapabilities,
+    StoreCapabilities,
+    TextIndexCapabilities,
+)
 from aqe_core.testing import (
     AnalyzerConformance,
     EmbedderConformance,
     LearnerConformance,
     PatternStoreConformance,
     StorageConformance,
+    TextIndexConformance,
 )
 
 
@@ -44,6 +52,13 @@ class TestLexicalEmbedder(EmbedderConformance):
 
     def make(self, **options):
         return LexicalEmbedder(**options)
+
+
+class TestNumpyTextIndex(TextIndexConformance):
+    capabilities = TextIndexCapabilities(thread_safe=True)
+
+    def make(self, **options):
+        return NumpyTextIndex(**options)
 
 
 class TestSqliteStorage(StorageConformance):

@@ -55,6 +55,7 @@ class Invocation:
             learner=self.backends.get("learner"),
             analyzer=self.backends.get("analyzer"),
             embedder=self.backends.get("embedder"),
+            text_index=self.backends.get("text_index"),
         )
 
     def open_to_read(self) -> Workspace:

@@ -7,6 +7,7 @@ from aqe_core.contracts.capabilities import (
     EmbedderCapabilities,
     LearnerCapabilities,
     StoreCapabilities,
+    TextIndexCapabilities,
 )
 from aqe_core.contracts.embedder import Document, Embedder
 from aqe_core.contracts.ingest import Ingested, Reader, Recognizer, Skipped
@@ -27,6 +28,7 @@ from aqe_core.contracts.pattern_store import METRICS, NO_KEY, Hits, PatternStore
 from aqe_core.contracts.records import OUTCOMES, Pattern, PutReport, ResultTable, Run, TestResult
 from aqe_core.contracts.specs import KINDS, EngineSpec, IngestSpec
 from aqe_core.contracts.storage import Changes, Storage
+from aqe_core.contracts.text_index import TextIndex, WordMatch
 
 __all__ = [
     "KINDS",
@@ -72,6 +74,9 @@ __all__ = [
     "StoreCapabilities",
     "TakesOver",
     "TestResult",
+    "TextIndex",
+    "TextIndexCapabilities",
     "Transfer",
     "Verification",
+    "WordMatch",
 ]

@@ -16,6 +16,7 @@ __all__ = [
     "EmbedderCapabilities",
     "LearnerCapabilities",
     "StoreCapabilities",
+    "TextIndexCapabilities",
 ]
 
 
@@ -108,4 +109,19 @@ class EmbedderCapabilities:
     fits: bool = False
 
 
-Capabilities: TypeAlias = StoreCapabilities | LearnerCapabilities | AnalyzerCapabilities | EmbedderCapabilities
+@attrs.frozen(kw_only=True)
+class TextIndexCapabilities:
+    """What a text index can do.
+
+    Attributes
+    ----------
+    thread_safe : bool
+        As for `StoreCapabilities`.
+    """
+
+    thread_safe: bool = False
+
+
+Capabilities: TypeAlias = (
+    StoreCapabilities | LearnerCapabilities | AnalyzerCapabilities | EmbedderCapabilities | TextIndexCapabilities
+)

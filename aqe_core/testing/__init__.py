@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         LearnerConformance,
         PatternStoreConformance,
         StorageConformance,
+        TextIndexConformance,
     )
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "PatternStoreConformance",
     "Report",
     "StorageConformance",
+    "TextIndexConformance",
     "capture",
     "check_backend",
     "checks",
@@ -48,6 +50,7 @@ _HOME = {
     "PatternStoreConformance": "testing.pytest_kit",
     "Report": "testing.kit",
     "StorageConformance": "testing.pytest_kit",
+    "TextIndexConformance": "testing.pytest_kit",
     "capture": "events",
     "check_backend": "testing.installed",
     "checks": "testing.kit",

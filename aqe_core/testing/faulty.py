@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from aqe_core.testing.backend_learner import DictLearner
+from aqe_core.testing.backend_text_index import PlainTextIndex
 from aqe_core.testing.backends import (
     REFERENCE_ANALYZER,
     REFERENCE_EMBEDDER,
     REFERENCE_LEARNER,
     REFERENCE_STORE,
+    REFERENCE_TEXT_INDEX,
     BruteForceStore,
     HashEmbedder,
     PlainAnalyzer,
@@ -59,6 +61,7 @@ _FAMILIES: tuple[tuple[type, str, Any], ...] = (
     (DictLearner, "learner", REFERENCE_LEARNER),
     (PlainAnalyzer, "analyzer", REFERENCE_ANALYZER),
     (HashEmbedder, "embedder", REFERENCE_EMBEDDER),
+    (PlainTextIndex, "text_index", REFERENCE_TEXT_INDEX),
 )
 
 _faults: list[Fault] = []
@@ -87,6 +90,6 @@ def wrong(*caught_by: str, **declared: Any) -> Callable[[_T], _T]:
 
 def faults() -> tuple[Fault, ...]:
     """Return all deliberately wrong engines."""
-    for module in ("faulty_stores", "faulty_store_inputs", "faulty_learners", "faulty_others"):
+    for module in ("faulty_stores", "faulty_store_inputs", "faulty_learners", "faulty_others", "faulty_text_indexes"):
         import_module(f"aqe_core.testing.{module}")
     return tuple(_faults)

@@ -41,6 +41,7 @@ def maker(kind: str, name: str) -> tuple[Callable[..., Any], Any]:
         "learner": binding.open_learner,
         "analyzer": binding.open_analyzer,
         "embedder": binding.open_embedder,
+        "text_index": binding.open_text_index,
     }
     return partial(opener[kind], name), found.spec.capabilities
 

@@ -16,6 +16,7 @@ from aqe_core.contracts.capabilities import (
     EmbedderCapabilities,
     LearnerCapabilities,
     StoreCapabilities,
+    TextIndexCapabilities,
 )
 from aqe_core.contracts.specs import KINDS
 from aqe_core.errors import UsageError
@@ -33,6 +34,7 @@ _CAPABILITIES: dict[str, type | None] = {
     "learner": LearnerCapabilities,
     "analyzer": AnalyzerCapabilities,
     "embedder": EmbedderCapabilities,
+    "text_index": TextIndexCapabilities,
     "storage": None,
 }
 
@@ -41,6 +43,7 @@ _MODULES = {
     "learner": ("checks_learner", "checks_learner_input"),
     "analyzer": ("checks_analyzer",),
     "embedder": ("checks_embedder",),
+    "text_index": ("checks_text_index",),
     "storage": ("checks_storage",),
 }
 
@@ -316,7 +319,7 @@ def run_checks(
     Parameters
     ----------
     kind : str
-        ``pattern_store``, ``learner``, ``analyzer``, ``embedder`` or ``storage``.
+        ``pattern_store``, ``learner``, ``analyzer``, ``embedder``, ``text_index`` or ``storage``.
     make : callable
         ``make(**options)`` returns a fresh engine (see `Context`); the engine's class will often do.
     capabilities : StoreCapabilities, LearnerCapabilities, AnalyzerCapabilities or EmbedderCapabilities, optional

@@ -19,6 +19,7 @@ __all__ = [
     "LearnerConformance",
     "PatternStoreConformance",
     "StorageConformance",
+    "TextIndexConformance",
 ]
 
 
@@ -147,6 +148,13 @@ class EmbedderConformance(_Conformance):
     """Tests of an embedder: ``make()`` returns one that has not been fitted."""
 
     kind = "embedder"
+
+
+@_with_tests
+class TextIndexConformance(_Conformance):
+    """Tests of a text index: ``make()`` returns an empty one."""
+
+    kind = "text_index"
 
 
 @_with_tests

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from aqe_backend_numpy._subtokens import stem, subtokens_of_word, words
@@ -24,17 +25,13 @@ VERSION = 1
 
 # Function words of English, and what every description of a test says. They are rare in code, so that their idf would
 # take them for telling.
-FUNCTION_WORDS = frozenset(
-    map(
-        stem,
-        (
-            "a an and any are as at be been but by can could did do does each either ensure ensures for from had has "
-            "have here how i if in into is it its just make makes may must no nor not of on only or our shall should "
-            "so some such sure than that the their them then there these they this those to too verify verifies was "
-            "we were what when where whether which while who will with would you your all also both check checks"
-        ).split(),
-    )
-)
+_FUNCTION_WORDS = """
+a an and any are as at be been but by can could did do does each either ensure ensures for from had has have here how i
+if in into is it its just make makes may must no nor not of on only or our shall should so some such sure than that the
+their them then there these they this those to too verify verifies was we were what when where whether which while who
+will with would you your all also both check checks
+"""
+FUNCTION_WORDS = frozenset(map(stem, _FUNCTION_WORDS.split()))
 
 # What may stand in an identifier: letters, digits, the underscore, and marks, which are all that \w leaves out.
 _ASCII_OTHERS = re.compile(r"[A-Za-z0-9_]+")
@@ -80,5 +77,5 @@ def terms_of_identifier(identifier: str) -> tuple[str, ...]:
     ('test', 'data', 'frame', 'testdata', 'dataframe')
     """
     parts = [part for word in words(identifier.replace("_", " ")) for part in subtokens_of_word(word)]
-    pairs = [first + second for first, second in zip(parts, parts[1:], strict=False)]
+    pairs = [first + second for first, second in pairwise(parts)]
     return (*parts, *pairs)

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from aqe_core import hookimpl
-from aqe_core.contracts.capabilities import AnalyzerCapabilities, LearnerCapabilities, StoreCapabilities
+from aqe_core.contracts.capabilities import (
+    AnalyzerCapabilities,
+    LearnerCapabilities,
+    StoreCapabilities,
+    TextIndexCapabilities,
+)
 from aqe_core.contracts.specs import EngineSpec
 
 AQE_API = 1
@@ -47,5 +52,19 @@ def aqe_analyzers() -> list[EngineSpec]:
             capabilities=AnalyzerCapabilities(checked=True),
             requires=("numpy",),
             summary="descriptive statistics, flakiness",
+        )
+    ]
+
+
+@hookimpl
+def aqe_text_indexes() -> list[EngineSpec]:
+    """Offer BM25."""
+    return [
+        EngineSpec(
+            name="numpy",
+            factory="aqe_backend_numpy.text_index:NumpyTextIndex",
+            capabilities=TextIndexCapabilities(thread_safe=True),
+            requires=("numpy",),
+            summary="BM25 over subtokens and their joined pairs",
         )
     ]

@@ -6,7 +6,7 @@ import math
 import threading
 from collections import Counter
 from itertools import chain, compress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,11 +14,12 @@ from aqe_backend_numpy import _postings
 from aqe_backend_numpy._keys import KeyIndex, extend, find
 from aqe_backend_numpy._postings import Raw, Segment
 from aqe_backend_numpy._terms import FUNCTION_WORDS, VERSION, identifiers, places, terms_of_identifier
+from aqe_backend_numpy._text_input import as_document, as_number, as_query, as_whole
 from aqe_backend_numpy._text_state import read_state, write_state
 from aqe_core import validate
 from aqe_core.contracts.pattern_store import NO_KEY, Hits
 from aqe_core.contracts.text_index import WordMatch
-from aqe_core.errors import DimensionError, InputError
+from aqe_core.errors import DimensionError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,11 +101,9 @@ class NumpyTextIndex:
     """
 
     def __init__(self, *, k1: float = 1.2, b: float = 0.75, name_weight: int = 2) -> None:
-        self._k1 = _number("k1", k1, 100.0)
-        self._b = _number("b", b, 1.0)
-        self._name_weight = int(_number("name_weight", name_weight, 100.0))
-        if self._name_weight != name_weight:
-            raise InputError(f"name_weight is {name_weight!r}, but must be a whole number.", fix="pass e.g. 2.")
+        self._k1 = as_number("k1", k1, 100.0)
+        self._b = as_number("b", b, 1.0)
+        self._name_weight = as_whole("name_weight", name_weight, 100)
         self._lock = threading.RLock()
         self._reset({}, np.empty(0, np.uint64), np.empty(0, np.int64))
 
@@ -158,7 +157,7 @@ class NumpyTextIndex:
             Bad input; nothing was stored.
         """
         wanted = validate.as_keys(keys)
-        pairs = [_as_document(document, f"document {i}") for i, document in enumerate(documents)]
+        pairs = [as_document(document, f"document {i}") for i, document in enumerate(documents)]
         if len(pairs) != wanted.size:
             raise DimensionError(
                 f"there are {wanted.size} keys, but {len(pairs)} documents.", fix="pass one document for each key."
@@ -170,29 +169,21 @@ class NumpyTextIndex:
                 self._append(last, pairs)
 
     def _append(self, last: dict[int, int], pairs: list[tuple[str, str]]) -> None:
-        first = self._keys.size
-        ends: list[int] = []
-        numbers: list[int] = []
-        names: list[int] = []
-        name_ends: list[int] = []
+        """Add rows for distinct keys that are not there, given with the places of their documents."""
         if len(self._cache) >= _MAX_CACHED:
             self._cache.clear()
-        numbers_of = self._cache.__getitem__
-        for i in last.values():
-            name, text = pairs[i]
-            numbers.extend(chain.from_iterable(map(numbers_of, identifiers(text[:_MAX_TEXT_CHARS]))))
-            ends.append(len(numbers))
-            if self._name_weight:
-                names.extend(chain.from_iterable(map(numbers_of, identifiers(name[:_MAX_TEXT_CHARS]))))
-            name_ends.append(len(names))
-        n = len(last)
-        rows = np.concatenate([np.repeat(np.arange(n), np.diff([0, *ends])), np.repeat(np.arange(n), np.diff([0, *name_ends]))])
-        places_of, inverse = np.unique(rows * 2**32 + np.array(numbers + names, np.int64), return_inverse=True)
-        ones = np.ones(rows.size)
-        ones[len(numbers) :] = self._name_weight
-        tf = np.minimum(np.bincount(inverse, ones, places_of.size), _MAX_TF)
-        terms = (places_of & (2**32 - 1)).astype(np.int32)
-        rows = places_of >> 32
+        chosen = [pairs[i] for i in last.values()]
+        texts, of_texts = self._numbered([text for _, text in chosen])
+        names, of_names = self._numbered([name for name, _ in chosen])
+        n, first = len(last), self._keys.size
+        # One number for row and term, so that equal pairs add up.
+        pair = np.concatenate([of_texts, of_names]) * 2**32 + np.concatenate([texts, names])
+        places_of, inverse = np.unique(pair, return_inverse=True)
+        occurrences = np.ones(pair.size)
+        occurrences[texts.size :] = self._name_weight
+        tf = np.minimum(np.bincount(inverse, occurrences, places_of.size), _MAX_TF)
+        rows, terms = places_of >> 32, (places_of & (2**32 - 1)).astype(np.int32)
+        rows, terms, tf = rows[tf > 0], terms[tf > 0], tf[tf > 0]
         lengths = np.bincount(rows, tf, n).astype(np.int64)
         self._keys = np.append(self._keys, np.fromiter(last, np.uint64, n))
         self._lengths = np.append(self._lengths, lengths)
@@ -200,6 +191,16 @@ class NumpyTextIndex:
         self._total_length += int(lengths.sum())
         self._count(terms, 1)
         self._pending.append(Raw((rows + first).astype(np.int32), terms, tf.astype(np.uint16)))
+
+    def _numbered(self, texts: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the numbers of all terms of some texts, and of each the place of its text."""
+        numbers_of = self._cache.__getitem__
+        numbers: list[int] = []
+        ends = [0]
+        for text in texts:
+            numbers.extend(chain.from_iterable(map(numbers_of, identifiers(text[:_MAX_TEXT_CHARS]))))
+            ends.append(len(numbers))
+        return np.array(numbers, np.int64), np.repeat(np.arange(len(texts)), np.diff(ends))
 
     def remove(self, keys: ArrayLike) -> int:
         """Remove keys; unknown ones are passed over. Return how many distinct ones were there. O(all postings).
@@ -299,9 +300,9 @@ class NumpyTextIndex:
             Bad input.
         """
         single = isinstance(queries, str)
-        texts = [queries] if single else list(queries)
+        texts = [queries] if isinstance(queries, str) else list(queries)
         for i, text in enumerate(texts):
-            _as_query(text, f"query {i}")
+            as_query(text, f"query {i}")
         k = validate.as_k(k)
         allowed = None if among is None else np.unique(validate.as_keys(among))
         keys = np.full((len(texts), k), NO_KEY, np.uint64)
@@ -358,9 +359,9 @@ class NumpyTextIndex:
         InputError
             The query is no string, or the document no pair of strings.
         """
-        name, text = _as_document(document, "the document")
+        name, text = as_document(document, "the document")
         with self._lock:
-            weights = self._weights(_as_query(query, "the query"))
+            weights = self._weights(as_query(query, "the query"))
         out = []
         for field, content in (("name", name), ("text", text)):
             for identifier, start, end in places(content[:_MAX_TEXT_CHARS]):
@@ -392,22 +393,3 @@ class NumpyTextIndex:
             self._df[: len(vocabulary)] = np.bincount(base.terms, np.diff(base.starts), len(vocabulary))
             self._base = base
             self._tail = _postings.pack(_postings.joined([]), keys.size, 0)
-
-
-def _number(name: str, value: Any, largest: float) -> float:
-    number = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
-    if not 0 <= number <= largest:
-        raise InputError(f"{name} is {value!r:.60}, but must be a number in 0 .. {largest:g}.", fix=f"leave {name} out for its default.")
-    return number
-
-
-def _as_document(document: Any, what: str) -> tuple[str, str]:
-    if not (isinstance(document, tuple) and len(document) == 2 and all(isinstance(part, str) for part in document)):
-        raise InputError(f"{what} is {document!r:.80}, but must be a name and a text.", fix="pass Document(name, text).")
-    return document
-
-
-def _as_query(query: Any, what: str) -> str:
-    if not isinstance(query, str):
-        raise InputError(f"{what} is {query!r:.80}, but must be a string.", fix="pass words or code.")
-    return query
