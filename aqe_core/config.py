@@ -44,7 +44,7 @@ class Key:
     Attributes
     ----------
     type : str
-        ``string``, ``boolean``, ``list of strings`` or ``any``.
+        ``string``, ``boolean``, ``number``, ``list of strings`` or ``any``.
     default : object
     doc : str
     """
@@ -79,6 +79,9 @@ KEYS: dict[str, Key] = {
     **_engine_keys("text_index", "text index", DEFAULT_BACKENDS["text_index"]),
     **_engine_keys("storage", "storage", DEFAULT_BACKENDS["storage"]),
     "storage.path": Key("string", ".aqe/aqe.db", "The file that holds everything, relative to the project's root."),
+    "search.mode": Key("string", "hybrid", "How texts are searched for: `hybrid`, `vector` or `lexical`."),
+    "search.lexical_weight": Key("number", 1.0, "Weight of shared words in a hybrid score."),
+    "search.vector_weight": Key("number", 0.5, "Weight of nearness of vectors in a hybrid score."),
     "ingest.exclude": Key(
         "list of strings", [], "Folders and files to leave out, as shell patterns on relative paths."
     ),
@@ -302,6 +305,7 @@ def _typed(key: str, value: Any, where: str) -> Any:
     fits = {
         "string": isinstance(value, str),
         "boolean": isinstance(value, bool),
+        "number": isinstance(value, (int, float)) and not isinstance(value, bool),
         "list of strings": isinstance(value, list) and all(isinstance(item, str) for item in value),
         "any": True,
     }[expected]

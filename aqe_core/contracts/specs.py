@@ -39,7 +39,7 @@ class EngineSpec:
         What users write in the config: lower case, ``family`` or ``family/engine``.
     factory : str
         ``module:callable``. Imported when the engine is bound, not before.
-    capabilities : StoreCapabilities, LearnerCapabilities, AnalyzerCapabilities, EmbedderCapabilities, TextIndexCapabilities or None
+    capabilities : StoreCapabilities or its like for the kind, or None
         What it can do. None only for storages.
     requires : tuple of str
         Modules that must be importable for it to run (checked without importing them).
