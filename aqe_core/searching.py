@@ -36,9 +36,10 @@ MODES = ("hybrid", "vector", "lexical")
 """Ways to search."""
 
 _DEPTH = 100
-_POOL = 200
-_SCANNED = 4096
+_SCANNED = 1024
 _COPY = 0.95
+_LOOKED_AT = 3
+_MANY = 4
 
 
 @attrs.frozen
@@ -152,20 +153,25 @@ def mode_for(query: Any, mode: str | None, tuning: Tuning) -> str:
 
 def worded(index: TextIndex, text: str, k: int, among: Keys | None) -> Ranked:
     """Return what the text index finds."""
-    keys, scores = _listed(index.search(text, k, among=among))
+    found = _of_many(lambda width: index.search(text, width), k, len(index), among)
+    keys, scores = _listed(index.search(text, k, among=among)) if found is None else found
     wide = scores.astype(np.float64)
     return Ranked(keys, wide, wide, np.full(keys.size, np.nan))
 
 
 def nearest(store: PatternStore, vector: ArrayLike, k: int, among: Keys | None) -> Ranked:
     """Return what the pattern store finds, also among given keys in one that cannot filter."""
-    try:
-        hits = store.search(vector, k) if among is None else store.search(vector, k, among=among)
-        keys, scores = _listed(hits)
-    except CapabilityError:
-        if among is None:
-            raise
-        keys, scores = _widening(store, vector, k, among)
+    found = _of_many(lambda width: store.search(vector, width), k, len(store), among)
+    if found is not None:
+        keys, scores = found
+    else:
+        try:
+            hits = store.search(vector, k) if among is None else store.search(vector, k, among=among)
+            keys, scores = _listed(hits)
+        except CapabilityError:
+            if among is None:
+                raise
+            keys, scores = _widening(store, vector, k, among)
     wide = scores.astype(np.float64)
     return Ranked(keys, wide, np.full(keys.size, np.nan), wide)
 
@@ -194,10 +200,10 @@ def hybrid(
         Only these keys.
     tuning : Tuning
     narrow : bool
-        In a collection of more than 4,096, compute the vector scores of the text index's best 200 (or 2 k) only,
+        In a collection of more than 1,024, compute the vector scores of the text index's best 100 (or 2 k) only,
         where it finds as many. For vectors made of words that finds the same, and saves the scan of all of them.
     """
-    pool = max(_POOL, 2 * k)
+    pool = max(_DEPTH, 2 * k)
     words = worded(index, text, pool, among)
     candidates = len(store) if among is None else among.size
     if narrow and candidates > max(_SCANNED, pool) and words.keys.size == pool:
@@ -212,10 +218,17 @@ def fuse(words: Ranked, vectors: Ranked, tuning: Tuning, depth: int = _DEPTH) ->
     list only. Where fewer have a word of the query, 0 stands for no such word; a shorter list of vectors goes down to
     its last one.
     """
-    keys = np.union1d(words.keys, vectors.keys)
+    # Their union: all of the one list, then what only the other has.
+    by_key = words.keys.argsort()
+    ascending = words.keys[by_key]
+    place = ascending.searchsorted(vectors.keys)
+    both = np.append(ascending, np.uint64(0))[place] == vectors.keys
+    both &= place < ascending.size
+    keys = np.concatenate((words.keys, vectors.keys[~both]))
     lexical, vector = np.full(keys.size, np.nan), np.full(keys.size, np.nan)
-    lexical[keys.searchsorted(words.keys)] = words.lexical
-    vector[keys.searchsorted(vectors.keys)] = vectors.vector
+    lexical[: words.keys.size] = words.lexical
+    vector[words.keys.size :] = vectors.vector[~both]
+    vector[by_key[place[both]]] = vectors.vector[both]
     whole = words.keys.size >= depth
     scores = tuning.lexical_weight * _scaled(lexical, words.scores[:depth], None if whole else 0.0)
     scores += tuning.vector_weight * _scaled(vector, vectors.scores[:depth], None)
@@ -239,32 +252,51 @@ def without_copies(
 ) -> tuple[Ranked, list[Keys]]:
     """Return the best k that are no near copies of better ones, and for each the keys of its near copies.
 
-    A near copy is one whose vector has a cosine of at least 0.95 with the better one's. Only those that are ranked are
-    looked at; one without a stored vector is taken for no copy.
+    A near copy is one whose vector has a cosine of at least 0.95 with the better one's. Of those that are ranked, as
+    many are looked at as it takes, 3 k at a time; one without a stored vector is taken for no copy.
     """
-    stored, rows = vectors_of(ranked.keys)
-    row_of = dict(zip(stored.tolist(), rows, strict=True))
     kept: list[int] = []
     copies: list[list[int]] = []
-    for place, key in enumerate(ranked.keys.tolist()):
-        row = row_of.get(key)
-        better = [i for i, at in enumerate(kept) if row is not None and _alike(row, row_of.get(int(ranked.keys[at])))]
-        if better:
-            copies[better[0]].append(key)
-        elif len(kept) < k:
-            kept.append(place)
-            copies.append([])
+    rows: list[Scores] = []  # of those that are kept
+    keys = ranked.keys.tolist()
+    for start in range(0, len(keys), _LOOKED_AT * k):
+        chunk = ranked.keys[start : start + _LOOKED_AT * k]
+        stored, vectors = vectors_of(chunk)
+        row_of = dict(zip(stored.tolist(), vectors, strict=True))
+        for place in range(start, start + chunk.size):
+            row = row_of.get(keys[place])
+            alike = [] if row is None or not rows else (np.stack(rows) @ row >= _COPY).nonzero()[0].tolist()
+            if alike:
+                copies[alike[0]].append(keys[place])
+            elif len(kept) < k:
+                kept.append(place)
+                copies.append([])
+                rows.append(np.zeros(vectors.shape[1], np.float32) if row is None else row)
+        if len(kept) == k:
+            break
     return ranked.at(kept), [np.array(each, np.uint64) for each in copies]
-
-
-def _alike(one: Scores, other: Scores | None) -> bool:
-    return other is not None and float(one @ other) >= _COPY
 
 
 def _listed(hits: Hits) -> tuple[Keys, Scores]:
     keys, scores = np.atleast_1d(hits.keys), np.atleast_1d(hits.scores)
     found = keys != NO_KEY
     return keys[found], scores[found]
+
+
+def _of_many(search: Callable[[int], Hits], k: int, n: int, among: Keys | None) -> tuple[Keys, Scores] | None:
+    """Return the best k allowed keys out of somewhat more of the best of all, where most of all n are allowed.
+
+    None where that is not so, or where too few of them are allowed. Looking a few keys up in the ascending ``among`` is
+    faster than looking up all of ``among`` in the engine.
+    """
+    if among is None or among.size * _MANY < n or not among.size:
+        return None
+    width = -(-2 * k * n // among.size)
+    keys, scores = _listed(search(width))
+    fits = among[np.minimum(among.searchsorted(keys), among.size - 1)] == keys
+    if int(fits.sum()) < k and keys.size == width:
+        return None
+    return keys[fits][:k], scores[fits][:k]
 
 
 def _widening(store: PatternStore, vector: ArrayLike, k: int, allowed: Keys) -> tuple[Keys, Scores]:

@@ -22,17 +22,20 @@ def write_rankings(data_dir: str | Path, out_file: str | Path) -> None:
     import aqe_core
 
     folder = Path(data_dir)
-    with tempfile.TemporaryDirectory() as project, Path(out_file).open("w", encoding="utf-8") as out:
-        with aqe_core.open(project) as ws:
-            ws.patterns.add(
-                {"id": str(row["id"]), "name": _name(row["text"]), "text": row["text"]}
-                for row in _rows(folder / "retrieval.docs.jsonl.gz")
-            )
-            for task in ("A", "B"):
-                for row in _rows(folder / f"retrieval.{task}.jsonl.gz"):
-                    found = [int(hit.pattern.id) for hit in ws.patterns.search(row["text"], k=_DEPTH)]
-                    ids = [each for each in found if each != row.get("exclude", -1)]
-                    out.write(json.dumps({"task": task, "q": row["q"], "ids": ids}) + "\n")
+    with (
+        tempfile.TemporaryDirectory() as project,
+        aqe_core.open(project) as ws,
+        Path(out_file).open("w", encoding="utf-8") as out,
+    ):
+        ws.patterns.add(
+            {"id": str(row["id"]), "name": _name(row["text"]), "text": row["text"]}
+            for row in _rows(folder / "retrieval.docs.jsonl.gz")
+        )
+        for task in ("A", "B"):
+            for row in _rows(folder / f"retrieval.{task}.jsonl.gz"):
+                found = [int(hit.pattern.id) for hit in ws.patterns.search(row["text"], k=_DEPTH)]
+                ids = [each for each in found if each != row.get("exclude", -1)]
+                out.write(json.dumps({"task": task, "q": row["q"], "ids": ids}) + "\n")
 
 
 def _name(text: str) -> str:
