@@ -204,6 +204,10 @@ class Patterns:
     def _vectors_of(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
         return self._storage.load_vectors(self._namespace, self.embedder.fingerprint, keys)
 
+    def hint(self, where: Mapping[str, Any]) -> str:
+        """Return a sentence about fields of a filter that no pattern has; empty if there are none."""
+        return self._filter.hint(where)
+
     def word_matches(self, query: str, pattern: Pattern) -> list[WordMatch]:
         """Return where the words of a query stand in what is indexed of a pattern (`document`)."""
         return self.texts.matches(query, document(pattern))

@@ -37,7 +37,7 @@ MODES = ("hybrid", "vector", "lexical")
 
 _DEPTH = 100
 _SCANNED = 1024
-_COPY = 0.95
+_COPY = 0.9
 _LOOKED_AT = 3
 _MANY = 4
 
@@ -252,7 +252,7 @@ def without_copies(
 ) -> tuple[Ranked, list[Keys]]:
     """Return the best k that are no near copies of better ones, and for each the keys of its near copies.
 
-    A near copy is one whose vector has a cosine of at least 0.95 with the better one's. Of those that are ranked, as
+    A near copy is one whose vector has a cosine of at least 0.9 with the better one's. Of those that are ranked, as
     many are looked at as it takes, 3 k at a time; one without a stored vector is taken for no copy.
     """
     kept: list[int] = []

@@ -15,7 +15,8 @@ def test_everything_is_shown(aqe, project, results, monkeypatch):
     places = [text.index(f"\n\n{heading}") for heading in headings]
     assert places == sorted(places)
     assert "patterns: 3 added; results: 6 in 3 runs added" in text
-    assert "score: cosine, 1 is the same direction (lexical: near means shared words, not shared meaning)" in text
+    assert "score: 0 .. 1, a weighted mean" in text
+    assert "(lexical: near means shared words, not shared meaning)" in text
     assert "again: aqe search 'parser keeps the order keys'" in text
     assert "failed 2 of 3 runs, last in the last run" in text
     for kind in ("storage", "embedder", "text index", "pattern store", "learner", "analyzer"):

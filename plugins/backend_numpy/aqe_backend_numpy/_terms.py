@@ -1,7 +1,7 @@
 """Texts to the terms of the text index: subtokens, and neighbouring subtokens of one identifier joined.
 
-``test_DataFrame`` is the terms ``test``, ``data``, ``frame``, ``testdata`` and ``dataframe``: a joined pair is found by
-those who write it in one word, and tells apart those who have both parts in one name from those who have them
+``test_DataFrame`` is the terms ``test``, ``data``, ``fram`` (stemmed), ``testdata`` and ``datafram``: a joined pair is
+found by those who write it in one word, and tells apart those who have both parts in one name from those who have them
 anywhere. Of scripts without spaces, where every character is a subtoken, the pairs are the usual bigrams.
 """
 
@@ -74,7 +74,7 @@ def terms_of_identifier(identifier: str) -> tuple[str, ...]:
     Examples
     --------
     >>> terms_of_identifier("test_DataFrame")
-    ('test', 'data', 'frame', 'testdata', 'dataframe')
+    ('test', 'data', 'fram', 'testdata', 'datafram')
     """
     parts = [part for word in words(identifier.replace("_", " ")) for part in subtokens_of_word(word)]
     pairs = [first + second for first, second in pairwise(parts)]
