@@ -83,7 +83,7 @@ def ws(tmp_path_factory):
 
 
 @given(METADATA, METADATA, FILTERS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_filters_mean_what_they_say_also_after_changes(ws, before, after, where):
     patterns = ws.patterns
     patterns.remove([int(key) for key in ws.storage.pattern_keys("default")])

@@ -95,7 +95,7 @@ LISTS = st.dictionaries(st.integers(0, 40), st.integers(1, 8).map(lambda x: x / 
 
 
 @given(LISTS, LISTS, st.sampled_from([(1.0, 0.5), (0.0, 1.0), (2.0, 0.0), (1.0, 3.0)]), st.integers(1, 12))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_fusion_is_the_weighted_mean_of_scaled_scores(one, other, weights, depth):
     words = ranked([k for k, _ in one], [s for _, s in one], "lexical")
     vectors = ranked([k for k, _ in other], [s for _, s in other], "vector")
@@ -106,7 +106,7 @@ def test_fusion_is_the_weighted_mean_of_scaled_scores(one, other, weights, depth
     assert sorted(fused.keys.tolist(), key=lambda k: (-fused.scores[fused.keys == k][0], k)) == fused.keys.tolist()
     parts = (dict(one), dict(other))
     for known, values in zip(parts, (fused.lexical, fused.vector), strict=True):
-        assert {k: v for k, v in zip(fused.keys.tolist(), values.tolist(), strict=True) if v == v} == known
+        assert {k: v for k, v in zip(fused.keys.tolist(), values.tolist(), strict=True) if not np.isnan(v)} == known
 
 
 def test_a_hybrid_score_is_made_of_its_visible_parts(tmp_path):
@@ -124,13 +124,13 @@ def test_a_hybrid_score_is_made_of_its_visible_parts(tmp_path):
     assert [h.score for h in hits] == sorted((h.score for h in hits), reverse=True)
 
 
-def test_a_large_collection_is_searched_narrowly_with_the_same_best(tmp_path, monkeypatch):
-    with filled(tmp_path, 400) as ws:
-        wide = hits_of(ws, "retry json")
-        monkeypatch.setattr(searching, "_SCANNED", 100)
+def test_of_a_large_collection_the_best_by_words_get_vector_scores(tmp_path, monkeypatch):
+    monkeypatch.setattr(searching, "_SCANNED", 100)
+    with filled(tmp_path, 300) as ws:
+        by_words = {hit.pattern.id: hit.score for hit in ws.patterns.search("retry json", 100, mode="lexical")}
+        vector = {hit.pattern.id: hit.score for hit in ws.patterns.search("retry json", 300, mode="vector")}
         narrow = hits_of(ws, "retry json")
-        assert [hit[0] for hit in narrow[:5]] == [hit[0] for hit in wide[:5]]
-        assert all(lexical is not None and vector is not None for _, _, lexical, vector in narrow)
+        assert [(by_words[hit[0]], vector[hit[0]]) for hit in narrow] == [hit[2:] for hit in narrow]
         few = hits_of(ws, "zebra")  # nobody has the word: all are scanned
         assert len(few) == 20
         assert few[0][2] is None
@@ -151,7 +151,7 @@ def test_modes(tmp_path):
         for mode in ("hybrid", "lexical"):
             with pytest.raises(InputError, match="the query is no string"):
                 ws.patterns.search(query, mode=mode)
-        with pytest.raises(InputError, match="mode is 'lexcal'.*did you mean 'lexical'"):
+        with pytest.raises(InputError, match=r"mode is 'lexcal'.*did you mean 'lexical'"):
             ws.patterns.search("retry", mode="lexcal")
         for k in (0, "3"):
             with pytest.raises(InputError, match="k is"):
@@ -253,7 +253,7 @@ def test_what_has_no_stored_vector_is_no_copy():
     assert (kept.keys.tolist(), [each.tolist() for each in copies]) == ([5, 6], [[7], []])
 
 
-# -- the text index follows the truth ------------------------------------------------------------------------------------
+# -- the text index follows the truth -------------------------------------------------------------------------------
 
 
 @given(
@@ -266,7 +266,7 @@ def test_what_has_no_stored_vector_is_no_copy():
         max_size=14,
     )
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_incremental_equals_rebuilt(tmp_path_factory, steps):
     folder = tmp_path_factory.mktemp("history")
     ws = aqe_core.open(folder)

@@ -105,7 +105,7 @@ def _impacts(
     damping = k1 * (1.0 - b) + (k1 * b / unit) * lengths
     out = tf * (k1 + 1.0) / (tf + damping)
     out *= _IMPACT_STEPS
-    np.rint(out, out=out)
+    np.maximum(np.rint(out, out=out), 1.0, out=out)  # a shared word tells something, however common
     out /= _IMPACT_STEPS
     return out.astype(np.float32)
 
@@ -137,7 +137,7 @@ def scores(
         Distinct.
     weights : ndarray of float64, shape (q,)
     """
-    exact = np.rint(weights * _WEIGHT_STEPS) / _WEIGHT_STEPS
+    exact = np.maximum(np.rint(weights * _WEIGHT_STEPS), 1.0) / _WEIGHT_STEPS
     rows: list[NDArray[np.int32]] = []
     impact: list[NDArray[np.float32]] = []
     counts: list[int] = []

@@ -79,8 +79,9 @@ class NumpyTextIndex:
 
     Notes
     -----
-    Scores are exact sums of rounded parts (impacts to 1/256, weights to 1/128, the mean length to 1/16 octave), and
-    so depend only on what is stored now: not on the order of terms, of documents, or of additions and removals.
+    Scores are exact sums of rounded parts (impacts to 1/256, weights to 1/128, both at least that, the mean length to
+    1/16 octave), and so depend only on what is stored now: not on the order of terms, of documents, or of additions and
+    removals.
 
     A search costs O(postings of the query's terms + n). Adding costs O(terms of the documents); the first search after
     that sorts what was added since the last packing, amortized O(log n) a document: a tail of at most a sixteenth of
