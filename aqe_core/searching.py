@@ -197,7 +197,7 @@ def hybrid(
     k : int
         How many are wanted.
     among : ndarray of uint64, optional
-        Only these keys.
+        Only these keys, ascending.
     tuning : Tuning
     narrow : bool
         In a collection of more than 1,024, compute the vector scores of the text index's best 100 (or 2 k) only,
@@ -207,7 +207,7 @@ def hybrid(
     words = worded(index, text, pool, among)
     candidates = len(store) if among is None else among.size
     if narrow and candidates > max(_SCANNED, pool) and words.keys.size == pool:
-        among = words.keys
+        among = np.sort(words.keys)
     return fuse(words, nearest(store, vector, pool, among), tuning, max(_DEPTH, k))
 
 

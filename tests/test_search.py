@@ -442,8 +442,8 @@ def test_rankings_of_a_sample_of_the_judged_collection(tmp_path):
     figures = {task: judge.measure(lists[task], judge.Task(task, tmp_path)) for task in lists}
     assert figures["A"]["mrr10"] > 65
     assert figures["A"]["recall10"] > 75
-    assert figures["B"]["mrr10"] > 60
-    assert figures["B"]["ndcg10"] > 55
+    assert figures["B"]["mrr10"] > 55
+    assert figures["B"]["ndcg10"] > 50
 
 
 def load(path):
