@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["Snippet", "snippet", "words_by_field"]
 
 _ELLIPSIS = "..."
+_MARKS = "\"'#/*"  # of docstrings and comments
 
 
 class Snippet(NamedTuple):
@@ -21,7 +22,7 @@ class Snippet(NamedTuple):
     Attributes
     ----------
     text : str
-        Without indentation, shortened at its ends where it is long.
+        Without indentation and what opens a docstring or comment, shortened at its ends where it is long.
     highlights : tuple of (int, int)
         Starts and ends, ascending.
     """
@@ -62,7 +63,7 @@ def _shortened(text: str, start: int, there: Sequence[WordMatch], width: int) ->
     end = text.find("\n", start)
     end = len(text) if end < 0 else end
     first = there[0].start
-    while start < first and text[start].isspace():
+    while start < first and (text[start].isspace() or text[start] in _MARKS):
         start += 1
     head = ""
     if end - start > width and first - start > width // 2:

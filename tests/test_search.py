@@ -386,7 +386,7 @@ def found_in(text, *words):
 
 
 def test_a_snippet_is_the_line_that_tells_most():
-    text = "def test_a_longword():\n    short = 1\n    longer\tand mid\nlonger"
+    text = 'def test_a_longword():\n    short = 1\n    """longer\tand mid\nlonger'
     found = snippet(Document("test_a", text), found_in(text, "longword", "short", "longer", "mid"))
     assert found.text == "longer\tand mid"
     assert found.highlights == ((0, 6), (11, 14))

@@ -97,11 +97,12 @@ def command(
 
 def _shown(ws: Workspace, query: str, hit: Match) -> tuple[Snippet | None, dict[str, list[str]]]:
     """Return the line to show of a hit, and which words matched in which field."""
-    from aqe_core.indexing import document
+    from aqe_core.contracts.embedder import Document
     from aqe_core.snippets import snippet, words_by_field
 
-    matches = ws.patterns.word_matches(query, hit.pattern)
-    return snippet(document(hit.pattern), matches), words_by_field(matches)
+    source = Document(hit.pattern.name, hit.pattern.text)  # what is indexed holds the class's name too
+    found = snippet(source, ws.patterns.texts.matches(query, source))
+    return found, words_by_field(ws.patterns.word_matches(query, hit.pattern))
 
 
 def draw_hits(

@@ -19,6 +19,7 @@ from aqe_core.errors import ReadOnlyError
 
 PATTERN_KEYS = {
     "score", "id", "name", "text", "path", "class_name", "docstring", "markers", "line", "metadata", "origin", "key",
+    "lexical", "vector", "copies", "snippet", "matches",
 }  # fmt: skip
 
 
@@ -274,8 +275,8 @@ def test_search_leaves_out_near_copies(aqe, aqe_json, tmp_path):
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     aqe("ingest", "p.jsonl")
     found = aqe_json("search", "retry capped timeout", "--dedupe")["hits"]
-    assert [(hit["name"], hit["copies"]) for hit in found] == [("test_capped", ["1", "2"]), ("test_other", [])]
-    assert "        near copies: 1, 2\n" in aqe("search", "retry capped timeout", "--dedupe").stdout
+    assert [(hit["name"], hit["copies"]) for hit in found] == [("test_capped", ["p:1", "p:2"]), ("test_other", [])]
+    assert "        near copies: p:1, p:2\n" in aqe("search", "retry capped timeout", "--dedupe").stdout
 
 
 def test_search_in_an_empty_workspace_says_what_to_do(aqe):
