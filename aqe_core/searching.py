@@ -244,7 +244,7 @@ def _scaled(scores: NDArray[np.float64], listed: NDArray[np.float64], floor: flo
     low = float(listed[-1]) if floor is None else floor
     spread = top - low
     scaled = (scores - low) / spread if spread > 0 else (scores >= top).astype(np.float64)
-    return np.nan_to_num(np.maximum(scaled, 0.0), nan=0.0)
+    return np.fmax(scaled, 0.0)  # NaN, which is not in the list, becomes 0 too
 
 
 def without_copies(
