@@ -242,6 +242,12 @@ class Table:
         self.worth_view[homes] = worth
         return worth
 
+    def set_epsilon(self, epsilon: float) -> None:
+        """Value states under another policy from here on. O(pairs)."""
+        self.epsilon = epsilon
+        rows = np.unique(self.entries()[0])
+        self.worth_view[np.fromiter(self.states.values(), np.int64, len(self.states))[rows]] = STALE
+
     # -- many keys at once --------------------------------------------------------------------------------------
 
     def homes(self, keys: NDArray[np.int64] | list[Key], *, add: bool) -> NDArray[np.int64]:

@@ -30,7 +30,9 @@ def aqe_learners() -> list[EngineSpec]:
         EngineSpec(
             name="numpy",
             factory="aqe_backend_numpy.learner:make_learner",
-            capabilities=LearnerCapabilities(algorithms=("q-learning", "sarsa"), checked=True),
+            capabilities=LearnerCapabilities(
+                algorithms=("q-learning", "sarsa", "expected-sarsa", "actor-critic", "ppo"), checked=True
+            ),
             requires=("numpy",),
             summary="tabular Q-learning and SARSA",
         )
