@@ -310,7 +310,7 @@ def open_learner(name: str = "numpy", *, algorithm: str = "q-learning", **hyper_
     name : str
         A backend, or ``file:PATH.py:CLASS``.
     algorithm : str
-        ``q-learning`` or ``sarsa``.
+        ``q-learning``, ``sarsa``, ``expected-sarsa``, ``actor-critic``, ``ppo``, or what else the backend declares.
     **hyper_parameters
         E.g. ``learning_rate``, ``discount``, ``epsilon``, ``seed``; see the backend.
 

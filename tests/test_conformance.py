@@ -26,7 +26,9 @@ class TestNumpyStore(PatternStoreConformance):
 
 
 class TestNumpyLearner(LearnerConformance):
-    capabilities = LearnerCapabilities(algorithms=("q-learning", "sarsa"), checked=True)
+    capabilities = LearnerCapabilities(
+        algorithms=("q-learning", "sarsa", "expected-sarsa", "actor-critic", "ppo"), checked=True, inspectable=True
+    )
 
     def make(self, **options):
         return make_learner(**options)

@@ -10,7 +10,7 @@ from aqe_core.contracts.capabilities import (
 )
 from aqe_core.contracts.embedder import Document, Embedder
 from aqe_core.contracts.ingest import Ingested, Reader, Recognizer, Skipped
-from aqe_core.contracts.learner import ActionKey, Learner, StateKey
+from aqe_core.contracts.learner import ActionKey, InspectableLearner, Learner, StateKey
 from aqe_core.contracts.legacy import LEGACY_NAMESPACE, Legacy, TakesOver
 from aqe_core.contracts.maintenance import (
     Backup,
@@ -52,6 +52,7 @@ __all__ = [
     "Hits",
     "IngestSpec",
     "Ingested",
+    "InspectableLearner",
     "Learner",
     "LearnerCapabilities",
     "Legacy",

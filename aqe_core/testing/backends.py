@@ -49,6 +49,7 @@ __all__ = [
     "REFERENCE_ANALYZER",
     "REFERENCE_EMBEDDER",
     "REFERENCE_LEARNER",
+    "REFERENCE_POLICY",
     "REFERENCE_STORE",
     "BruteForceStore",
     "HashEmbedder",
@@ -56,7 +57,10 @@ __all__ = [
 ]
 
 REFERENCE_STORE = StoreCapabilities(exact=True, filtered=True, checked=True, thread_safe=True)
-REFERENCE_LEARNER = LearnerCapabilities(algorithms=("q-learning", "sarsa"), checked=True)
+REFERENCE_LEARNER = LearnerCapabilities(
+    algorithms=("q-learning", "sarsa", "expected-sarsa"), checked=True, inspectable=True
+)
+REFERENCE_POLICY = LearnerCapabilities(algorithms=("actor-critic", "ppo"), checked=True, inspectable=True)
 REFERENCE_ANALYZER = AnalyzerCapabilities(checked=True)
 REFERENCE_EMBEDDER = EmbedderCapabilities(kind="lexical", fits=True)
 

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from aqe_core.testing.backend_learner import DictLearner
+from aqe_core.testing.backend_policy import DictPolicy
 from aqe_core.testing.backends import (
     REFERENCE_ANALYZER,
     REFERENCE_EMBEDDER,
     REFERENCE_LEARNER,
+    REFERENCE_POLICY,
     REFERENCE_STORE,
     BruteForceStore,
     HashEmbedder,
@@ -57,6 +59,7 @@ class Fault:
 _FAMILIES: tuple[tuple[type, str, Any], ...] = (
     (BruteForceStore, "pattern_store", REFERENCE_STORE),
     (DictLearner, "learner", REFERENCE_LEARNER),
+    (DictPolicy, "learner", REFERENCE_POLICY),
     (PlainAnalyzer, "analyzer", REFERENCE_ANALYZER),
     (HashEmbedder, "embedder", REFERENCE_EMBEDDER),
 )
@@ -87,6 +90,6 @@ def wrong(*caught_by: str, **declared: Any) -> Callable[[_T], _T]:
 
 def faults() -> tuple[Fault, ...]:
     """Return all deliberately wrong engines."""
-    for module in ("faulty_stores", "faulty_store_inputs", "faulty_learners", "faulty_others"):
+    for module in ("faulty_stores", "faulty_store_inputs", "faulty_learners", "faulty_policies", "faulty_others"):
         import_module(f"aqe_core.testing.{module}")
     return tuple(_faults)

@@ -38,7 +38,7 @@ _CAPABILITIES: dict[str, type | None] = {
 
 _MODULES = {
     "pattern_store": ("checks_pattern_store", "checks_pattern_store_search", "checks_pattern_store_input"),
-    "learner": ("checks_learner", "checks_learner_input"),
+    "learner": ("checks_learner", "checks_learner_policy", "checks_learner_input"),
     "analyzer": ("checks_analyzer",),
     "embedder": ("checks_embedder",),
     "storage": ("checks_storage",),
@@ -388,7 +388,7 @@ def _verify_need(kind: str, need: str) -> None:
     """Refuse a need that no capabilities of the kind could meet: such a check would be skipped for ever."""
     wanted = _CAPABILITIES[kind]
     field = need.removeprefix("not ").rpartition(" in ")[2]
-    if wanted is None or field not in attrs.fields_dict(wanted):
+    if wanted is None or not (field in attrs.fields_dict(wanted) or isinstance(getattr(wanted, field, None), property)):
         raise ValueError(f"no capability {field!r} of the kind {kind!r}")
 
 

@@ -25,16 +25,18 @@ def aqe_pattern_stores() -> list[EngineSpec]:
 
 @hookimpl
 def aqe_learners() -> list[EngineSpec]:
-    """Offer tabular temporal-difference learners."""
+    """Offer tabular learners."""
     return [
         EngineSpec(
             name="numpy",
             factory="aqe_backend_numpy.learner:make_learner",
             capabilities=LearnerCapabilities(
-                algorithms=("q-learning", "sarsa", "expected-sarsa", "actor-critic", "ppo"), checked=True
+                algorithms=("q-learning", "sarsa", "expected-sarsa", "actor-critic", "ppo"),
+                checked=True,
+                inspectable=True,
             ),
             requires=("numpy",),
-            summary="tabular Q-learning and SARSA",
+            summary="tabular Q-learning, SARSA, expected SARSA, actor-critic and PPO",
         )
     ]
 
