@@ -12,7 +12,7 @@ import attrs
 
 from aqe_core import contracts
 from aqe_core.config import DEFAULT_BACKENDS
-from aqe_core.contracts.capabilities import LearnerCapabilities, StoreCapabilities
+from aqe_core.contracts.capabilities import BANDIT_ALGORITHMS, LearnerCapabilities, StoreCapabilities
 from aqe_core.errors import AqeError, CapabilityError, ConfigError, ContractError, PluginError, UsageError
 from aqe_core.events import Event
 from aqe_core.isolation import isolated, resolve
@@ -146,7 +146,7 @@ def _make(found: FoundEngine, required: dict[str, Any], options: dict[str, Any])
 
         guard: dict[str, Any] = {
             "pattern_store": guards.GuardedStore,
-            "learner": guards.GuardedLearner,
+            "learner": guards.guarded_learner,
             "analyzer": guards.GuardedAnalyzer,
         }
         return guard[found.kind](engine, capabilities)
@@ -217,8 +217,15 @@ def _check_options(
     return options
 
 
+def _contract_of(kind: str, required: dict[str, Any]) -> type:
+    """Return the protocol that an engine has to fulfil; among learners the algorithm decides."""
+    if kind == "learner" and required.get("algorithm") in tuple(BANDIT_ALGORITHMS):
+        return contracts.Bandit
+    return CONTRACTS[kind]
+
+
 def _check_contract(found: FoundEngine, engine: Any, required: dict[str, Any]) -> None:
-    contract = CONTRACTS[found.kind]
+    contract = _contract_of(found.kind, required)
     who = f"{found.spec.factory} of plugin {found.source.name!r}"
     fix = f"see aqe_core.contracts.{contract.__name__}, and run: aqe check {found.spec.name}"
     for name, member in vars(contract).items():

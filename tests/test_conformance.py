@@ -27,7 +27,12 @@ class TestNumpyStore(PatternStoreConformance):
 
 class TestNumpyLearner(LearnerConformance):
     capabilities = LearnerCapabilities(
-        algorithms=("q-learning", "sarsa", "expected-sarsa", "actor-critic", "ppo"), checked=True, inspectable=True
+        algorithms=(
+            *("q-learning", "sarsa", "expected-sarsa", "actor-critic", "ppo"),
+            *("linucb", "discounted-linucb", "thompson"),
+        ),
+        checked=True,
+        inspectable=True,
     )
 
     def make(self, **options):

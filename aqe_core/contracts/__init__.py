@@ -1,6 +1,7 @@
 """What a plugin author reads: one file per kind of engine."""
 
 from aqe_core.contracts.analyzer import Analyzer, Description, Flakiness, GroupDescription
+from aqe_core.contracts.bandit import Bandit
 from aqe_core.contracts.capabilities import (
     AnalyzerCapabilities,
     Capabilities,
@@ -38,6 +39,7 @@ __all__ = [
     "Analyzer",
     "AnalyzerCapabilities",
     "Backup",
+    "Bandit",
     "Capabilities",
     "Changes",
     "Compaction",

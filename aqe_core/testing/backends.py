@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "REFERENCE_ANALYZER",
+    "REFERENCE_BANDIT",
     "REFERENCE_EMBEDDER",
     "REFERENCE_LEARNER",
     "REFERENCE_POLICY",
@@ -60,6 +61,7 @@ REFERENCE_STORE = StoreCapabilities(exact=True, filtered=True, checked=True, thr
 REFERENCE_LEARNER = LearnerCapabilities(
     algorithms=("q-learning", "sarsa", "expected-sarsa"), checked=True, inspectable=True
 )
+REFERENCE_BANDIT = LearnerCapabilities(algorithms=("linucb", "discounted-linucb", "thompson"), checked=True)
 REFERENCE_POLICY = LearnerCapabilities(algorithms=("actor-critic", "ppo"), checked=True, inspectable=True)
 REFERENCE_ANALYZER = AnalyzerCapabilities(checked=True)
 REFERENCE_EMBEDDER = EmbedderCapabilities(kind="lexical", fits=True)

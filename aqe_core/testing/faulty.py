@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+from aqe_core.testing.backend_bandit import RidgeBandit
 from aqe_core.testing.backend_learner import DictLearner
 from aqe_core.testing.backend_policy import DictPolicy
 from aqe_core.testing.backends import (
     REFERENCE_ANALYZER,
+    REFERENCE_BANDIT,
     REFERENCE_EMBEDDER,
     REFERENCE_LEARNER,
     REFERENCE_POLICY,
@@ -60,6 +62,7 @@ _FAMILIES: tuple[tuple[type, str, Any], ...] = (
     (BruteForceStore, "pattern_store", REFERENCE_STORE),
     (DictLearner, "learner", REFERENCE_LEARNER),
     (DictPolicy, "learner", REFERENCE_POLICY),
+    (RidgeBandit, "learner", REFERENCE_BANDIT),
     (PlainAnalyzer, "analyzer", REFERENCE_ANALYZER),
     (HashEmbedder, "embedder", REFERENCE_EMBEDDER),
 )
@@ -90,6 +93,13 @@ def wrong(*caught_by: str, **declared: Any) -> Callable[[_T], _T]:
 
 def faults() -> tuple[Fault, ...]:
     """Return all deliberately wrong engines."""
-    for module in ("faulty_stores", "faulty_store_inputs", "faulty_learners", "faulty_policies", "faulty_others"):
+    for module in (
+        "faulty_stores",
+        "faulty_store_inputs",
+        "faulty_learners",
+        "faulty_policies",
+        "faulty_bandits",
+        "faulty_others",
+    ):
         import_module(f"aqe_core.testing.{module}")
     return tuple(_faults)

@@ -38,7 +38,7 @@ _CAPABILITIES: dict[str, type | None] = {
 
 _MODULES = {
     "pattern_store": ("checks_pattern_store", "checks_pattern_store_search", "checks_pattern_store_input"),
-    "learner": ("checks_learner", "checks_learner_policy", "checks_learner_input"),
+    "learner": ("checks_learner", "checks_learner_policy", "checks_learner_input", "checks_bandit"),
     "analyzer": ("checks_analyzer",),
     "embedder": ("checks_embedder",),
     "storage": ("checks_storage",),
@@ -250,7 +250,7 @@ def as_bound(kind: str, make: Callable[..., Any], capabilities: Any) -> Callable
 
     guard: Any = {
         "pattern_store": guards.GuardedStore,
-        "learner": guards.GuardedLearner,
+        "learner": guards.guarded_learner,
         "analyzer": guards.GuardedAnalyzer,
     }[kind]
 

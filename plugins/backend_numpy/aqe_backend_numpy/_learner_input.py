@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ __all__ = [
     "MAX_REWARD",
     "MAX_VALUE",
     "Learned",
+    "Numbers",
     "Params",
     "as_actions",
     "as_arrays",
@@ -50,6 +51,10 @@ MAX_REWARD = 1e290  # a value moves by at most one reward per update: no number 
 MAX_VALUE = 1e300
 MAX_COUNT = 2**53  # exact as a double too; leaves room to count on
 _ARRAYS = {"rows": np.int64, "columns": np.int64, "values": np.float64, "visits": np.int64}
+
+
+Numbers: TypeAlias = "dict[str, tuple[float, float, bool]]"
+"""Lowest and highest value of each number among the hyper-parameters, and whether the lowest is excluded."""
 
 
 class Params(NamedTuple):

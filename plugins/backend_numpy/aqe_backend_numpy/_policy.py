@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 
     from aqe_core.contracts.learner import ActionKey, StateKey
 
-__all__ = ["Bounds", "PolicyTable", "log_softmax"]
-
-Bounds: TypeAlias = "dict[str, tuple[float, float, bool]]"
-"""Lowest and highest value of each number among the hyper-parameters, and whether the lowest is excluded."""
+__all__ = ["PolicyTable", "log_softmax"]
 
 A = TypeVar("A", str, int)
 _ARRAYS = {"rows": np.int64, "columns": np.int64, "values": np.float64, "visits": np.int64}
@@ -55,7 +52,7 @@ class PolicyTable(Portable):
     """A `aqe_core.contracts.Learner` that lacks ``_learn``, by which a subclass learns from one checked transition."""
 
     algorithm: ClassVar[str]
-    _bounds: ClassVar[Bounds]
+    _bounds: ClassVar[given.Numbers]
 
     def __init__(self, params: Mapping[str, Any]) -> None:
         self._start(self._checked(params))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from aqe_backend_numpy._learner_input import MAX_REWARD
-from aqe_backend_numpy._policy import Bounds, PolicyTable
+from aqe_backend_numpy._learner_input import MAX_REWARD, Numbers
+from aqe_backend_numpy._policy import PolicyTable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ class ActorCritic(PolicyTable):
     """
 
     algorithm = "actor-critic"
-    _bounds: ClassVar[Bounds] = {
+    _bounds: ClassVar[Numbers] = {
         "learning_rate": (0.0, 1.0, True),
         "value_learning_rate": (0.0, 1.0, True),
         "discount": (0.0, 1.0, False),

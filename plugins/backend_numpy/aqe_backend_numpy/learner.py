@@ -259,6 +259,9 @@ _ALGORITHMS = {
     "expected-sarsa": f"{_HERE}.learner:ExpectedSarsa",
     "actor-critic": f"{_HERE}.actor_critic:ActorCritic",
     "ppo": f"{_HERE}.ppo:Ppo",
+    "linucb": f"{_HERE}.bandits:LinUcb",
+    "discounted-linucb": f"{_HERE}.bandits:DiscountedLinUcb",
+    "thompson": f"{_HERE}.bandits:Thompson",
 }
 _COMPATIBLE = {
     "agentic-qe-2.8": {
@@ -277,7 +280,8 @@ def make_learner(*, algorithm: str = "q-learning", compat: str | None = None, **
     ----------
     algorithm : str
         A name of `aqe_backend_numpy.learner`'s table: ``q-learning``, ``sarsa``, ``expected-sarsa``, ``actor-critic``,
-        ``ppo``.
+        ``ppo`` (`aqe_core.contracts.Learner`); ``linucb``, ``discounted-linucb``, ``thompson``
+        (`aqe_core.contracts.Bandit`).
     compat : str, optional
         ``agentic-qe-2.8``: compute as that ancestor did, bit for bit, its errors included
         (`aqe_backend_numpy.ancestor`).
@@ -317,4 +321,7 @@ def make_learner(*, algorithm: str = "q-learning", compat: str | None = None, **
                 f"the algorithm {algorithm!r} has no hyper-parameter {given!r}.",
                 fix=did_you_mean(given, known, f"it takes: {', '.join(known)}."),
             )
+    for each in inspect.signature(kind).parameters.values():
+        if each.default is inspect.Parameter.empty and each.name not in hyper_parameters:
+            raise ConfigError(f"the algorithm {algorithm!r} needs {each.name!r}.", fix=f"pass {each.name}=...")
     return kind(**hyper_parameters)

@@ -25,18 +25,21 @@ def aqe_pattern_stores() -> list[EngineSpec]:
 
 @hookimpl
 def aqe_learners() -> list[EngineSpec]:
-    """Offer tabular learners."""
+    """Offer tabular learners and linear bandits."""
     return [
         EngineSpec(
             name="numpy",
             factory="aqe_backend_numpy.learner:make_learner",
             capabilities=LearnerCapabilities(
-                algorithms=("q-learning", "sarsa", "expected-sarsa", "actor-critic", "ppo"),
+                algorithms=(
+                    *("q-learning", "sarsa", "expected-sarsa", "actor-critic", "ppo"),
+                    *("linucb", "discounted-linucb", "thompson"),
+                ),
                 checked=True,
                 inspectable=True,
             ),
             requires=("numpy",),
-            summary="tabular Q-learning, SARSA, expected SARSA, actor-critic and PPO",
+            summary="tabular Q-learning, SARSA, expected SARSA, actor-critic and PPO; linear bandits",
         )
     ]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from aqe_backend_numpy import _learner_input as given
-from aqe_backend_numpy._policy import Bounds, PolicyTable, log_softmax
+from aqe_backend_numpy._policy import PolicyTable, log_softmax
 from aqe_core.errors import InputError
 from aqe_core.validate import as_key_name
 
@@ -99,7 +99,7 @@ class Ppo(PolicyTable):
     """
 
     algorithm = "ppo"
-    _bounds: ClassVar[Bounds] = {
+    _bounds: ClassVar[given.Numbers] = {
         "learning_rate": (0.0, 1.0, True),
         "value_learning_rate": (0.0, 1.0, True),
         "discount": (0.0, 1.0, False),
