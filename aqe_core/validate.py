@@ -269,7 +269,7 @@ def as_context(context: ArrayLike, dim: int) -> NDArray[np.float64]:
                 f"the context has shape {array.shape}, but must have shape ({dim},).",
                 fix="encode it as the bandit was made for.",
             )
-    square = float(array.dot(array))
+    square = float(np.vdot(array, array))  # unlike dot it warns of no overflow, which is refused below
     if square - square != 0.0:  # true exactly for NaN and the infinities
         _refuse_context(array, "the context")
     return array

@@ -332,6 +332,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "reasons": reasons,
     "state": state,
     "analyzer": lambda: contracts("analyzer"),
+    "bandit": lambda: contracts("bandit"),
     "capabilities": lambda: contracts("capabilities"),
     "embedder": lambda: contracts("embedder"),
     "ingest": lambda: contracts("ingest"),
