@@ -243,10 +243,14 @@ class Table:
         return worth
 
     def set_epsilon(self, epsilon: float) -> None:
-        """Value states under another policy from here on. O(pairs)."""
+        """Value states under another policy from here on. O(pairs); nothing if it is the same."""
+        if epsilon == self.epsilon:
+            return
         self.epsilon = epsilon
-        rows = np.unique(self.entries()[0])
-        self.worth_view[np.fromiter(self.states.values(), np.int64, len(self.states))[rows]] = STALE
+        tried = (self.value_view.reshape(-1, BLOCK) > NEVER).any(axis=1)
+        tried[[UNSEEN, TERMINAL]] = False
+        tried[list(self.more)] = True  # homes of further blocks, which hold a pair each
+        self.worth_view[tried] = STALE
 
     # -- many keys at once --------------------------------------------------------------------------------------
 
