@@ -14,6 +14,7 @@ import attrs
 from aqe_core.testing.backend_bandit import RidgeBandit
 from aqe_core.testing.backend_learner import DictLearner
 from aqe_core.testing.backend_policy import DictPolicy
+from aqe_core.testing.backend_ranker import REFERENCE_RANKER, ShareRanker
 from aqe_core.testing.backends import (
     REFERENCE_ANALYZER,
     REFERENCE_BANDIT,
@@ -29,7 +30,23 @@ from aqe_core.testing.backends import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Fault", "faults", "wrong"]
+__all__ = ["Borrowed", "Fault", "faults", "wrong"]
+
+
+class Borrowed:
+    """The built-in policy, or with ``capacity`` the built-in replay, to be spoilt in a subclass."""
+
+    def __init__(self, **options: Any) -> None:
+        from aqe_core import binding  # only these need it
+
+        opened: Any = binding.open_replay if "capacity" in options else binding.open_learner
+        self.inner = opened("numpy", **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def __len__(self) -> int:
+        return len(self.inner)
 
 
 @attrs.frozen
@@ -63,6 +80,8 @@ _FAMILIES: tuple[tuple[type, str, Any], ...] = (
     (DictLearner, "learner", REFERENCE_LEARNER),
     (DictPolicy, "learner", REFERENCE_POLICY),
     (RidgeBandit, "learner", REFERENCE_BANDIT),
+    (Borrowed, "learner", REFERENCE_LEARNER),
+    (ShareRanker, "ranker", REFERENCE_RANKER),
     (PlainAnalyzer, "analyzer", REFERENCE_ANALYZER),
     (HashEmbedder, "embedder", REFERENCE_EMBEDDER),
 )
@@ -99,6 +118,8 @@ def faults() -> tuple[Fault, ...]:
         "faulty_learners",
         "faulty_policies",
         "faulty_bandits",
+        "faulty_vector_policies",
+        "faulty_rankers",
         "faulty_others",
     ):
         import_module(f"aqe_core.testing.{module}")

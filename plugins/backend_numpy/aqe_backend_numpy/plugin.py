@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from aqe_core import hookimpl
-from aqe_core.contracts.capabilities import AnalyzerCapabilities, LearnerCapabilities, StoreCapabilities
+from aqe_core.contracts.capabilities import (
+    AnalyzerCapabilities,
+    LearnerCapabilities,
+    RankerCapabilities,
+    StoreCapabilities,
+)
 from aqe_core.contracts.specs import EngineSpec
 
 AQE_API = 1
@@ -35,11 +40,29 @@ def aqe_learners() -> list[EngineSpec]:
                     *("q-learning", "sarsa", "expected-sarsa", "actor-critic", "ppo"),
                     *("linucb", "discounted-linucb", "thompson"),
                 ),
+                vector_policies=("actor-critic", "ppo"),
+                replay=True,
                 checked=True,
                 inspectable=True,
             ),
             requires=("numpy",),
-            summary="tabular Q-learning, SARSA, expected SARSA, actor-critic and PPO; linear bandits",
+            policy="aqe_backend_numpy.neural.policy:make_policy",
+            replay="aqe_backend_numpy.replay.buffer:NumpyReplay",
+            summary="tabular learners and policies; PPO and actor-critic over vectors; linear bandits; replay",
+        )
+    ]
+
+
+@hookimpl
+def aqe_rankers() -> list[EngineSpec]:
+    """Offer the pairwise logistic ranker."""
+    return [
+        EngineSpec(
+            name="numpy",
+            factory="aqe_backend_numpy.ranker:NumpyRanker",
+            capabilities=RankerCapabilities(context=True, budgeted=True),
+            requires=("numpy",),
+            summary="pairwise logistic regression over each test's history",
         )
     ]
 
