@@ -20,6 +20,7 @@ from aqe_core.contracts.capabilities import (
     EmbedderCapabilities,
     LearnerCapabilities,
     StoreCapabilities,
+    TextIndexCapabilities,
 )
 from aqe_core.contracts.pattern_store import NO_KEY, Hits
 from aqe_core.errors import InputError
@@ -52,6 +53,7 @@ __all__ = [
     "REFERENCE_LEARNER",
     "REFERENCE_POLICY",
     "REFERENCE_STORE",
+    "REFERENCE_TEXT_INDEX",
     "BruteForceStore",
     "HashEmbedder",
     "PlainAnalyzer",
@@ -65,6 +67,7 @@ REFERENCE_BANDIT = LearnerCapabilities(algorithms=("linucb", "discounted-linucb"
 REFERENCE_POLICY = LearnerCapabilities(algorithms=("actor-critic", "ppo"), checked=True, inspectable=True)
 REFERENCE_ANALYZER = AnalyzerCapabilities(checked=True)
 REFERENCE_EMBEDDER = EmbedderCapabilities(kind="lexical", fits=True)
+REFERENCE_TEXT_INDEX = TextIndexCapabilities(thread_safe=True)
 
 
 class BruteForceStore:
