@@ -12,7 +12,7 @@ import attrs
 
 from aqe_core import contracts
 from aqe_core.config import DEFAULT_BACKENDS
-from aqe_core.contracts.capabilities import LearnerCapabilities, StoreCapabilities
+from aqe_core.contracts.capabilities import BANDIT_ALGORITHMS, LearnerCapabilities, StoreCapabilities
 from aqe_core.errors import AqeError, CapabilityError, ConfigError, ContractError, PluginError, UsageError
 from aqe_core.events import Event
 from aqe_core.isolation import isolated, resolve
@@ -161,7 +161,7 @@ def _make(found: FoundEngine, required: dict[str, Any], options: dict[str, Any],
     what = f"failed to make its {product or found.kind.replace('_', ' ')}"
     with isolated(found.source, what, AqeError):
         engine = factory(**required, **options)
-        _check_contract(found, engine, required, CONTRACTS[product or found.kind])
+        _check_contract(found, engine, required, _contract_of(found, required, product))
         capabilities: Any = found.spec.capabilities
         if product or getattr(capabilities, "checked", True):
             return engine
@@ -169,7 +169,7 @@ def _make(found: FoundEngine, required: dict[str, Any], options: dict[str, Any],
 
         guard: dict[str, Any] = {
             "pattern_store": guards.GuardedStore,
-            "learner": guards.GuardedLearner,
+            "learner": guards.guarded_learner,
             "analyzer": guards.GuardedAnalyzer,
         }
         return guard[found.kind](engine, capabilities)
@@ -249,6 +249,13 @@ def _check_options(
         if known[name].default is inspect.Parameter.empty and name not in options:
             raise ConfigError(f"{who} needs the option {name!r}.", fix=f"pass it, or set {found.kind}.options.{name}.")
     return options
+
+
+def _contract_of(found: FoundEngine, required: dict[str, Any], product: str) -> type:
+    """Return the protocol that an engine has to fulfil; among learners the algorithm decides."""
+    if found.kind == "learner" and not product and required.get("algorithm") in tuple(BANDIT_ALGORITHMS):
+        return contracts.Bandit
+    return CONTRACTS[product or found.kind]
 
 
 def _check_contract(found: FoundEngine, engine: Any, required: dict[str, Any], contract: type) -> None:
@@ -355,7 +362,9 @@ def open_learner(
     name : str
         A backend, or ``file:PATH.py:CLASS``.
     algorithm : str
-        ``q-learning`` or ``sarsa``; with ``observation_dim`` ``ppo`` or ``actor-critic``.
+        ``q-learning``, ``sarsa``, ``expected-sarsa``, ``actor-critic``, ``ppo``; with ``observation_dim``
+        ``actor-critic`` or ``ppo`` over vectors; ``linucb``, ``discounted-linucb`` or ``thompson``, which need ``dim``
+        and ``actions`` and make a `aqe_core.contracts.Bandit`; or what else the backend declares.
     observation_dim : int, optional
         Length of an observation, for a policy over float vectors instead of named states. It also needs ``n_actions``
         (discrete actions) or ``action_dim`` (vectors).

@@ -40,7 +40,14 @@ class TestNumpyStore(PatternStoreConformance):
 
 class TestNumpyLearner(LearnerConformance):
     capabilities = LearnerCapabilities(
-        algorithms=("q-learning", "sarsa"), vector_policies=("actor-critic", "ppo"), replay=True, checked=True
+        algorithms=(
+            *("q-learning", "sarsa", "expected-sarsa", "actor-critic", "ppo"),
+            *("linucb", "discounted-linucb", "thompson"),
+        ),
+        checked=True,
+        inspectable=True,
+        vector_policies=("actor-critic", "ppo"),
+        replay=True,
     )
 
     def make(self, **options):

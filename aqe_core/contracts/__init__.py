@@ -1,6 +1,7 @@
 """What a plugin author reads: one file per kind of engine."""
 
 from aqe_core.contracts.analyzer import Analyzer, Description, Flakiness, GroupDescription
+from aqe_core.contracts.bandit import Bandit
 from aqe_core.contracts.capabilities import (
     AnalyzerCapabilities,
     Capabilities,
@@ -12,7 +13,7 @@ from aqe_core.contracts.capabilities import (
 )
 from aqe_core.contracts.embedder import Document, Embedder
 from aqe_core.contracts.ingest import Ingested, Reader, Recognizer, Skipped
-from aqe_core.contracts.learner import ActionKey, Learner, StateKey
+from aqe_core.contracts.learner import ActionKey, InspectableLearner, Learner, StateKey
 from aqe_core.contracts.legacy import LEGACY_NAMESPACE, Legacy, TakesOver
 from aqe_core.contracts.maintenance import (
     Backup,
@@ -44,6 +45,7 @@ __all__ = [
     "Analyzer",
     "AnalyzerCapabilities",
     "Backup",
+    "Bandit",
     "Candidates",
     "Capabilities",
     "Changes",
@@ -61,6 +63,7 @@ __all__ = [
     "Hits",
     "IngestSpec",
     "Ingested",
+    "InspectableLearner",
     "Learner",
     "LearnerCapabilities",
     "Legacy",

@@ -42,7 +42,14 @@ _CAPABILITIES: dict[str, type | None] = {
 
 _MODULES = {
     "pattern_store": ("checks_pattern_store", "checks_pattern_store_search", "checks_pattern_store_input"),
-    "learner": ("checks_learner", "checks_learner_input", "checks_vector_policy", "checks_replay"),
+    "learner": (
+        "checks_learner",
+        "checks_learner_policy",
+        "checks_learner_input",
+        "checks_bandit",
+        "checks_vector_policy",
+        "checks_replay",
+    ),
     "ranker": ("checks_ranker",),
     "analyzer": ("checks_analyzer",),
     "embedder": ("checks_embedder",),
@@ -257,7 +264,7 @@ def as_bound(kind: str, make: Callable[..., Any], capabilities: Any) -> Callable
 
     guard: Any = {
         "pattern_store": guards.GuardedStore,
-        "learner": guards.GuardedLearner,
+        "learner": guards.guarded_learner,
         "analyzer": guards.GuardedAnalyzer,
     }[kind]
 
@@ -395,7 +402,7 @@ def _verify_need(kind: str, need: str) -> None:
     """Refuse a need that no capabilities of the kind could meet: such a check would be skipped for ever."""
     wanted = _CAPABILITIES[kind]
     field = need.removeprefix("not ").rpartition(" in ")[2]
-    if wanted is None or field not in attrs.fields_dict(wanted):
+    if wanted is None or not (field in attrs.fields_dict(wanted) or isinstance(getattr(wanted, field, None), property)):
         raise ValueError(f"no capability {field!r} of the kind {kind!r}")
 
 
