@@ -263,7 +263,9 @@ class Workspace:
         return analyze(self, k)
 
     def close(self) -> None:
-        """Release the data file. May be called twice."""
+        """End what runs in the background and release the data file. May be called twice."""
+        if "patterns" in vars(self):
+            self.patterns.close()
         self.storage.close()
 
     def __enter__(self) -> Self:
