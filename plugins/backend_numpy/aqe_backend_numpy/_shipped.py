@@ -85,7 +85,7 @@ def load(folder: Traversable) -> Shipped:
             n_documents=int(manifest["n_documents"]),
             digest="".join(f"{checksum:08x}" for checksum in found),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise BrokenPluginError(
             f"the subtoken table in {folder} cannot be used: {error}.", fix="install aqe-core again."
         ) from error
