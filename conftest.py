@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def _is_here(address):
+
+def _is_here(address: Any) -> bool:
     """Whether an address is of this machine: a Unix socket, or the loopback range."""
     if not isinstance(address, tuple):
         return True
@@ -26,11 +30,11 @@ class NetworkUsed(BaseException):
 
 
 @pytest.fixture(autouse=True)
-def no_network(monkeypatch):
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let sockets connect to this machine only, and names of others not be looked up."""
 
-    def guarded(original, address_of):
-        def call(*arguments, **options):
+    def guarded(original: Callable[..., Any], address_of: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
             address = address_of(*arguments)
             if not _is_here(address):
                 raise NetworkUsed(f"a test tried to reach {address!r}")

@@ -119,7 +119,7 @@ class LexicalEmbedder:
     ----------
     dim : int, default 384
         Number of dimensions, 1 .. 4096.
-    name_weight : float, default 1.0
+    name_weight : float, default 0.6
         Weight of occurring in the document's name, where occurring once in its text weighs 1.
     learned : bool, optional
         Whether the last 256 components are from the table; by default from 384 dimensions on. With fewer, or without
@@ -140,7 +140,7 @@ class LexicalEmbedder:
     BM25 (Robertson and Zaragoza, 2009) with k1 = 1.2, b = 0. How the table was made: ``data/PROVENANCE.md``.
     """
 
-    def __init__(self, *, dim: int = 384, name_weight: float = 1.0, learned: bool | None = None) -> None:
+    def __init__(self, *, dim: int = 384, name_weight: float = 0.6, learned: bool | None = None) -> None:
         self._dim = as_dim(dim)
         self._name_weight = _as_weight(name_weight)
         self._learned = _as_learned(learned, self._dim)
