@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["KIND", "MAX_TEXT_CHARS", "Rarity", "count", "digest_of", "rarity_of_state", "unfitted"]
+__all__ = ["KIND", "MAX_TEXT_CHARS", "Rarity", "count", "digest_of", "key_of", "rarity_of_state", "unfitted"]
 
 KIND = "embedder/lexical/1"
 MAX_TEXT_CHARS = 2**18
@@ -36,8 +36,13 @@ def digest_of(subtoken: str, n_bytes: int) -> bytes:
     return hashlib.shake_128(subtoken.encode("utf-8", "surrogatepass")).digest(n_bytes)
 
 
+def key_of(digest: bytes) -> int:
+    """Return the key in a subtoken's digest."""
+    return int.from_bytes(digest[:KEY_BYTES], "little")
+
+
 def _key(subtoken: str) -> int:
-    return int.from_bytes(digest_of(subtoken, KEY_BYTES), "little")
+    return key_of(digest_of(subtoken, KEY_BYTES))
 
 
 class Rarity:
@@ -52,6 +57,7 @@ class Rarity:
         self.df = df
         for array in (keys, df):
             array.flags.writeable = False
+        self._df_of: dict[int, int] | None = None
         self.digest = "unfitted"
         if n_documents:
             content = hashlib.blake2b(str(n_documents).encode(), digest_size=8)
@@ -59,12 +65,11 @@ class Rarity:
                 content.update(array.tobytes())
             self.digest = content.hexdigest()
 
-    def idf(self, subtoken: str) -> float:
+    def idf(self, subtoken: str, key: int) -> float:
         """Return ``ln((N + n + 1) / (df + n p + 1)) + 1``: N documents, and n of which the share p has it."""
-        key = np.uint64(_key(subtoken))
-        place = int(self.keys.searchsorted(key))
-        found = place < self.keys.size and self.keys[place] == key
-        df = int(self.df[place]) if found else min(self.n_documents, 1)
+        if self._df_of is None:
+            self._df_of = dict(zip(self.keys.tolist(), self.df.tolist(), strict=True))
+        df = self._df_of.get(key, min(self.n_documents, 1))
         prior = PRIOR_DOCUMENTS * shipped().share(subtoken)
         return math.log((self.n_documents + PRIOR_DOCUMENTS + 1) / (df + prior + 1)) + 1
 

@@ -67,7 +67,8 @@ def load(folder: Traversable) -> Shipped:
     try:
         manifest = json.loads((folder / "subtokens.json").read_text("utf-8"))
         with resources.as_file(folder / "subtokens.npy") as path:
-            vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+            # A plain array over the mapped file: rows of a memmap are slow to take.
+            vectors = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
             found = [zlib.crc32(path.read_bytes())]
         text = (folder / "subtokens.txt").read_bytes()
         found.append(zlib.crc32(text))

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aqe_backend_numpy._rarity import KEY_BYTES, MAX_TEXT_CHARS, Rarity, count, digest_of, rarity_of_state, unfitted
+from aqe_backend_numpy._rarity import (
+    KEY_BYTES,
+    MAX_TEXT_CHARS,
+    Rarity,
+    count,
+    digest_of,
+    key_of,
+    rarity_of_state,
+    unfitted,
+)
 from aqe_backend_numpy._shipped import LEARNED_DIM, shipped
 from aqe_backend_numpy._subtokens import subtokens_of_word, words
 from aqe_core.errors import InputError
@@ -33,27 +42,21 @@ _UNKNOWN_UNIT = 17  # of the learned components of a subtoken without any: about
 _MIN_LEARNED_DIM = 384
 _WEIGHT_STEPS = 64
 _MAX_TF = 255
-_SATURATED = [tf * (SATURATION + 1) / (tf + SATURATION) for tf in range(_MAX_TF + 1)]
+_SATURATED = np.array([tf * (SATURATION + 1) / (tf + SATURATION) for tf in range(_MAX_TF + 1)])
+_NAMED = 2**32  # added to the tf of a subtoken that occurs in the name
 _MAX_CACHED = 2**15  # subtokens whose vectors are kept: 12.6 MB at 384 dimensions
 _MAX_CACHED_CHARS = 64
+_CHUNK = 64  # documents weighted at once
+_SIGNS_OF_BYTE = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).view(np.int8) * np.int8(2) - np.int8(1)
 
 
 def signs_of(subtoken: str, dim: int) -> NDArray[np.int8]:
     """Return the subtoken's vector of +1 and -1: the bits of its digest after its key."""
-    bits = np.frombuffer(digest_of(subtoken, KEY_BYTES + (dim + 7) // 8), np.uint8)[KEY_BYTES:]
-    return np.unpackbits(bits, count=dim).view(np.int8) * np.int8(2) - np.int8(1)
+    return _signs(digest_of(subtoken, KEY_BYTES + (dim + 7) // 8))[:dim]
 
 
-def _vector_of(subtoken: str, dim: int, *, learned: bool) -> NDArray[np.int8]:
-    signs = signs_of(subtoken, dim)
-    if not learned:
-        return signs
-    n_hashed = dim - LEARNED_DIM
-    signs[:n_hashed] *= np.int8(HASHED_UNIT)
-    table = shipped()
-    row = table.row_of.get(subtoken)
-    signs[n_hashed:] = signs[n_hashed:] * np.int8(_UNKNOWN_UNIT) if row is None else table.vectors[row]
-    return signs
+def _signs(digest: bytes) -> NDArray[np.int8]:
+    return _SIGNS_OF_BYTE.take(np.frombuffer(digest, np.uint8, offset=KEY_BYTES), axis=0).ravel()
 
 
 class _Cache(dict[str, tuple[int, ...]]):
@@ -64,7 +67,8 @@ class _Cache(dict[str, tuple[int, ...]]):
         self.rarity = rarity
         self.learned = learned
         self.vectors = np.empty((256, dim), np.int8)
-        self.idf: list[float] = []
+        self.idf = np.empty(256)
+        self._digest_bytes = KEY_BYTES + (dim + 7) // 8
         self._row_of: dict[str, int] = {}
 
     def __missing__(self, word: str) -> tuple[int, ...]:
@@ -79,7 +83,7 @@ class _Cache(dict[str, tuple[int, ...]]):
 
     def emptied_if_full(self) -> _Cache:
         """Return itself, or one to begin anew with if it holds more than it should."""
-        if len(self.idf) <= _MAX_CACHED and len(self) <= 4 * _MAX_CACHED:
+        if len(self._row_of) <= _MAX_CACHED and len(self) <= 4 * _MAX_CACHED:
             return self
         return _Cache(self.vectors.shape[1], self.rarity, learned=self.learned)
 
@@ -88,13 +92,29 @@ class _Cache(dict[str, tuple[int, ...]]):
         return self._add(subtoken) if row is None else row
 
     def _add(self, subtoken: str) -> int:
-        row = self._row_of[subtoken] = len(self.idf)
-        if row == len(self.vectors):
+        row = self._row_of[subtoken] = len(self._row_of)
+        if row == len(self.idf):
             # Rows that are not filled yet are never read, so growing needs no initial value.
             self.vectors = np.concatenate([self.vectors, np.empty_like(self.vectors)])
-        self.vectors[row] = _vector_of(subtoken, self.vectors.shape[1], learned=self.learned)
-        self.idf.append(self.rarity.idf(subtoken) * _WEIGHT_STEPS)
+            self.idf = np.concatenate([self.idf, np.empty_like(self.idf)])
+        digest = digest_of(subtoken, self._digest_bytes)
+        self.idf[row] = self.rarity.idf(subtoken, key_of(digest)) * _WEIGHT_STEPS
+        self._fill(self.vectors[row], subtoken, _signs(digest))
         return row
+
+    def _fill(self, vector: NDArray[np.int8], subtoken: str, signs: NDArray[np.int8]) -> None:
+        dim = len(vector)
+        if not self.learned:
+            vector[:] = signs[:dim]
+            return
+        n_hashed = dim - LEARNED_DIM
+        np.multiply(signs[:n_hashed], np.int8(HASHED_UNIT), out=vector[:n_hashed])
+        table = shipped()
+        known = table.row_of.get(subtoken)
+        if known is None:
+            np.multiply(signs[n_hashed:dim], np.int8(_UNKNOWN_UNIT), out=vector[n_hashed:])
+        else:
+            vector[n_hashed:] = table.vectors[known]
 
 
 class LexicalEmbedder:
@@ -222,35 +242,46 @@ class LexicalEmbedder:
     def _embed(self, documents: list[tuple[str, str]]) -> NDArray[np.float32]:
         out = np.empty((len(documents), self._dim), np.float32)
         with self._lock:
-            for row, (name, text) in zip(out, documents, strict=True):
+            for start in range(0, len(documents), _CHUNK):
                 self._cache = self._cache.emptied_if_full()
-                _sum(self._cache, name, text, self._name_weight, row)
-                wide = row.astype(np.float64)
-                square = float(wide.dot(wide))
-                if square:
-                    np.divide(row, np.float32(math.sqrt(square)), out=row)
-                else:
-                    row[:] = signs_of("", self._dim) * np.float32(self._dim**-0.5)
+                self._sum(documents[start : start + _CHUNK], out[start : start + _CHUNK])
+        squares = np.einsum("ij,ij->i", out, out, dtype=np.float64)
+        if not squares.all():
+            out[squares == 0] = signs_of("", self._dim)
+            squares[squares == 0] = self._dim
+        out /= np.sqrt(squares).astype(np.float32)[:, None]
         return out
 
-
-def _sum(cache: _Cache, name: str, text: str, name_weight: float, out: NDArray[np.float32]) -> None:
-    """Write the weighted sum of a document's subtoken vectors to ``out``."""
-    counts = Counter(cache.rows(text))
-    named = set(cache.rows(name)) if name else set()
-    for row in named:
-        counts[row] += 0
-    idf = cache.idf
-    weights = np.array(
-        [
-            idf[row] * (_SATURATED[min(tf, _MAX_TF)] + (name_weight if row in named else 0.0))
-            for row, tf in counts.items()
-        ]
-    )
-    # Whole numbers up to 2**24 add up exactly in float32, in whatever order BLAS adds them.
-    exact = np.rint(weights).astype(np.float32)
-    vectors = cache.vectors.take(np.fromiter(counts, np.intp, len(counts)), axis=0)
-    np.dot(exact, vectors.astype(np.float32), out=out)
+    def _sum(self, documents: list[tuple[str, str]], out: NDArray[np.float32]) -> None:
+        """Write the weighted sums of the documents' subtoken vectors to the rows of ``out``."""
+        cache = self._cache
+        rows: list[int] = []
+        counted: list[int] = []
+        ends: list[int] = []
+        named = False
+        for name, text in documents:
+            counts = Counter(cache.rows(text))
+            if name:
+                named = True
+                for row in set(cache.rows(name)):
+                    counts[row] += _NAMED
+            rows += counts
+            counted += counts.values()
+            ends.append(len(rows))
+        taken, tf = np.array(rows, np.intp), np.array(counted, np.int64)
+        if named:
+            in_name = tf >= _NAMED
+            tf -= in_name * _NAMED
+        weights = _SATURATED.take(tf, mode="clip")
+        if named:
+            weights += in_name * self._name_weight
+        weights *= cache.idf.take(taken)
+        # Whole numbers up to 2**24 add up exactly in float32, in whatever order BLAS adds them.
+        exact = np.rint(weights, out=weights).astype(np.float32)
+        vectors, start = cache.vectors, 0
+        for i, end in enumerate(ends):
+            np.dot(exact[start:end], vectors.take(taken[start:end], axis=0).astype(np.float32), out=out[i])
+            start = end
 
 
 def _as_weight(value: Any) -> float:

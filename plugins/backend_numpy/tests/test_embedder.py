@@ -466,7 +466,7 @@ def test_the_table_is_the_one_that_its_manifest_describes(tmp_path):
     table = load(copy_of_the_table(tmp_path))
     assert table.digest == shipped().digest
     assert table.vectors.shape == (len(table.row_of), 256)
-    assert isinstance(table.vectors, np.memmap)
+    assert isinstance(table.vectors.base, np.memmap)
     assert max(table.df) <= table.n_documents
     manifest = json.loads((tmp_path / "subtokens.json").read_text())
     for name, digest in manifest["sha256"].items():
