@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from aqe_core.contracts.embedder import Document
 from aqe_core.embedding_cache import EmbeddingCache
 from aqe_core.errors import AqeError, CapabilityError, FingerprintError, InputError
 from aqe_core.events import Event
+from aqe_core.indexing import document
 from aqe_core.state import EngineState
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int, int], None]
 
-__all__ = ["EmbeddedPatterns", "Reembedding", "document"]
+__all__ = ["EmbeddedPatterns", "Reembedding"]
 
 _BATCH = 2048
 _SLOW_BATCH = 64
@@ -425,9 +425,3 @@ class EmbeddedPatterns:
 def _fit_of(state: EngineState) -> EngineState:
     """Return the embedder's own state inside the kept one."""
     return EngineState(kind=state.manifest["kind"], manifest=state.manifest["fit"], arrays=state.arrays)
-
-
-def document(pattern: Pattern) -> Document:
-    """Return what is embedded of a pattern."""
-    parts = (pattern.class_name, pattern.docstring if pattern.docstring not in pattern.text else "", pattern.text)
-    return Document(pattern.name, "\n".join(part for part in parts if part))

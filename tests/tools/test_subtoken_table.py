@@ -40,7 +40,7 @@ from examples import Example
 from training import Settings, Trainer
 words = [f"w{{chr(97 + i)}}" for i in range(20)]
 found = [
-    Example(f"p{{i%3}}", f"g{{i%7}}", (words[i % 20],), (words[i % 5], words[i % 11]), (words[i % 13],), (words[i % 3],))
+    Example(f"p{{i%3}}", f"g{{i%7}}", (words[i % 20],), tuple(words[i % n] for n in (5, 11)), (words[i % 13],), ())
     for i in range(200)
 ]
 corpus = prepare(chosen(found, 50, np.random.default_rng(0)), 15)
