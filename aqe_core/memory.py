@@ -11,12 +11,11 @@ import numpy as np
 
 from aqe_core import searching
 from aqe_core.contracts.records import Pattern, PutReport
-from aqe_core.errors import CapabilityError, InputError, NotFoundError
-from aqe_core.events import Event
+from aqe_core.embedding import EmbeddedPatterns, Reembedding
+from aqe_core.errors import InputError, NotFoundError
 from aqe_core.filtering import Filter
 from aqe_core.indexing import IndexedTexts, document
 from aqe_core.searching import Match, Ranked, Tuning
-from aqe_core.state import EngineState
 from aqe_core.validate import as_k
 
 if TYPE_CHECKING:
@@ -26,16 +25,12 @@ if TYPE_CHECKING:
 
     from aqe_core.contracts.embedder import Embedder
     from aqe_core.contracts.pattern_store import PatternStore
-    from aqe_core.contracts.storage import Changes
     from aqe_core.contracts.text_index import TextIndex, WordMatch
     from aqe_core.workspace import Workspace
 
 __all__ = ["Match", "Patterns"]
 
-_BATCH = 2048
 _SPARE = 200
-_REFIT_GROWTH = 1.25
-"""The embedder is fitted anew when the collection has grown or shrunk by this factor since the last fit."""
 
 
 class Patterns:
@@ -46,11 +41,7 @@ class Patterns:
         self._storage = workspace.storage
         self._namespace = workspace.namespace
         self._lock = workspace.lock  # one lock for the whole workspace
-        self._embedder: Embedder | None = None
-        self._fitted_on = 0
-        self._store: PatternStore | None = None
-        self._seq = -1
-        self._data_version = -1
+        self._embedded = EmbeddedPatterns(workspace)
         self._texts = IndexedTexts(workspace)
         self._filter = Filter(workspace)
 
@@ -95,9 +86,11 @@ class Patterns:
         """Store patterns as `add` does and report what changed; see `aqe_core.contracts.Storage.put_patterns`."""
         with self._lock:
             report = self._storage.put_patterns(self._namespace, patterns, origins=origins)
-            self._refit_if_grown(progress)
-            self._synced(progress)
+            self._embedded.refit_if_grown(progress)
+            self._embedded.synced(progress)
             self._texts.synced(progress)
+        if progress is not None:
+            self._embedded.wait(progress)
         return report
 
     def get(self, key: int | str) -> Pattern:
@@ -179,7 +172,7 @@ class Patterns:
         if mode == "lexical":
             assert isinstance(query, str)
             return searching.worded(self.texts, query, k + spare, among)
-        store = self._synced()
+        store = self._embedded.synced()
         vector = self.embedder.embed_queries([query])[0] if isinstance(query, str) else query
         if mode == "vector":
             return searching.nearest(store, vector, k + spare, among)
@@ -217,7 +210,7 @@ class Patterns:
         """How this workspace searches."""
         return Tuning.of(self._ws.config)
 
-    @cached_property
+    @property
     def _narrow(self) -> bool:
         """Whether vectors need to be computed for the best by words only: they are of words, and a scan is exact."""
         found = {kind: self._ws.selections[kind].backend for kind in ("embedder", "pattern_store")}
@@ -233,12 +226,8 @@ class Patterns:
 
     @property
     def embedder(self) -> Embedder:
-        """The embedder, bound at first use, with its fitted state."""
-        if self._embedder is None:
-            embedder: Embedder = self._ws.bound("embedder")
-            self._load_fit(embedder)
-            self._embedder = embedder
-        return self._embedder
+        """The embedder whose vectors are searched; bound at first use, with its fitted state."""
+        return self._embedded.embedder
 
     @property
     def texts(self) -> TextIndex:
@@ -248,109 +237,30 @@ class Patterns:
     @property
     def store(self) -> PatternStore:
         """The pattern store, caught up with the truth."""
-        return self._synced()
+        return self._embedded.synced()
 
-    def _state_name(self) -> str:
-        return f"embedder/{self._namespace}"
+    @property
+    def reembedding(self) -> Reembedding | None:
+        """How far the making of new vectors in the background has come; None when none are made."""
+        return self._embedded.reembedding
 
-    def _load_fit(self, embedder: Embedder) -> bool:
-        """Load the stored fit if there is another than the embedder has. Return whether vectors may differ now."""
-        kept = self._storage.load_state(self._state_name())
-        if kept is None:
-            return False
-        before = embedder.fingerprint
-        state, _ = kept
-        try:
-            embedder.import_state(
-                EngineState(kind=state.manifest["kind"], manifest=state.manifest["fit"], arrays=state.arrays)
-            )
-        except (InputError, KeyError) as error:
-            # Of another embedder, or of another version of it: it is fitted anew with the next write.
-            self._ws.plugins.tell(Event(name="state-dropped", data={"state": self._state_name(), "error": str(error)}))
-            return False
-        self._fitted_on = int(state.manifest["documents"])
-        return embedder.fingerprint != before
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until no vectors are being made in the background. Return whether that is so."""
+        return self._embedded.wait(timeout_s=timeout_s)
 
-    def _refit_if_grown(self, progress: Callable[[str, int, int], None] | None) -> None:
-        embedder = self.embedder
-        count = len(self)
-        if count == 0 or self._fitted_on / _REFIT_GROWTH < count < max(self._fitted_on, 1) * _REFIT_GROWTH:
-            return
-        before = embedder.fingerprint
-        documents = [document(pattern) for batch in self._storage.iter_patterns(self._namespace) for pattern in batch]
-        if progress is not None:
-            progress("fitting the embedder", 0, len(documents))
-        embedder.fit(documents)
-        self._fitted_on = len(documents)
-        fit = embedder.export_state()
-        manifest = {"kind": fit.kind, "fit": dict(fit.manifest), "documents": len(documents)}
-        self._storage.save_state(
-            self._state_name(), EngineState(kind="workspace/embedder/1", manifest=manifest, arrays=fit.arrays)
-        )
-        if embedder.fingerprint != before:
-            self._store = None
-            self._ws.plugins.tell(
-                Event(name="refitted", data={"namespace": self._namespace, "patterns": len(documents)})
-            )
+    def put_vectors(self, keys: ArrayLike, vectors: ArrayLike, fingerprint: str) -> None:
+        """Take vectors that the same embedder made elsewhere; see `aqe_core.embedding.EmbeddedPatterns`.
 
-    def _synced(self, progress: Callable[[str, int, int], None] | None = None) -> PatternStore:
-        """Return the store after it has applied everything that is in the truth."""
-        version = self._storage.data_version()
-        store = self._store
-        if store is not None and version == self._data_version:
-            return store
-        with self._lock:
-            embedder = self.embedder
-            if version != self._data_version and self._load_fit(embedder):
-                self._store = None  # another process has fitted the embedder anew: all vectors differ
-            changes = None if self._store is None else self._storage.changes_since(self._namespace, self._seq)
-            if changes is None or not self._apply(changes, progress):
-                self._rebuild(progress)
-            self._data_version = version
-            assert self._store is not None
-            return self._store
+        Raises
+        ------
+        FingerprintError
+            They were made under another fingerprint than the workspace's; nothing was stored.
+        """
+        self._embedded.put_vectors(keys, vectors, fingerprint)
 
-    def _apply(self, changes: Changes, progress: Callable[[str, int, int], None] | None) -> bool:
-        """Bring the store up to date; False if it cannot remove or replace, and has to be built anew."""
-        assert self._store is not None
-        try:
-            self._store.remove(changes.removed)
-            self._add(changes.written, progress)
-        except CapabilityError:
-            return False
-        self._seq = changes.seq
-        return True
-
-    def _rebuild(self, progress: Callable[[str, int, int], None] | None) -> None:
-        embedder = self.embedder
-        self._seq = self._storage.last_seq()
-        options = {"dim": embedder.dim, "metric": "cosine"}
-        self._store = self._ws.bound("pattern_store", options)
-        keys, vectors = self._storage.load_vectors(self._namespace, embedder.fingerprint)
-        if len(keys):
-            self._store.add(keys, vectors)
-        if len(keys) < len(self):
-            self._add(np.setdiff1d(self._storage.pattern_keys(self._namespace), keys, assume_unique=True), progress)
-
-    def _add(self, keys: NDArray[np.uint64], progress: Callable[[str, int, int], None] | None) -> None:
-        """Bring patterns into the store: vectors from storage where they are kept, embedded (and kept) where not."""
-        assert self._store is not None
-        embedder = self.embedder
-        if not len(keys):
-            return
-        kept, vectors = self._storage.load_vectors(self._namespace, embedder.fingerprint, keys)
-        if len(kept):
-            self._store.add(kept, vectors)
-        missing = np.setdiff1d(keys, kept, assume_unique=True)
-        for start in range(0, len(missing), _BATCH):
-            if progress is not None:
-                progress("embedding", start, len(missing))
-            chunk = missing[start : start + _BATCH]
-            patterns = self._storage.get_patterns(self._namespace, chunk)
-            vectors = embedder.embed([document(pattern) for pattern in patterns])
-            self._store.add(chunk, vectors)
-            if not self._storage.read_only:
-                self._storage.put_vectors(self._namespace, chunk, vectors, embedder.fingerprint)
+    def close(self) -> None:
+        """End what runs in the background."""
+        self._embedded.close()
 
 
 def _joined(keys: list[NDArray[np.uint64]]) -> NDArray[np.uint64]:

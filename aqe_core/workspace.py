@@ -363,13 +363,17 @@ class Workspace:
         return analyze(self, k)
 
     def close(self) -> None:
-        """Make what learners have learned durable, and release the data file. May be called twice.
+        """End what runs in the background, make what learners have learned durable, and release the data file.
+
+        May be called twice.
 
         Raises
         ------
         StorageError
             Writing what a learner has collected failed; the file is released all the same.
         """
+        if "patterns" in vars(self):
+            self.patterns.close()
         try:
             while self._learners:
                 self._learners.popitem()[1].flush()

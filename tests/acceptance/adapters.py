@@ -7,7 +7,15 @@ import json
 import re
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from aqe_core.contracts.embedder import Document
 
 # -- test ranking: an evaluator with CycleView (tests, duration, features) and Feedback (verdict, duration)
 
@@ -88,3 +96,33 @@ def _name(text: str) -> str:
 def _rows(path: Path) -> list[dict[str, Any]]:
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
+
+
+# -- search: an evaluator that takes an embedder as a class without arguments, and gives it texts of tests
+
+
+class DefaultEmbedder:
+    """The embedder that a workspace uses unless told otherwise, over texts that begin with a test's signature."""
+
+    def __init__(self) -> None:
+        import aqe_core
+
+        self._embedder = aqe_core.open_embedder()
+
+    def fit(self, texts: Sequence[str]) -> None:
+        """Learn from the collection."""
+        self._embedder.fit(_documents(texts))
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed the collection: shape (n, dim)."""
+        return self._embedder.embed(_documents(texts))
+
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed what is asked."""
+        return self._embedder.embed_queries(texts)
+
+
+def _documents(texts: Sequence[str]) -> list[Document]:
+    from aqe_core.contracts.embedder import Document
+
+    return [Document(found[1] if (found := _NAME.search(text)) else "", text) for text in texts]
