@@ -5,8 +5,11 @@ from __future__ import annotations
 from aqe_backend_numpy.analyzer import NumpyAnalyzer
 from aqe_backend_numpy.embedder import LexicalEmbedder
 from aqe_backend_numpy.learner import make_learner
+from aqe_backend_numpy.neural.policy import make_policy
 from aqe_backend_numpy.ranker import NumpyRanker
+from aqe_backend_numpy.replay.buffer import NumpyReplay
 from aqe_backend_numpy.store import NumpyPatternStore
+from aqe_backend_numpy.text_index import NumpyTextIndex
 from aqe_storage_sqlite.storage import SqliteStorage
 
 from aqe_core.contracts import (
@@ -15,6 +18,7 @@ from aqe_core.contracts import (
     LearnerCapabilities,
     RankerCapabilities,
     StoreCapabilities,
+    TextIndexCapabilities,
 )
 from aqe_core.testing import (
     AnalyzerConformance,
@@ -23,6 +27,7 @@ from aqe_core.testing import (
     PatternStoreConformance,
     RankerConformance,
     StorageConformance,
+    TextIndexConformance,
 )
 
 
@@ -34,10 +39,14 @@ class TestNumpyStore(PatternStoreConformance):
 
 
 class TestNumpyLearner(LearnerConformance):
-    capabilities = LearnerCapabilities(algorithms=("q-learning", "sarsa"), checked=True)
+    capabilities = LearnerCapabilities(
+        algorithms=("q-learning", "sarsa"), vector_policies=("actor-critic", "ppo"), replay=True, checked=True
+    )
 
     def make(self, **options):
-        return make_learner(**options)
+        if "capacity" in options:
+            return NumpyReplay(**options)
+        return make_policy(**options) if "observation_dim" in options else make_learner(**options)
 
 
 class TestNumpyRanker(RankerConformance):
@@ -59,6 +68,13 @@ class TestLexicalEmbedder(EmbedderConformance):
 
     def make(self, **options):
         return LexicalEmbedder(**options)
+
+
+class TestNumpyTextIndex(TextIndexConformance):
+    capabilities = TextIndexCapabilities(thread_safe=True)
+
+    def make(self, **options):
+        return NumpyTextIndex(**options)
 
 
 class TestSqliteStorage(StorageConformance):

@@ -8,6 +8,7 @@ from aqe_core.contracts.capabilities import (
     LearnerCapabilities,
     RankerCapabilities,
     StoreCapabilities,
+    TextIndexCapabilities,
 )
 from aqe_core.contracts.embedder import Document, Embedder
 from aqe_core.contracts.ingest import Ingested, Reader, Recognizer, Skipped
@@ -25,10 +26,13 @@ from aqe_core.contracts.maintenance import (
     Verification,
 )
 from aqe_core.contracts.pattern_store import METRICS, NO_KEY, Hits, PatternStore
+from aqe_core.contracts.policy import CurvePoint, PolicyLearner, Step, VectorEnv
 from aqe_core.contracts.ranker import Candidates, Explanation, Outcomes, Ranker, Ranking, TestHistory
 from aqe_core.contracts.records import OUTCOMES, Pattern, PutReport, ResultTable, Run, TestResult
+from aqe_core.contracts.replay import Replay, Transitions
 from aqe_core.contracts.specs import KINDS, EngineSpec, IngestSpec
 from aqe_core.contracts.storage import Changes, Storage
+from aqe_core.contracts.text_index import TextIndex, WordMatch
 
 __all__ = [
     "KINDS",
@@ -44,6 +48,7 @@ __all__ = [
     "Capabilities",
     "Changes",
     "Compaction",
+    "CurvePoint",
     "Description",
     "Document",
     "Embedder",
@@ -63,6 +68,7 @@ __all__ = [
     "Outcomes",
     "Pattern",
     "PatternStore",
+    "PolicyLearner",
     "PutReport",
     "Ranker",
     "RankerCapabilities",
@@ -70,17 +76,24 @@ __all__ = [
     "Reader",
     "Recognizer",
     "Repair",
+    "Replay",
     "Restoration",
     "ResultTable",
     "Run",
     "Skipped",
     "StateKey",
+    "Step",
     "Storage",
     "StorageMaintenance",
     "StoreCapabilities",
     "TakesOver",
     "TestHistory",
     "TestResult",
+    "TextIndex",
+    "TextIndexCapabilities",
     "Transfer",
+    "Transitions",
+    "VectorEnv",
     "Verification",
+    "WordMatch",
 ]

@@ -17,6 +17,7 @@ __all__ = [
     "LearnerCapabilities",
     "RankerCapabilities",
     "StoreCapabilities",
+    "TextIndexCapabilities",
 ]
 
 
@@ -66,6 +67,11 @@ class LearnerCapabilities:
     ----------
     algorithms : frozenset of str
         Of ``q-learning``, ``sarsa`` and what later versions add.
+    vector_policies : frozenset of str
+        Algorithms of policies over float vectors (`aqe_core.contracts.PolicyLearner`): ``actor-critic``, ``ppo``.
+        Policies and replays check their input themselves, whatever ``checked`` says.
+    replay : bool
+        It offers a `aqe_core.contracts.Replay`.
     checked : bool
         As for `StoreCapabilities`.
     thread_safe : bool
@@ -73,6 +79,8 @@ class LearnerCapabilities:
     """
 
     algorithms: frozenset[str] = attrs.field(default=frozenset({"q-learning"}), converter=_names)
+    vector_policies: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
+    replay: bool = False
     checked: bool = False
     thread_safe: bool = False
 
@@ -125,6 +133,24 @@ class EmbedderCapabilities:
     fits: bool = False
 
 
+@attrs.frozen(kw_only=True)
+class TextIndexCapabilities:
+    """What a text index can do.
+
+    Attributes
+    ----------
+    thread_safe : bool
+        As for `StoreCapabilities`.
+    """
+
+    thread_safe: bool = False
+
+
 Capabilities: TypeAlias = (
-    StoreCapabilities | LearnerCapabilities | RankerCapabilities | AnalyzerCapabilities | EmbedderCapabilities
+    StoreCapabilities
+    | LearnerCapabilities
+    | RankerCapabilities
+    | AnalyzerCapabilities
+    | EmbedderCapabilities
+    | TextIndexCapabilities
 )

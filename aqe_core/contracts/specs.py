@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "EngineSpec", "IngestSpec"]
 
-KINDS = ("pattern_store", "learner", "ranker", "analyzer", "storage", "embedder")
+KINDS = ("pattern_store", "learner", "ranker", "analyzer", "storage", "embedder", "text_index")
 """Kinds of engine; also the names of the config tables that choose them."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*(/[a-z0-9_-]+)?")
@@ -27,6 +27,11 @@ def _matches(pattern: re.Pattern[str], example: str) -> Callable[[object, attrs.
             raise ValueError(f"{attribute.name} is {value!r}, but must look like {example!r}")
 
     return validate
+
+
+def _empty_or_target(spec: object, attribute: attrs.Attribute[str], value: str) -> None:
+    if value:
+        _matches(_TARGET, "aqe_backend_native.policy:make_policy")(spec, attribute, value)
 
 
 @attrs.frozen(kw_only=True)
@@ -47,6 +52,10 @@ class EngineSpec:
         The command that installs what ``requires`` needs.
     summary : str
         One line for ``aqe backends``.
+    policy : str
+        Of a learner, where it offers them: ``module:callable`` that makes a `PolicyLearner`.
+    replay : str
+        Of a learner, where it offers one: ``module:callable`` that makes a `Replay`.
     """
 
     name: str = attrs.field(validator=_matches(_NAME, "native"))
@@ -55,6 +64,8 @@ class EngineSpec:
     requires: tuple[str, ...] = ()
     install: str = ""
     summary: str = ""
+    policy: str = attrs.field(default="", validator=_empty_or_target)
+    replay: str = attrs.field(default="", validator=_empty_or_target)
 
 
 @attrs.frozen(kw_only=True)

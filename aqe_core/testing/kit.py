@@ -17,6 +17,7 @@ from aqe_core.contracts.capabilities import (
     LearnerCapabilities,
     RankerCapabilities,
     StoreCapabilities,
+    TextIndexCapabilities,
 )
 from aqe_core.contracts.specs import KINDS
 from aqe_core.errors import UsageError
@@ -35,15 +36,17 @@ _CAPABILITIES: dict[str, type | None] = {
     "ranker": RankerCapabilities,
     "analyzer": AnalyzerCapabilities,
     "embedder": EmbedderCapabilities,
+    "text_index": TextIndexCapabilities,
     "storage": None,
 }
 
 _MODULES = {
     "pattern_store": ("checks_pattern_store", "checks_pattern_store_search", "checks_pattern_store_input"),
-    "learner": ("checks_learner", "checks_learner_input"),
+    "learner": ("checks_learner", "checks_learner_input", "checks_vector_policy", "checks_replay"),
     "ranker": ("checks_ranker",),
     "analyzer": ("checks_analyzer",),
     "embedder": ("checks_embedder",),
+    "text_index": ("checks_text_index",),
     "storage": ("checks_storage",),
 }
 
@@ -59,7 +62,8 @@ class Context:
     make : callable
         ``make(**options)`` returns a fresh engine: ``make(dim=8, metric="cosine")`` for a store,
         ``make(algorithm="q-learning", **hyper_parameters)`` for a learner, ``make(path=...)`` for a storage,
-        ``make()`` for the others.
+        ``make()`` for the others. A learner that declares ``vector_policies`` makes one when it is given
+        ``observation_dim``, and with ``replay`` one when it is given ``capacity``.
     capabilities : StoreCapabilities, LearnerCapabilities, AnalyzerCapabilities, EmbedderCapabilities or None
         What the engine declares.
     """
@@ -319,7 +323,7 @@ def run_checks(
     Parameters
     ----------
     kind : str
-        ``pattern_store``, ``learner``, ``ranker``, ``analyzer``, ``embedder`` or ``storage``.
+        ``pattern_store``, ``learner``, ``ranker``, ``analyzer``, ``embedder``, ``text_index`` or ``storage``.
     make : callable
         ``make(**options)`` returns a fresh engine (see `Context`); the engine's class will often do.
     capabilities : StoreCapabilities, LearnerCapabilities, AnalyzerCapabilities or EmbedderCapabilities, optional

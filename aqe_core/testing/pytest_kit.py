@@ -20,6 +20,7 @@ __all__ = [
     "PatternStoreConformance",
     "RankerConformance",
     "StorageConformance",
+    "TextIndexConformance",
 ]
 
 
@@ -131,7 +132,10 @@ class PatternStoreConformance(_Conformance):
 
 @_with_tests
 class LearnerConformance(_Conformance):
-    """Tests of a learner: ``make(algorithm="q-learning", **hyper_parameters)`` returns one that has learned nothing."""
+    """Tests of a learner: ``make(algorithm="q-learning", **hyper_parameters)`` returns one that has learned nothing.
+
+    With ``observation_dim`` it returns a policy (where ``vector_policies`` are declared), with ``capacity`` a replay.
+    """
 
     kind = "learner"
 
@@ -155,6 +159,13 @@ class EmbedderConformance(_Conformance):
     """Tests of an embedder: ``make()`` returns one that has not been fitted."""
 
     kind = "embedder"
+
+
+@_with_tests
+class TextIndexConformance(_Conformance):
+    """Tests of a text index: ``make()`` returns an empty one."""
+
+    kind = "text_index"
 
 
 @_with_tests

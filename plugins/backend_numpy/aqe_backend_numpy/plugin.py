@@ -8,6 +8,7 @@ from aqe_core.contracts.capabilities import (
     LearnerCapabilities,
     RankerCapabilities,
     StoreCapabilities,
+    TextIndexCapabilities,
 )
 from aqe_core.contracts.specs import EngineSpec
 
@@ -35,9 +36,13 @@ def aqe_learners() -> list[EngineSpec]:
         EngineSpec(
             name="numpy",
             factory="aqe_backend_numpy.learner:make_learner",
-            capabilities=LearnerCapabilities(algorithms=("q-learning", "sarsa"), checked=True),
+            capabilities=LearnerCapabilities(
+                algorithms=("q-learning", "sarsa"), vector_policies=("actor-critic", "ppo"), replay=True, checked=True
+            ),
             requires=("numpy",),
-            summary="tabular Q-learning and SARSA",
+            policy="aqe_backend_numpy.neural.policy:make_policy",
+            replay="aqe_backend_numpy.replay.buffer:NumpyReplay",
+            summary="tabular Q-learning and SARSA; PPO and actor-critic over vectors; replay",
         )
     ]
 
@@ -66,5 +71,19 @@ def aqe_analyzers() -> list[EngineSpec]:
             capabilities=AnalyzerCapabilities(checked=True),
             requires=("numpy",),
             summary="descriptive statistics, flakiness",
+        )
+    ]
+
+
+@hookimpl
+def aqe_text_indexes() -> list[EngineSpec]:
+    """Offer BM25."""
+    return [
+        EngineSpec(
+            name="numpy",
+            factory="aqe_backend_numpy.text_index:NumpyTextIndex",
+            capabilities=TextIndexCapabilities(thread_safe=True),
+            requires=("numpy",),
+            summary="BM25 over subtokens and their joined pairs",
         )
     ]
