@@ -41,8 +41,8 @@ def test_all_is_well(aqe, aqe_json):
     assert {each["status"] for each in document["checks"]} == {"ok"}
     assert set(checks(document)) == {
         "python", "aqe", "PATH", "config", "plugins", "storage sqlite", "pattern store numpy", "learner numpy",
-        "ranker numpy", "text index numpy",
-        "analyzer numpy", "embedder lexical", "workspace",
+        "ranker numpy",
+        "analyzer numpy", "embedder lexical", "text index numpy", "workspace",
     }  # fmt: skip
     assert "written and read again, sqlite 3." in checks(document)["storage sqlite"]["message"]
     text = aqe("doctor").stdout
@@ -151,8 +151,8 @@ def test_a_fallback_is_told(aqe, tmp_path, monkeypatch, caplog):
 def test_an_engine_that_answers_wrongly_fails(aqe_json, monkeypatch, name, method, answer):
     make = binding._make
 
-    def lying(found, required, options):
-        engine = make(found, required, options)
+    def lying(found, *arguments):
+        engine = make(found, *arguments)
         kind = found.kind.replace("_", " ")
         return Liar(engine, method) if name.startswith(kind) else engine
 
