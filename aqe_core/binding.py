@@ -22,13 +22,23 @@ from aqe_core.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from aqe_core.config import Config
-    from aqe_core.contracts import Analyzer, Embedder, Learner, PatternStore, PolicyLearner, Replay
+    from aqe_core.contracts import Analyzer, Embedder, Learner, PatternStore, PolicyLearner, Ranker, Replay
 
-__all__ = ["bind", "open_analyzer", "open_embedder", "open_learner", "open_replay", "open_store", "selection_of"]
+__all__ = [
+    "bind",
+    "open_analyzer",
+    "open_embedder",
+    "open_learner",
+    "open_ranker",
+    "open_replay",
+    "open_store",
+    "selection_of",
+]
 
 CONTRACTS: dict[str, type] = {
     "pattern_store": contracts.PatternStore,
     "learner": contracts.Learner,
+    "ranker": contracts.Ranker,
     "analyzer": contracts.Analyzer,
     "storage": contracts.Storage,
     "embedder": contracts.Embedder,
@@ -135,7 +145,7 @@ def selection_of(engine: object) -> Selection:
     if reference is None or selection is None or reference() is not engine:
         raise UsageError(
             f"this {type(engine).__name__} was not made by aqe, or its class has __slots__ without __weakref__.",
-            fix="make it with open_store, open_learner, open_analyzer or open_embedder.",
+            fix="make it with open_store, open_learner, open_ranker, open_analyzer or open_embedder.",
         )
     return selection
 
@@ -416,6 +426,39 @@ def open_replay(name: str = "numpy", *, capacity: int, observation_dim: int, **o
     required = {"capacity": capacity, "observation_dim": observation_dim}
     replay: Replay = _open("learner", name, required, options, "replay")
     return replay
+
+
+def open_ranker(name: str = "numpy", **options: Any) -> Ranker:
+    """Make a ranker of tests that has learned nothing yet, in memory.
+
+    Parameters
+    ----------
+    name : str
+        A backend, or ``file:PATH.py:CLASS``.
+    **options
+        E.g. ``seed``; see the backend.
+
+    Returns
+    -------
+    Ranker
+
+    Raises
+    ------
+    PluginError, ConfigError, InputError
+        As for `open_store`.
+
+    Examples
+    --------
+    >>> import aqe_core
+    >>> from aqe_core.contracts import Candidates, Outcomes
+    >>> ranker = aqe_core.open_ranker()
+    >>> night = Candidates(["test_login", "test_parser", "test_retry"])
+    >>> ranker.observe(night, Outcomes([False, False, True]))
+    >>> ranker.rank(night).order.tolist()
+    [2, 0, 1]
+    """
+    ranker: Ranker = _open("ranker", name, {}, options)
+    return ranker
 
 
 def open_analyzer(name: str = "numpy", **options: Any) -> Analyzer:

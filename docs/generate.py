@@ -336,6 +336,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "embedder": lambda: contracts("embedder"),
     "ingest": lambda: contracts("ingest"),
     "learner": lambda: contracts("learner"),
+    "ranker": lambda: contracts("ranker"),
     "legacy": lambda: contracts("legacy"),
     "maintenance": lambda: contracts("maintenance"),
     "pattern-store": lambda: contracts("pattern_store"),

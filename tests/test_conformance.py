@@ -6,16 +6,24 @@ from aqe_backend_numpy.analyzer import NumpyAnalyzer
 from aqe_backend_numpy.embedder import LexicalEmbedder
 from aqe_backend_numpy.learner import make_learner
 from aqe_backend_numpy.neural.policy import make_policy
+from aqe_backend_numpy.ranker import NumpyRanker
 from aqe_backend_numpy.replay.buffer import NumpyReplay
 from aqe_backend_numpy.store import NumpyPatternStore
 from aqe_storage_sqlite.storage import SqliteStorage
 
-from aqe_core.contracts import AnalyzerCapabilities, EmbedderCapabilities, LearnerCapabilities, StoreCapabilities
+from aqe_core.contracts import (
+    AnalyzerCapabilities,
+    EmbedderCapabilities,
+    LearnerCapabilities,
+    RankerCapabilities,
+    StoreCapabilities,
+)
 from aqe_core.testing import (
     AnalyzerConformance,
     EmbedderConformance,
     LearnerConformance,
     PatternStoreConformance,
+    RankerConformance,
     StorageConformance,
 )
 
@@ -36,6 +44,13 @@ class TestNumpyLearner(LearnerConformance):
         if "capacity" in options:
             return NumpyReplay(**options)
         return make_policy(**options) if "observation_dim" in options else make_learner(**options)
+
+
+class TestNumpyRanker(RankerConformance):
+    capabilities = RankerCapabilities(context=True, budgeted=True)
+
+    def make(self, **options):
+        return NumpyRanker(**options)
 
 
 class TestNumpyAnalyzer(AnalyzerConformance):

@@ -6,6 +6,7 @@ from aqe_core.contracts.capabilities import (
     Capabilities,
     EmbedderCapabilities,
     LearnerCapabilities,
+    RankerCapabilities,
     StoreCapabilities,
 )
 from aqe_core.contracts.embedder import Document, Embedder
@@ -25,6 +26,7 @@ from aqe_core.contracts.maintenance import (
 )
 from aqe_core.contracts.pattern_store import METRICS, NO_KEY, Hits, PatternStore
 from aqe_core.contracts.policy import CurvePoint, PolicyLearner, Step, VectorEnv
+from aqe_core.contracts.ranker import Candidates, Explanation, Outcomes, Ranker, Ranking, TestHistory
 from aqe_core.contracts.records import OUTCOMES, Pattern, PutReport, ResultTable, Run, TestResult
 from aqe_core.contracts.replay import Replay, Transitions
 from aqe_core.contracts.specs import KINDS, EngineSpec, IngestSpec
@@ -40,6 +42,7 @@ __all__ = [
     "Analyzer",
     "AnalyzerCapabilities",
     "Backup",
+    "Candidates",
     "Capabilities",
     "Changes",
     "Compaction",
@@ -49,6 +52,7 @@ __all__ = [
     "Embedder",
     "EmbedderCapabilities",
     "EngineSpec",
+    "Explanation",
     "Finding",
     "Flakiness",
     "GroupDescription",
@@ -59,10 +63,14 @@ __all__ = [
     "LearnerCapabilities",
     "Legacy",
     "LostRow",
+    "Outcomes",
     "Pattern",
     "PatternStore",
     "PolicyLearner",
     "PutReport",
+    "Ranker",
+    "RankerCapabilities",
+    "Ranking",
     "Reader",
     "Recognizer",
     "Repair",
@@ -77,6 +85,7 @@ __all__ = [
     "StorageMaintenance",
     "StoreCapabilities",
     "TakesOver",
+    "TestHistory",
     "TestResult",
     "Transfer",
     "Transitions",

@@ -15,6 +15,7 @@ __all__ = [
     "Capabilities",
     "EmbedderCapabilities",
     "LearnerCapabilities",
+    "RankerCapabilities",
     "StoreCapabilities",
 ]
 
@@ -84,6 +85,22 @@ class LearnerCapabilities:
 
 
 @attrs.frozen(kw_only=True)
+class RankerCapabilities:
+    """What a ranker can do. What it is given is checked when it is made, so there is no ``checked``.
+
+    Attributes
+    ----------
+    context : bool
+        It learns from `aqe_core.contracts.Candidates.context`. If not, it takes no notice of it.
+    budgeted : bool
+        Its order heeds the budget. If not, it is the same with and without one.
+    """
+
+    context: bool = False
+    budgeted: bool = False
+
+
+@attrs.frozen(kw_only=True)
 class AnalyzerCapabilities:
     """What an analyzer can do.
 
@@ -115,4 +132,6 @@ class EmbedderCapabilities:
     fits: bool = False
 
 
-Capabilities: TypeAlias = StoreCapabilities | LearnerCapabilities | AnalyzerCapabilities | EmbedderCapabilities
+Capabilities: TypeAlias = (
+    StoreCapabilities | LearnerCapabilities | RankerCapabilities | AnalyzerCapabilities | EmbedderCapabilities
+)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from aqe_core.testing.backend_learner import DictLearner
+from aqe_core.testing.backend_ranker import REFERENCE_RANKER, ShareRanker
 from aqe_core.testing.backends import (
     REFERENCE_ANALYZER,
     REFERENCE_EMBEDDER,
@@ -74,6 +75,7 @@ _FAMILIES: tuple[tuple[type, str, Any], ...] = (
     (BruteForceStore, "pattern_store", REFERENCE_STORE),
     (DictLearner, "learner", REFERENCE_LEARNER),
     (Borrowed, "learner", REFERENCE_LEARNER),
+    (ShareRanker, "ranker", REFERENCE_RANKER),
     (PlainAnalyzer, "analyzer", REFERENCE_ANALYZER),
     (HashEmbedder, "embedder", REFERENCE_EMBEDDER),
 )
@@ -109,6 +111,7 @@ def faults() -> tuple[Fault, ...]:
         "faulty_store_inputs",
         "faulty_learners",
         "faulty_vector_policies",
+        "faulty_rankers",
         "faulty_others",
     ):
         import_module(f"aqe_core.testing.{module}")

@@ -40,6 +40,7 @@ def maker(kind: str, name: str) -> tuple[Callable[..., Any], Any]:
         return partial(_learner, name), found.spec.capabilities
     opener: dict[str, Callable[..., Any]] = {
         "pattern_store": binding.open_store,
+        "ranker": binding.open_ranker,
         "analyzer": binding.open_analyzer,
         "embedder": binding.open_embedder,
     }

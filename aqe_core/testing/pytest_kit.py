@@ -18,6 +18,7 @@ __all__ = [
     "EmbedderConformance",
     "LearnerConformance",
     "PatternStoreConformance",
+    "RankerConformance",
     "StorageConformance",
 ]
 
@@ -136,6 +137,13 @@ class LearnerConformance(_Conformance):
     """
 
     kind = "learner"
+
+
+@_with_tests
+class RankerConformance(_Conformance):
+    """Tests of a ranker: ``make(seed=0, **options)`` returns one that has learned nothing."""
+
+    kind = "ranker"
 
 
 @_with_tests

@@ -179,7 +179,7 @@ class Tabular:
             self._updater.apply(homes, cells, sources, worth[part], pairwise=following is not None)
 
     def _all_allowed(self, actions: NDArray[np.int64] | list[Key]) -> NDArray[np.int64] | list[Key]:
-        if self._table.declared:
+        if self._table.declared and len(actions):
             unknown = np.flatnonzero(self._table.columns(actions, add=False) == 0)
             if unknown.size:
                 self._allowed(as_key_name(actions[unknown[0]], "action"))  # raises
