@@ -345,6 +345,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "replay": lambda: contracts("replay"),
     "specs": lambda: contracts("specs"),
     "storage": lambda: contracts("storage"),
+    "text-index": lambda: contracts("text_index"),
     "template-module": lambda: template("aqe_backend_demo.py", "python"),
     "template-pyproject": lambda: template("pyproject.toml", "toml"),
     "template-test": lambda: template("tests/test_demo.py", "python"),

@@ -8,6 +8,7 @@ from aqe_core.contracts.capabilities import (
     LearnerCapabilities,
     RankerCapabilities,
     StoreCapabilities,
+    TextIndexCapabilities,
 )
 from aqe_core.contracts.embedder import Document, Embedder
 from aqe_core.contracts.ingest import Ingested, Reader, Recognizer, Skipped
@@ -31,6 +32,7 @@ from aqe_core.contracts.records import OUTCOMES, Pattern, PutReport, ResultTable
 from aqe_core.contracts.replay import Replay, Transitions
 from aqe_core.contracts.specs import KINDS, EngineSpec, IngestSpec
 from aqe_core.contracts.storage import Changes, Storage
+from aqe_core.contracts.text_index import TextIndex, WordMatch
 
 __all__ = [
     "KINDS",
@@ -87,8 +89,11 @@ __all__ = [
     "TakesOver",
     "TestHistory",
     "TestResult",
+    "TextIndex",
+    "TextIndexCapabilities",
     "Transfer",
     "Transitions",
     "VectorEnv",
     "Verification",
+    "WordMatch",
 ]

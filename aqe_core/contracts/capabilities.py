@@ -17,6 +17,7 @@ __all__ = [
     "LearnerCapabilities",
     "RankerCapabilities",
     "StoreCapabilities",
+    "TextIndexCapabilities",
 ]
 
 
@@ -132,6 +133,24 @@ class EmbedderCapabilities:
     fits: bool = False
 
 
+@attrs.frozen(kw_only=True)
+class TextIndexCapabilities:
+    """What a text index can do.
+
+    Attributes
+    ----------
+    thread_safe : bool
+        As for `StoreCapabilities`.
+    """
+
+    thread_safe: bool = False
+
+
 Capabilities: TypeAlias = (
-    StoreCapabilities | LearnerCapabilities | RankerCapabilities | AnalyzerCapabilities | EmbedderCapabilities
+    StoreCapabilities
+    | LearnerCapabilities
+    | RankerCapabilities
+    | AnalyzerCapabilities
+    | EmbedderCapabilities
+    | TextIndexCapabilities
 )

@@ -17,6 +17,7 @@ from aqe_core.contracts.capabilities import (
     LearnerCapabilities,
     RankerCapabilities,
     StoreCapabilities,
+    TextIndexCapabilities,
 )
 from aqe_core.contracts.specs import KINDS
 from aqe_core.errors import UsageError
@@ -35,6 +36,7 @@ _CAPABILITIES: dict[str, type | None] = {
     "ranker": RankerCapabilities,
     "analyzer": AnalyzerCapabilities,
     "embedder": EmbedderCapabilities,
+    "text_index": TextIndexCapabilities,
     "storage": None,
 }
 
@@ -44,6 +46,7 @@ _MODULES = {
     "ranker": ("checks_ranker",),
     "analyzer": ("checks_analyzer",),
     "embedder": ("checks_embedder",),
+    "text_index": ("checks_text_index",),
     "storage": ("checks_storage",),
 }
 
@@ -320,7 +323,7 @@ def run_checks(
     Parameters
     ----------
     kind : str
-        ``pattern_store``, ``learner``, ``ranker``, ``analyzer``, ``embedder`` or ``storage``.
+        ``pattern_store``, ``learner``, ``ranker``, ``analyzer``, ``embedder``, ``text_index`` or ``storage``.
     make : callable
         ``make(**options)`` returns a fresh engine (see `Context`); the engine's class will often do.
     capabilities : StoreCapabilities, LearnerCapabilities, AnalyzerCapabilities or EmbedderCapabilities, optional

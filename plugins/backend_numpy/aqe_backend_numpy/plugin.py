@@ -8,6 +8,7 @@ from aqe_core.contracts.capabilities import (
     LearnerCapabilities,
     RankerCapabilities,
     StoreCapabilities,
+    TextIndexCapabilities,
 )
 from aqe_core.contracts.specs import EngineSpec
 
@@ -70,5 +71,19 @@ def aqe_analyzers() -> list[EngineSpec]:
             capabilities=AnalyzerCapabilities(checked=True),
             requires=("numpy",),
             summary="descriptive statistics, flakiness",
+        )
+    ]
+
+
+@hookimpl
+def aqe_text_indexes() -> list[EngineSpec]:
+    """Offer BM25."""
+    return [
+        EngineSpec(
+            name="numpy",
+            factory="aqe_backend_numpy.text_index:NumpyTextIndex",
+            capabilities=TextIndexCapabilities(thread_safe=True),
+            requires=("numpy",),
+            summary="BM25 over subtokens and their joined pairs",
         )
     ]
