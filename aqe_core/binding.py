@@ -190,7 +190,7 @@ def _checked(found: FoundEngine, required: dict[str, Any], product: str = "") ->
         dim = validate.as_dim(required["dim"], capabilities.max_dim)
         return {**required, "dim": dim, "metric": validate.as_metric(required["metric"], capabilities.metrics)}
     if isinstance(capabilities, LearnerCapabilities) and product != "replay":
-        names = sorted(capabilities.policies if product else capabilities.algorithms)
+        names = sorted(capabilities.vector_policies if product else capabilities.algorithms)
         if required["algorithm"] not in names:  # a list, as what was asked for may not be hashable
             raise CapabilityError(
                 f"the backend {found.spec.name!r} has no algorithm {required['algorithm']!r}, only {', '.join(names)}.",

@@ -5,6 +5,7 @@ Nothing here imports gymnasium before it is used.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,10 +27,9 @@ _BOUND = 1e6  # of observations and actions that have none of their own: what po
 
 def _gymnasium() -> Any:
     try:
-        import gymnasium
+        return import_module("gymnasium")
     except ImportError:
         raise MissingExtraError("gymnasium is not installed.", fix='pip install "aqe-core[gym]"') from None
-    return gymnasium
 
 
 class GymnasiumEnv:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from aqe_core.contracts.learner import Learner
     from aqe_core.contracts.storage import Storage
     from aqe_core.ingest import IngestReport
+    from aqe_core.learning import DurableLearner
     from aqe_core.memory import Patterns
     from aqe_core.ranking import RankedTest
     from aqe_core.results import Results
@@ -154,6 +155,7 @@ class Workspace:
         self._explicit = explicit
         self.lock = RLock()
         self.selections: dict[str, Selection] = {}
+        self._learners: dict[str, DurableLearner] = {}
         self.plugins = PluginManager(config)
         self.plugins.observe(config.get("plugins.observers").value)
         self.storage: Storage = self._open_storage(create=create, read_only=read_only)
@@ -182,6 +184,49 @@ class Workspace:
         algorithm = chosen.pop("algorithm", "q-learning")
         learner: Learner = self.bound("learner", {"algorithm": algorithm}, **chosen)
         return learner
+
+    def learner(
+        self, name: str = "default", *, batch: int = 1000, max_wait_s: float = 1.0, **hyper_parameters: Any
+    ) -> DurableLearner:
+        """Return the learner of a name, with everything that was learned under it, kept from here on.
+
+        Parameters
+        ----------
+        name : str
+        batch : int
+            So many updates become durable together.
+        max_wait_s : float
+            The first of them waits no longer than this for the next update to take it along.
+        **hyper_parameters
+            ``algorithm``, ``learning_rate`` and so on, as for `aqe_core.open_learner`; the configured ones come above.
+
+        Returns
+        -------
+        DurableLearner
+            The same one for the same name; closing the workspace makes its updates durable.
+
+        Raises
+        ------
+        InputError
+            What is stored was learned with other parameters.
+
+        Examples
+        --------
+        >>> import aqe_core, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with aqe_core.open(folder) as ws:
+        ...         ws.learner("repair", learning_rate=0.5).update("timeout", "retry", 1.0, "green", done=True)
+        ...     with aqe_core.open(folder) as ws:
+        ...         ws.learner("repair", learning_rate=0.5).value("timeout", "retry")
+        0.5
+        """
+        from aqe_core.learning import DurableLearner  # same
+
+        with self.lock:
+            if name not in self._learners:
+                engine = self.make_learner(**hyper_parameters)
+                self._learners[name] = DurableLearner(self, name, engine, batch=batch, max_wait_s=max_wait_s)
+            return self._learners[name]
 
     @cached_property
     def analyzer(self) -> Analyzer:
@@ -263,8 +308,18 @@ class Workspace:
         return analyze(self, k)
 
     def close(self) -> None:
-        """Release the data file. May be called twice."""
-        self.storage.close()
+        """Make what learners have learned durable, and release the data file. May be called twice.
+
+        Raises
+        ------
+        StorageError
+            Writing what a learner has collected failed; the file is released all the same.
+        """
+        try:
+            while self._learners:
+                self._learners.popitem()[1].flush()
+        finally:
+            self.storage.close()
 
     def __enter__(self) -> Self:
         return self

@@ -29,7 +29,7 @@ class TestNumpyStore(PatternStoreConformance):
 
 class TestNumpyLearner(LearnerConformance):
     capabilities = LearnerCapabilities(
-        algorithms=("q-learning", "sarsa"), policies=("actor-critic", "ppo"), replay=True, checked=True
+        algorithms=("q-learning", "sarsa"), vector_policies=("actor-critic", "ppo"), replay=True, checked=True
     )
 
     def make(self, **options):

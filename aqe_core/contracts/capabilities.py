@@ -65,7 +65,7 @@ class LearnerCapabilities:
     ----------
     algorithms : frozenset of str
         Of ``q-learning``, ``sarsa`` and what later versions add.
-    policies : frozenset of str
+    vector_policies : frozenset of str
         Algorithms of policies over float vectors (`aqe_core.contracts.PolicyLearner`): ``actor-critic``, ``ppo``.
         Policies and replays check their input themselves, whatever ``checked`` says.
     replay : bool
@@ -77,7 +77,7 @@ class LearnerCapabilities:
     """
 
     algorithms: frozenset[str] = attrs.field(default=frozenset({"q-learning"}), converter=_names)
-    policies: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
+    vector_policies: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
     replay: bool = False
     checked: bool = False
     thread_safe: bool = False

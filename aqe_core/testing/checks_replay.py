@@ -186,8 +186,8 @@ def check_replay_bad_input(kit: Context) -> None:
         columns[place] = [good[place], value]
         if error is not DimensionError:
             wrong.append((error, partial(replay.add_batch, *columns), f"add_batch with a bad argument {place}"))
-    for error, call, what in wrong:
-        raises(error, call, what)
+    for expected, call, what in wrong:
+        raises(expected, call, what)
         same_state(replay.export_state(), before, f"state after {what}")
     ranked = replay_of(kit, prioritized=True)
     ranked.add_batch(*rows_of(3))

@@ -104,6 +104,12 @@ def wrong(*caught_by: str, **declared: Any) -> Callable[[_T], _T]:
 
 def faults() -> tuple[Fault, ...]:
     """Return all deliberately wrong engines."""
-    for module in ("faulty_stores", "faulty_store_inputs", "faulty_learners", "faulty_policies", "faulty_others"):
+    for module in (
+        "faulty_stores",
+        "faulty_store_inputs",
+        "faulty_learners",
+        "faulty_vector_policies",
+        "faulty_others",
+    ):
         import_module(f"aqe_core.testing.{module}")
     return tuple(_faults)

@@ -38,7 +38,7 @@ _CAPABILITIES: dict[str, type | None] = {
 
 _MODULES = {
     "pattern_store": ("checks_pattern_store", "checks_pattern_store_search", "checks_pattern_store_input"),
-    "learner": ("checks_learner", "checks_learner_input", "checks_policy", "checks_replay"),
+    "learner": ("checks_learner", "checks_learner_input", "checks_vector_policy", "checks_replay"),
     "analyzer": ("checks_analyzer",),
     "embedder": ("checks_embedder",),
     "storage": ("checks_storage",),
@@ -56,7 +56,7 @@ class Context:
     make : callable
         ``make(**options)`` returns a fresh engine: ``make(dim=8, metric="cosine")`` for a store,
         ``make(algorithm="q-learning", **hyper_parameters)`` for a learner, ``make(path=...)`` for a storage,
-        ``make()`` for the others. A learner that declares ``policies`` makes one when it is given
+        ``make()`` for the others. A learner that declares ``vector_policies`` makes one when it is given
         ``observation_dim``, and with ``replay`` one when it is given ``capacity``.
     capabilities : StoreCapabilities, LearnerCapabilities, AnalyzerCapabilities, EmbedderCapabilities or None
         What the engine declares.

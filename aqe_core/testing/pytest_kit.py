@@ -132,7 +132,7 @@ class PatternStoreConformance(_Conformance):
 class LearnerConformance(_Conformance):
     """Tests of a learner: ``make(algorithm="q-learning", **hyper_parameters)`` returns one that has learned nothing.
 
-    With ``observation_dim`` it returns a policy (where ``policies`` are declared), with ``capacity`` a replay.
+    With ``observation_dim`` it returns a policy (where ``vector_policies`` are declared), with ``capacity`` a replay.
     """
 
     kind = "learner"

@@ -31,12 +31,12 @@ def aqe_learners() -> list[EngineSpec]:
             name="numpy",
             factory="aqe_backend_numpy.learner:make_learner",
             capabilities=LearnerCapabilities(
-                algorithms=("q-learning", "sarsa"), policies=("actor-critic", "ppo"), replay=True, checked=True
+                algorithms=("q-learning", "sarsa"), vector_policies=("actor-critic", "ppo"), replay=True, checked=True
             ),
             requires=("numpy",),
             policy="aqe_backend_numpy.neural.policy:make_policy",
             replay="aqe_backend_numpy.replay.buffer:NumpyReplay",
-            summary="tabular Q-learning and SARSA",
+            summary="tabular Q-learning and SARSA; PPO and actor-critic over vectors; replay",
         )
     ]
 

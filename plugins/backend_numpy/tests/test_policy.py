@@ -224,10 +224,10 @@ def test_it_orders_tests_by_what_their_features_tell():
     assert policy.curve[-1].mean_return > before + 0.15
 
 
-@pytest.mark.parametrize(("algorithm", "seconds_worth"), [("ppo", 150_000), ("actor-critic", 400_000)])
-def test_it_solves_cartpole(algorithm, seconds_worth):
+@pytest.mark.parametrize(("algorithm", "steps"), [("ppo", 150_000), ("actor-critic", 400_000)])
+def test_it_solves_cartpole(algorithm, steps):
     policy = aqe_core.open_learner("numpy", algorithm=algorithm, observation_dim=4, n_actions=2, seed=1)
-    policy.learn(CartPole(32), seconds_worth, until=lambda point: point.episodes >= 20 and point.mean_return >= 475)
+    policy.learn(CartPole(32), steps, until=lambda point: point.episodes >= 20 and point.mean_return >= 475)
     assert policy.curve[-1].mean_return >= 475
     env = CartPole(100, seed=77)
     seen, total, going = env.observe(), np.zeros(100), np.ones(100, bool)
@@ -237,6 +237,12 @@ def test_it_solves_cartpole(algorithm, seconds_worth):
         going &= ~(step.terminated | step.truncated)
         seen = step.observations
     assert total.mean() >= 450
+
+
+def test_it_solves_pendulum():
+    policy = aqe_core.open_learner("numpy", algorithm="ppo", observation_dim=3, action_dim=1, seed=1)
+    policy.learn(Pendulum(32), 200_000, until=lambda point: point.episodes >= 20 and point.mean_return >= -250)
+    assert policy.curve[-1].mean_return >= -250
 
 
 def test_the_curve_tells_what_happened():

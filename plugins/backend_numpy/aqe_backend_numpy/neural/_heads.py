@@ -26,7 +26,7 @@ class Categorical:
 
     def noise(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """Return what `sample` needs for so many draws, shape (*shape, n)."""
-        # Gumbel noise from exponentials; log(0) cannot occur in practice, and -(-inf) would only force that action.
+        # Gumbel noise is minus the logarithm of an exponential; a zero among those, rare as it is, would be infinite.
         drawn = rng.standard_exponential((*shape, self.width), dtype=dtype)
         np.maximum(drawn, np.finfo(dtype).tiny, out=drawn)
         np.log(drawn, out=drawn)

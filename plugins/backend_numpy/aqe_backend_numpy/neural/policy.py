@@ -33,7 +33,20 @@ _LARGEST_LOG_RATIO = 20.0  # its exponential is finite; the clipped loss does no
 
 
 class NeuralPolicy(Portable):
-    """A `aqe_core.contracts.PolicyLearner`; make it by `make_policy`."""
+    """A `aqe_core.contracts.PolicyLearner`; make it by `make_policy`.
+
+    Actor and critic are two perceptrons; all parameters lie in one vector, in which the optimizer steps.
+
+    Parameters
+    ----------
+    settings : Settings
+    dtype : dtype, default float32
+        Of the parameters; float64 is for comparing gradients with finite differences.
+
+    Notes
+    -----
+    One choice is O(parameters), an update O(batch_steps * epochs * parameters). Not safe for use from several threads.
+    """
 
     def __init__(self, settings: Settings, dtype: Any = np.float32) -> None:
         self.settings = settings

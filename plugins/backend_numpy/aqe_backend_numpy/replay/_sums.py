@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WIDTH", "Sums"]
 
-WIDTH = 64  # weights per block
+WIDTH = 32  # weights per block: finding looks through one, a change sums all blocks up
 
 
 class Sums:

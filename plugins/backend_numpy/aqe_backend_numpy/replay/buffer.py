@@ -21,6 +21,7 @@ __all__ = ["NumpyReplay"]
 
 _KIND = "replay/1"
 _SMALLEST = 1e-6  # priority of a row without error, before the exponent: every row is drawn now and then
+_FLOAT32 = np.dtype(np.float32)  # there is one of it, unless the byte order is foreign
 _LARGEST = 1e100  # keeps any sum of priorities finite
 
 
@@ -54,7 +55,7 @@ class NumpyReplay(Portable):
 
     Notes
     -----
-    `add` is O(1), `sample` O(batch size * n_step), with priorities O(capacity / 64 + 64 batch size) more. Not safe for
+    `add` is O(1), `sample` O(batch size * n_step), with priorities O(capacity / 32 + 32 batch size) more. Not safe for
     use from several threads at once.
     """
 
@@ -96,6 +97,7 @@ class NumpyReplay(Portable):
         self._fresh = 0  # rows before the head that the tree does not know yet
         self._highest = 1.0  # largest weight so far
         self._shape = (dim,)
+        self._counts_actions = not options.action_dim
         self._tiny = np.full(dim, 1e-30, np.float32)  # no weighted sum of finite numbers overflows
         self._discounts = np.array([options.discount, 0.0])  # of a single step: by whether it terminated
 
@@ -127,13 +129,11 @@ class NumpyReplay(Portable):
         # The short way of plain arguments; anything else goes the careful one.
         if (
             type(observation) is type(next_observation) is np.ndarray
-            and observation.dtype == np.float32
-            and next_observation.dtype == np.float32
-            and observation.shape == self._shape
-            and next_observation.shape == self._shape
+            and observation.dtype is next_observation.dtype is _FLOAT32
+            and observation.shape == next_observation.shape == self._shape
             and type(action) is int
             and -(2**63) <= action < 2**63
-            and self._options.action_dim == 0
+            and self._counts_actions
             and type(reward) is float
             and type(terminated) is bool
             and type(truncated) is bool
@@ -255,7 +255,7 @@ class NumpyReplay(Portable):
         return last, rewards, discounts
 
     def update_priorities(self, indices: ArrayLike, errors: ArrayLike) -> None:
-        """Set the priority of drawn rows; see `aqe_core.contracts.Replay.update_priorities`. O(64 rows)."""
+        """Set the priority of drawn rows; see `aqe_core.contracts.Replay.update_priorities`. O(32 rows)."""
         tree = self._tree
         if tree is None:
             raise CapabilityError("this replay draws uniformly.", fix="make it with prioritized=True.")

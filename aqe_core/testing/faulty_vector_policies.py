@@ -16,11 +16,11 @@ from aqe_core.testing.faulty import Borrowed, wrong
 if TYPE_CHECKING:
     from aqe_core.state import EngineState
 
-_POLICIES = {"policies": ("ppo",)}
+_POLICIES = {"vector_policies": ("ppo",)}
 _REPLAY = {"replay": True}
 
 
-@wrong("policy_protocol", **_POLICIES)
+@wrong("vector_policy_protocol", **_POLICIES)
 class ActsInArrays(Borrowed):
     """Returns an array of one action for one observation."""
 
@@ -29,7 +29,7 @@ class ActsInArrays(Borrowed):
         return np.asarray(self.inner.act(observations, **options))[None]
 
 
-@wrong("policy_seed", **_POLICIES)
+@wrong("vector_policy_seed", **_POLICIES)
 class AlwaysSeedZero(Borrowed):
     """Does not use its seed."""
 
@@ -37,7 +37,7 @@ class AlwaysSeedZero(Borrowed):
         super().__init__(**{**options, "seed": 0})
 
 
-@wrong("policy_resume", **_POLICIES)
+@wrong("vector_policy_resume", **_POLICIES)
 class ForgetsMoments(Borrowed):
     """Restores everything but the optimizer's moments."""
 
@@ -47,7 +47,7 @@ class ForgetsMoments(Borrowed):
         self.inner.import_state(attrs.evolve(state, arrays=arrays))
 
 
-@wrong("policy_masks", **_POLICIES)
+@wrong("vector_policy_masks", **_POLICIES)
 class IgnoresMasks(Borrowed):
     """Takes any action."""
 
@@ -57,7 +57,7 @@ class IgnoresMasks(Borrowed):
         return self.inner.act(observations, explore=explore)
 
 
-@wrong("policy_ends", **_POLICIES)
+@wrong("vector_policy_ends", **_POLICIES)
 class TakesTruncatedForTerminated(Borrowed):
     """Never bootstraps at the end of an episode."""
 
@@ -69,7 +69,7 @@ class TakesTruncatedForTerminated(Borrowed):
         return self.inner.update(seen, actions, rewards, over, truncated, after, masks)
 
 
-@wrong("policy_learns", **_POLICIES)
+@wrong("vector_policy_learns", **_POLICIES)
 class ClimbsDown(Borrowed):
     """Learns what pays least."""
 
@@ -78,7 +78,7 @@ class ClimbsDown(Borrowed):
         return self.inner.update(seen, actions, -np.asarray(rewards), *rest)
 
 
-@wrong("policy_bad_input", **_POLICIES)
+@wrong("vector_policy_bad_input", **_POLICIES)
 class RepairsObservations(Borrowed):
     """Takes NaN for zero."""
 
