@@ -22,18 +22,30 @@ from aqe_core.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from aqe_core.config import Config
-    from aqe_core.contracts import Analyzer, Embedder, Learner, PatternStore, PolicyLearner, Replay
+    from aqe_core.contracts import Analyzer, Embedder, Learner, PatternStore, PolicyLearner, Ranker, Replay, TextIndex
 
-__all__ = ["bind", "open_analyzer", "open_embedder", "open_learner", "open_replay", "open_store", "selection_of"]
+__all__ = [
+    "bind",
+    "open_analyzer",
+    "open_embedder",
+    "open_learner",
+    "open_ranker",
+    "open_replay",
+    "open_store",
+    "open_text_index",
+    "selection_of",
+]
 
 CONTRACTS: dict[str, type] = {
     "pattern_store": contracts.PatternStore,
     "learner": contracts.Learner,
+    "ranker": contracts.Ranker,
     "analyzer": contracts.Analyzer,
     "storage": contracts.Storage,
     "embedder": contracts.Embedder,
     "policy": contracts.PolicyLearner,
     "replay": contracts.Replay,
+    "text_index": contracts.TextIndex,
 }
 """Contracts by kind of engine, and of the further products that a learner may have (fields of its spec)."""
 
@@ -135,7 +147,7 @@ def selection_of(engine: object) -> Selection:
     if reference is None or selection is None or reference() is not engine:
         raise UsageError(
             f"this {type(engine).__name__} was not made by aqe, or its class has __slots__ without __weakref__.",
-            fix="make it with open_store, open_learner, open_analyzer or open_embedder.",
+            fix="make it with open_store, open_learner, open_ranker, open_analyzer, open_embedder or open_text_index.",
         )
     return selection
 
@@ -418,6 +430,39 @@ def open_replay(name: str = "numpy", *, capacity: int, observation_dim: int, **o
     return replay
 
 
+def open_ranker(name: str = "numpy", **options: Any) -> Ranker:
+    """Make a ranker of tests that has learned nothing yet, in memory.
+
+    Parameters
+    ----------
+    name : str
+        A backend, or ``file:PATH.py:CLASS``.
+    **options
+        E.g. ``seed``; see the backend.
+
+    Returns
+    -------
+    Ranker
+
+    Raises
+    ------
+    PluginError, ConfigError, InputError
+        As for `open_store`.
+
+    Examples
+    --------
+    >>> import aqe_core
+    >>> from aqe_core.contracts import Candidates, Outcomes
+    >>> ranker = aqe_core.open_ranker()
+    >>> night = Candidates(["test_login", "test_parser", "test_retry"])
+    >>> ranker.observe(night, Outcomes([False, False, True]))
+    >>> ranker.rank(night).order.tolist()
+    [2, 0, 1]
+    """
+    ranker: Ranker = _open("ranker", name, {}, options)
+    return ranker
+
+
 def open_analyzer(name: str = "numpy", **options: Any) -> Analyzer:
     """Make an analyzer.
 
@@ -476,3 +521,34 @@ def open_embedder(name: str = "lexical", **options: Any) -> Embedder:
     """
     embedder: Embedder = _open("embedder", name, {}, options)
     return embedder
+
+
+def open_text_index(name: str = "numpy", **options: Any) -> TextIndex:
+    """Make an empty text index, in memory.
+
+    Parameters
+    ----------
+    name : str
+        A backend, or ``file:PATH.py:CLASS``.
+    **options
+        The backend's own.
+
+    Returns
+    -------
+    TextIndex
+
+    Raises
+    ------
+    PluginError, ConfigError
+        As for `open_store`.
+
+    Examples
+    --------
+    >>> import aqe_core
+    >>> index = aqe_core.open_text_index("numpy")
+    >>> index.add([7, 8], [("test_retry_is_capped", "assert delays[-1] == 30"), ("test_login", "assert ok")])
+    >>> index.search("capped retries", k=1).keys.tolist()
+    [7]
+    """
+    index: TextIndex = _open("text_index", name, {}, options)
+    return index

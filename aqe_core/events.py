@@ -53,7 +53,11 @@ def publish(event: Event) -> None:
         captured.append(event)
     import logging  # opening a workspace without an event should not pay for it
 
-    level = logging.WARNING if event.name in {"fallback", "plugin-failed", "state-dropped", "learning-lost"} else logging.INFO
+    level = (
+        logging.WARNING
+        if event.name in {"fallback", "plugin-failed", "state-dropped", "learning-lost"}
+        else logging.INFO
+    )
     logger = logging.getLogger("aqe")
     if logger.isEnabledFor(level):
         logger.log(

@@ -38,6 +38,11 @@ def aqe_learners() -> Sequence[EngineSpec]:  # type: ignore[empty-body]  # same
 
 
 @hookspec
+def aqe_rankers() -> Sequence[EngineSpec]:  # type: ignore[empty-body]  # same
+    """Offer rankers of tests (`aqe_core.contracts.Ranker`)."""
+
+
+@hookspec
 def aqe_analyzers() -> Sequence[EngineSpec]:  # type: ignore[empty-body]  # same
     """Offer analyzers (`aqe_core.contracts.Analyzer`)."""
 
@@ -50,6 +55,11 @@ def aqe_storages() -> Sequence[EngineSpec]:  # type: ignore[empty-body]  # same
 @hookspec
 def aqe_embedders() -> Sequence[EngineSpec]:  # type: ignore[empty-body]  # same
     """Offer embedders (`aqe_core.contracts.Embedder`)."""
+
+
+@hookspec
+def aqe_text_indexes() -> Sequence[EngineSpec]:  # type: ignore[empty-body]  # same
+    """Offer text indexes (`aqe_core.contracts.TextIndex`)."""
 
 
 @hookspec

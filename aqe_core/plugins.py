@@ -22,7 +22,9 @@ from aqe_core.contracts.capabilities import (
     AnalyzerCapabilities,
     EmbedderCapabilities,
     LearnerCapabilities,
+    RankerCapabilities,
     StoreCapabilities,
+    TextIndexCapabilities,
 )
 from aqe_core.contracts.specs import EngineSpec, IngestSpec
 from aqe_core.errors import (
@@ -63,9 +65,11 @@ GROUP = "aqe.plugins"
 HOOKS = {
     "pattern_store": "aqe_pattern_stores",
     "learner": "aqe_learners",
+    "ranker": "aqe_rankers",
     "analyzer": "aqe_analyzers",
     "storage": "aqe_storages",
     "embedder": "aqe_embedders",
+    "text_index": "aqe_text_indexes",
 }
 
 KNOWN_EXTRAS = {
@@ -82,8 +86,10 @@ KNOWN_EXTRAS = {
 CAPABILITIES: dict[str, type[Capabilities]] = {
     "pattern_store": StoreCapabilities,
     "learner": LearnerCapabilities,
+    "ranker": RankerCapabilities,
     "analyzer": AnalyzerCapabilities,
     "embedder": EmbedderCapabilities,
+    "text_index": TextIndexCapabilities,
 }
 """What the spec of an engine of each kind must declare; a storage declares nothing."""
 

@@ -6,17 +6,28 @@ from aqe_backend_numpy.analyzer import NumpyAnalyzer
 from aqe_backend_numpy.embedder import LexicalEmbedder
 from aqe_backend_numpy.learner import make_learner
 from aqe_backend_numpy.neural.policy import make_policy
+from aqe_backend_numpy.ranker import NumpyRanker
 from aqe_backend_numpy.replay.buffer import NumpyReplay
 from aqe_backend_numpy.store import NumpyPatternStore
+from aqe_backend_numpy.text_index import NumpyTextIndex
 from aqe_storage_sqlite.storage import SqliteStorage
 
-from aqe_core.contracts import AnalyzerCapabilities, EmbedderCapabilities, LearnerCapabilities, StoreCapabilities
+from aqe_core.contracts import (
+    AnalyzerCapabilities,
+    EmbedderCapabilities,
+    LearnerCapabilities,
+    RankerCapabilities,
+    StoreCapabilities,
+    TextIndexCapabilities,
+)
 from aqe_core.testing import (
     AnalyzerConformance,
     EmbedderConformance,
     LearnerConformance,
     PatternStoreConformance,
+    RankerConformance,
     StorageConformance,
+    TextIndexConformance,
 )
 
 
@@ -38,6 +49,13 @@ class TestNumpyLearner(LearnerConformance):
         return make_policy(**options) if "observation_dim" in options else make_learner(**options)
 
 
+class TestNumpyRanker(RankerConformance):
+    capabilities = RankerCapabilities(context=True, budgeted=True)
+
+    def make(self, **options):
+        return NumpyRanker(**options)
+
+
 class TestNumpyAnalyzer(AnalyzerConformance):
     capabilities = AnalyzerCapabilities(checked=True)
 
@@ -50,6 +68,13 @@ class TestLexicalEmbedder(EmbedderConformance):
 
     def make(self, **options):
         return LexicalEmbedder(**options)
+
+
+class TestNumpyTextIndex(TextIndexConformance):
+    capabilities = TextIndexCapabilities(thread_safe=True)
+
+    def make(self, **options):
+        return NumpyTextIndex(**options)
 
 
 class TestSqliteStorage(StorageConformance):

@@ -213,6 +213,17 @@ def _try_learner(make: Callable[..., Any]) -> str:
     return "200 updates, the rewarded action preferred"
 
 
+def _try_ranker(make: Callable[..., Any]) -> str:
+    from aqe_core.contracts.ranker import Candidates, Outcomes
+
+    ranker = make()
+    tests = Candidates([f"test_{i}" for i in range(10)])
+    for _ in range(5):
+        ranker.observe(tests, Outcomes([i == 7 for i in range(10)]))
+    _require(ranker.rank(tests).order[0] == 7, "the only failing test is not the first")
+    return "5 cycles of 10 tests, the failing one first"
+
+
 def _try_analyzer(make: Callable[..., Any]) -> str:
     summary = make().describe([1.0, 2.0, 6.0])
     _require((summary.n, summary.mean, summary.median) == (3, 3.0, 2.0), f"of 1, 2 and 6: {summary}")
@@ -230,6 +241,16 @@ def _try_embedder(make: Callable[..., Any]) -> str:
     scores = embedder.embed(documents) @ embedder.embed_queries(["capped retry"])[0]
     _require(np.isfinite(scores).all() and scores[0] > scores[1], "the nearer of two texts is not the nearer vector")
     return f"{embedder.dim} dimensions, the nearer of two texts found"
+
+
+def _try_text_index(make: Callable[..., Any]) -> str:
+    from aqe_core.contracts.embedder import Document
+
+    index = make()
+    index.add([7, 8], [Document("test_retry_is_capped", "retry after timeout"), Document("test_login", "password")])
+    hits = index.search("capped retry", 2)
+    _require(hits.keys[0] == 7, "the text that holds the words is not found first")
+    return "two texts added, the one that holds the words found"
 
 
 def _try_storage(make: Callable[..., Any]) -> str:
@@ -255,6 +276,8 @@ _WORK: dict[str, Work] = {
     "storage": _try_storage,
     "pattern_store": _try_store,
     "learner": _try_learner,
+    "ranker": _try_ranker,
     "analyzer": _try_analyzer,
     "embedder": _try_embedder,
+    "text_index": _try_text_index,
 }

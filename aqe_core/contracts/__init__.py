@@ -6,7 +6,9 @@ from aqe_core.contracts.capabilities import (
     Capabilities,
     EmbedderCapabilities,
     LearnerCapabilities,
+    RankerCapabilities,
     StoreCapabilities,
+    TextIndexCapabilities,
 )
 from aqe_core.contracts.embedder import Document, Embedder
 from aqe_core.contracts.ingest import Ingested, Reader, Recognizer, Skipped
@@ -25,10 +27,12 @@ from aqe_core.contracts.maintenance import (
 )
 from aqe_core.contracts.pattern_store import METRICS, NO_KEY, Hits, PatternStore
 from aqe_core.contracts.policy import CurvePoint, PolicyLearner, Step, VectorEnv
+from aqe_core.contracts.ranker import Candidates, Explanation, Outcomes, Ranker, Ranking, TestHistory
 from aqe_core.contracts.records import OUTCOMES, Pattern, PutReport, ResultTable, Run, TestResult
 from aqe_core.contracts.replay import Replay, Transitions
 from aqe_core.contracts.specs import KINDS, EngineSpec, IngestSpec
 from aqe_core.contracts.storage import Changes, Storage
+from aqe_core.contracts.text_index import TextIndex, WordMatch
 
 __all__ = [
     "KINDS",
@@ -40,6 +44,7 @@ __all__ = [
     "Analyzer",
     "AnalyzerCapabilities",
     "Backup",
+    "Candidates",
     "Capabilities",
     "Changes",
     "Compaction",
@@ -49,6 +54,7 @@ __all__ = [
     "Embedder",
     "EmbedderCapabilities",
     "EngineSpec",
+    "Explanation",
     "Finding",
     "Flakiness",
     "GroupDescription",
@@ -59,10 +65,14 @@ __all__ = [
     "LearnerCapabilities",
     "Legacy",
     "LostRow",
+    "Outcomes",
     "Pattern",
     "PatternStore",
     "PolicyLearner",
     "PutReport",
+    "Ranker",
+    "RankerCapabilities",
+    "Ranking",
     "Reader",
     "Recognizer",
     "Repair",
@@ -77,9 +87,13 @@ __all__ = [
     "StorageMaintenance",
     "StoreCapabilities",
     "TakesOver",
+    "TestHistory",
     "TestResult",
+    "TextIndex",
+    "TextIndexCapabilities",
     "Transfer",
     "Transitions",
     "VectorEnv",
     "Verification",
+    "WordMatch",
 ]

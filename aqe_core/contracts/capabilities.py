@@ -15,7 +15,9 @@ __all__ = [
     "Capabilities",
     "EmbedderCapabilities",
     "LearnerCapabilities",
+    "RankerCapabilities",
     "StoreCapabilities",
+    "TextIndexCapabilities",
 ]
 
 
@@ -84,6 +86,22 @@ class LearnerCapabilities:
 
 
 @attrs.frozen(kw_only=True)
+class RankerCapabilities:
+    """What a ranker can do. What it is given is checked when it is made, so there is no ``checked``.
+
+    Attributes
+    ----------
+    context : bool
+        It learns from `aqe_core.contracts.Candidates.context`. If not, it takes no notice of it.
+    budgeted : bool
+        Its order heeds the budget. If not, it is the same with and without one.
+    """
+
+    context: bool = False
+    budgeted: bool = False
+
+
+@attrs.frozen(kw_only=True)
 class AnalyzerCapabilities:
     """What an analyzer can do.
 
@@ -115,4 +133,24 @@ class EmbedderCapabilities:
     fits: bool = False
 
 
-Capabilities: TypeAlias = StoreCapabilities | LearnerCapabilities | AnalyzerCapabilities | EmbedderCapabilities
+@attrs.frozen(kw_only=True)
+class TextIndexCapabilities:
+    """What a text index can do.
+
+    Attributes
+    ----------
+    thread_safe : bool
+        As for `StoreCapabilities`.
+    """
+
+    thread_safe: bool = False
+
+
+Capabilities: TypeAlias = (
+    StoreCapabilities
+    | LearnerCapabilities
+    | RankerCapabilities
+    | AnalyzerCapabilities
+    | EmbedderCapabilities
+    | TextIndexCapabilities
+)

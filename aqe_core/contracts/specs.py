@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "EngineSpec", "IngestSpec"]
 
-KINDS = ("pattern_store", "learner", "analyzer", "storage", "embedder")
+KINDS = ("pattern_store", "learner", "ranker", "analyzer", "storage", "embedder", "text_index")
 """Kinds of engine; also the names of the config tables that choose them."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*(/[a-z0-9_-]+)?")
@@ -44,7 +44,7 @@ class EngineSpec:
         What users write in the config: lower case, ``family`` or ``family/engine``.
     factory : str
         ``module:callable``. Imported when the engine is bound, not before.
-    capabilities : StoreCapabilities, LearnerCapabilities, AnalyzerCapabilities, EmbedderCapabilities or None
+    capabilities : Capabilities or None
         What it can do. None only for storages.
     requires : tuple of str
         Modules that must be importable for it to run (checked without importing them).

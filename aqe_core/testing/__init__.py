@@ -19,7 +19,9 @@ if TYPE_CHECKING:
         EmbedderConformance,
         LearnerConformance,
         PatternStoreConformance,
+        RankerConformance,
         StorageConformance,
+        TextIndexConformance,
     )
 
 __all__ = [
@@ -30,8 +32,10 @@ __all__ = [
     "LearnerConformance",
     "Outcome",
     "PatternStoreConformance",
+    "RankerConformance",
     "Report",
     "StorageConformance",
+    "TextIndexConformance",
     "capture",
     "check_backend",
     "checks",
@@ -46,8 +50,10 @@ _HOME = {
     "LearnerConformance": "testing.pytest_kit",
     "Outcome": "testing.kit",
     "PatternStoreConformance": "testing.pytest_kit",
+    "RankerConformance": "testing.pytest_kit",
     "Report": "testing.kit",
     "StorageConformance": "testing.pytest_kit",
+    "TextIndexConformance": "testing.pytest_kit",
     "capture": "events",
     "check_backend": "testing.installed",
     "checks": "testing.kit",

@@ -20,6 +20,7 @@ from aqe_core.contracts.capabilities import (
     EmbedderCapabilities,
     LearnerCapabilities,
     StoreCapabilities,
+    TextIndexCapabilities,
 )
 from aqe_core.contracts.pattern_store import NO_KEY, Hits
 from aqe_core.errors import InputError
@@ -50,6 +51,7 @@ __all__ = [
     "REFERENCE_EMBEDDER",
     "REFERENCE_LEARNER",
     "REFERENCE_STORE",
+    "REFERENCE_TEXT_INDEX",
     "BruteForceStore",
     "HashEmbedder",
     "PlainAnalyzer",
@@ -59,6 +61,7 @@ REFERENCE_STORE = StoreCapabilities(exact=True, filtered=True, checked=True, thr
 REFERENCE_LEARNER = LearnerCapabilities(algorithms=("q-learning", "sarsa"), checked=True)
 REFERENCE_ANALYZER = AnalyzerCapabilities(checked=True)
 REFERENCE_EMBEDDER = EmbedderCapabilities(kind="lexical", fits=True)
+REFERENCE_TEXT_INDEX = TextIndexCapabilities(thread_safe=True)
 
 
 class BruteForceStore:

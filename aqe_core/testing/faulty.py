@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from aqe_core.testing.backend_learner import DictLearner
+from aqe_core.testing.backend_ranker import REFERENCE_RANKER, ShareRanker
+from aqe_core.testing.backend_text_index import PlainTextIndex
 from aqe_core.testing.backends import (
     REFERENCE_ANALYZER,
     REFERENCE_EMBEDDER,
     REFERENCE_LEARNER,
     REFERENCE_STORE,
+    REFERENCE_TEXT_INDEX,
     BruteForceStore,
     HashEmbedder,
     PlainAnalyzer,
@@ -74,8 +77,10 @@ _FAMILIES: tuple[tuple[type, str, Any], ...] = (
     (BruteForceStore, "pattern_store", REFERENCE_STORE),
     (DictLearner, "learner", REFERENCE_LEARNER),
     (Borrowed, "learner", REFERENCE_LEARNER),
+    (ShareRanker, "ranker", REFERENCE_RANKER),
     (PlainAnalyzer, "analyzer", REFERENCE_ANALYZER),
     (HashEmbedder, "embedder", REFERENCE_EMBEDDER),
+    (PlainTextIndex, "text_index", REFERENCE_TEXT_INDEX),
 )
 
 _faults: list[Fault] = []
@@ -109,7 +114,9 @@ def faults() -> tuple[Fault, ...]:
         "faulty_store_inputs",
         "faulty_learners",
         "faulty_vector_policies",
+        "faulty_rankers",
         "faulty_others",
+        "faulty_text_indexes",
     ):
         import_module(f"aqe_core.testing.{module}")
     return tuple(_faults)

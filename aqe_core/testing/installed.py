@@ -40,8 +40,10 @@ def maker(kind: str, name: str) -> tuple[Callable[..., Any], Any]:
         return partial(_learner, name), found.spec.capabilities
     opener: dict[str, Callable[..., Any]] = {
         "pattern_store": binding.open_store,
+        "ranker": binding.open_ranker,
         "analyzer": binding.open_analyzer,
         "embedder": binding.open_embedder,
+        "text_index": binding.open_text_index,
     }
     return partial(opener[kind], name), found.spec.capabilities
 

@@ -15,7 +15,9 @@ from aqe_core.contracts.capabilities import (
     AnalyzerCapabilities,
     EmbedderCapabilities,
     LearnerCapabilities,
+    RankerCapabilities,
     StoreCapabilities,
+    TextIndexCapabilities,
 )
 from aqe_core.contracts.specs import KINDS
 from aqe_core.errors import UsageError
@@ -31,16 +33,20 @@ _ADVICE = "If this fails, look at"
 _CAPABILITIES: dict[str, type | None] = {
     "pattern_store": StoreCapabilities,
     "learner": LearnerCapabilities,
+    "ranker": RankerCapabilities,
     "analyzer": AnalyzerCapabilities,
     "embedder": EmbedderCapabilities,
+    "text_index": TextIndexCapabilities,
     "storage": None,
 }
 
 _MODULES = {
     "pattern_store": ("checks_pattern_store", "checks_pattern_store_search", "checks_pattern_store_input"),
     "learner": ("checks_learner", "checks_learner_input", "checks_vector_policy", "checks_replay"),
+    "ranker": ("checks_ranker",),
     "analyzer": ("checks_analyzer",),
     "embedder": ("checks_embedder",),
+    "text_index": ("checks_text_index",),
     "storage": ("checks_storage",),
 }
 
@@ -317,7 +323,7 @@ def run_checks(
     Parameters
     ----------
     kind : str
-        ``pattern_store``, ``learner``, ``analyzer``, ``embedder`` or ``storage``.
+        ``pattern_store``, ``learner``, ``ranker``, ``analyzer``, ``embedder``, ``text_index`` or ``storage``.
     make : callable
         ``make(**options)`` returns a fresh engine (see `Context`); the engine's class will often do.
     capabilities : StoreCapabilities, LearnerCapabilities, AnalyzerCapabilities or EmbedderCapabilities, optional

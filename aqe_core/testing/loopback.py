@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aqe_core.contracts.specs import EngineSpec
 from aqe_core.hookspecs import hookimpl
-from aqe_core.testing import backends
+from aqe_core.testing import backend_ranker, backends
 
 AQE_API = 1
 
@@ -24,6 +24,13 @@ def aqe_learners() -> list[EngineSpec]:
 
 
 @hookimpl
+def aqe_rankers() -> list[EngineSpec]:
+    """Offer the ranker by smoothed failure shares."""
+    factory = "aqe_core.testing.backend_ranker:ShareRanker"
+    return [EngineSpec(name="loopback", factory=factory, capabilities=backend_ranker.REFERENCE_RANKER)]
+
+
+@hookimpl
 def aqe_analyzers() -> list[EngineSpec]:
     """Offer the plain analyzer."""
     factory = "aqe_core.testing.backends:PlainAnalyzer"
@@ -35,3 +42,10 @@ def aqe_embedders() -> list[EngineSpec]:
     """Offer the hashing embedder."""
     factory = "aqe_core.testing.backends:HashEmbedder"
     return [EngineSpec(name="loopback", factory=factory, capabilities=backends.REFERENCE_EMBEDDER)]
+
+
+@hookimpl
+def aqe_text_indexes() -> list[EngineSpec]:
+    """Offer the plain BM25."""
+    factory = "aqe_core.testing.backend_text_index:PlainTextIndex"
+    return [EngineSpec(name="loopback", factory=factory, capabilities=backends.REFERENCE_TEXT_INDEX)]

@@ -18,7 +18,9 @@ __all__ = [
     "EmbedderConformance",
     "LearnerConformance",
     "PatternStoreConformance",
+    "RankerConformance",
     "StorageConformance",
+    "TextIndexConformance",
 ]
 
 
@@ -139,6 +141,13 @@ class LearnerConformance(_Conformance):
 
 
 @_with_tests
+class RankerConformance(_Conformance):
+    """Tests of a ranker: ``make(seed=0, **options)`` returns one that has learned nothing."""
+
+    kind = "ranker"
+
+
+@_with_tests
 class AnalyzerConformance(_Conformance):
     """Tests of an analyzer: ``make()`` returns one."""
 
@@ -150,6 +159,13 @@ class EmbedderConformance(_Conformance):
     """Tests of an embedder: ``make()`` returns one that has not been fitted."""
 
     kind = "embedder"
+
+
+@_with_tests
+class TextIndexConformance(_Conformance):
+    """Tests of a text index: ``make()`` returns an empty one."""
+
+    kind = "text_index"
 
 
 @_with_tests

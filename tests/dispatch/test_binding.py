@@ -182,6 +182,7 @@ LEARNER = "from aqe_core.testing.backend_learner import DictLearner\n"
         ("aqe_learners", "learner", "{'checked': True}"),
         ("aqe_analyzers", "analyzer", "StoreCapabilities()"),
         ("aqe_embedders", "embedder", "None"),
+        ("aqe_text_indexes", "text_index", "EmbedderCapabilities()"),
         ("aqe_storages", "storage", "StoreCapabilities()"),
     ],
 )

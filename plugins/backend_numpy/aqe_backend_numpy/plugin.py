@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from aqe_core import hookimpl
-from aqe_core.contracts.capabilities import AnalyzerCapabilities, LearnerCapabilities, StoreCapabilities
+from aqe_core.contracts.capabilities import (
+    AnalyzerCapabilities,
+    LearnerCapabilities,
+    RankerCapabilities,
+    StoreCapabilities,
+    TextIndexCapabilities,
+)
 from aqe_core.contracts.specs import EngineSpec
 
 AQE_API = 1
@@ -42,6 +48,20 @@ def aqe_learners() -> list[EngineSpec]:
 
 
 @hookimpl
+def aqe_rankers() -> list[EngineSpec]:
+    """Offer the pairwise logistic ranker."""
+    return [
+        EngineSpec(
+            name="numpy",
+            factory="aqe_backend_numpy.ranker:NumpyRanker",
+            capabilities=RankerCapabilities(context=True, budgeted=True),
+            requires=("numpy",),
+            summary="pairwise logistic regression over each test's history",
+        )
+    ]
+
+
+@hookimpl
 def aqe_analyzers() -> list[EngineSpec]:
     """Offer descriptive statistics and flakiness."""
     return [
@@ -51,5 +71,19 @@ def aqe_analyzers() -> list[EngineSpec]:
             capabilities=AnalyzerCapabilities(checked=True),
             requires=("numpy",),
             summary="descriptive statistics, flakiness",
+        )
+    ]
+
+
+@hookimpl
+def aqe_text_indexes() -> list[EngineSpec]:
+    """Offer BM25."""
+    return [
+        EngineSpec(
+            name="numpy",
+            factory="aqe_backend_numpy.text_index:NumpyTextIndex",
+            capabilities=TextIndexCapabilities(thread_safe=True),
+            requires=("numpy",),
+            summary="BM25 over subtokens and their joined pairs",
         )
     ]
