@@ -1,0 +1,120 @@
+//! A query, prepared for every stage of a search.
+
+use crate::kernels::{MAX_ENTRY, vectorized};
+use crate::level::Level;
+
+/// A query as table, as two bytes a dimension, and as floats.
+#[derive(Default)]
+pub struct Query {
+    /// The query, of unit length under cosine, padded with zeros.
+    pub floats: Vec<f32>,
+    /// For each 4 dimensions 16 entries: what the signs of a row's code contribute to a dot product.
+    pub table: Vec<u8>,
+    /// The dot product of query and signs is `sum * step + shift`.
+    pub step: f32,
+    /// See `step`.
+    pub shift: f32,
+    /// The upper bytes of the query as 16-bit integers.
+    pub high: Vec<i8>,
+    /// The lower bytes: the query is about `(256 high + low) * unit`.
+    pub low: Vec<i8>,
+    /// The upper bytes plus 128.
+    pub unsigned: Vec<u8>,
+    /// See `low`.
+    pub unit: f32,
+    /// Sum of the upper bytes.
+    pub sum_high: i32,
+    /// Sum of the 16-bit integers.
+    pub sum: i64,
+    /// Squared length of `floats`.
+    pub square: f64,
+}
+
+impl Query {
+    /// Prepare for a query that stands in `floats`.
+    pub fn prepare(&mut self, level: Level) {
+        let width = self.floats.len();
+        self.table.resize(4 * width, 0);
+        self.high.resize(width, 0);
+        self.low.resize(width, 0);
+        self.unsigned.resize(width, 0);
+        vectorized(
+            level,
+            #[inline(always)]
+            || {
+                self.split();
+                self.tabulate();
+            },
+        );
+    }
+
+    #[inline(always)]
+    fn split(&mut self) {
+        let mut largest = [0f32; 16];
+        let mut squares = 0.0;
+        for part in self.floats.chunks_exact(16) {
+            for (most, x) in largest.iter_mut().zip(part) {
+                *most = most.max(x.abs());
+            }
+        }
+        for part in self.floats.chunks_exact(128) {
+            squares += f64::from(crate::kernels::dot_f32(part, part));
+        }
+        self.square = squares;
+        let largest = largest.into_iter().fold(f32::MIN_POSITIVE, f32::max);
+        self.unit = largest / 32000.0;
+        let inverse = 32000.0 / largest;
+        let (mut sum, mut sum_high) = (0i32, 0i32);
+        let parts = self.high.iter_mut().zip(&mut self.low).zip(&mut self.unsigned);
+        for (((high, low), unsigned), x) in parts.zip(&self.floats) {
+            let scaled = (x * inverse).clamp(-32000.0, 32000.0);
+            // Rounded by truncation of a positive number: the same everywhere, and free of library calls.
+            let value = (scaled + 32768.5) as i32 - 32768;
+            let upper = (value + 128) >> 8;
+            *high = upper as i8;
+            *low = (value - (upper << 8)) as i8;
+            *unsigned = (upper + 128) as u8;
+            sum += value;
+            sum_high += upper;
+        }
+        self.sum = i64::from(sum);
+        self.sum_high = sum_high;
+    }
+
+    /// Fill the table. With v the query in units of half a step, rounded, the entry of signs s is the sum of v where s
+    /// is set, less the least such sum; then query * signs = step * sum(entries) + shift.
+    #[inline(always)]
+    fn tabulate(&mut self) {
+        let mut largest = f32::MIN_POSITIVE;
+        let mut total = 0f32;
+        for group in self.floats.chunks_exact(4) {
+            let size = (group[0].abs() + group[1].abs()) + (group[2].abs() + group[3].abs());
+            largest = largest.max(size);
+            total += (group[0] + group[1]) + (group[2] + group[3]);
+        }
+        // Four roundings of a half each: two less than the largest entry.
+        let scale = (MAX_ENTRY - 2.0) / largest;
+        let mut lowest = 0i32;
+        for (entries, group) in self.table.chunks_exact_mut(16).zip(self.floats.chunks_exact(4)) {
+            let mut v = [0u8; 4];
+            let mut least = 0u8;
+            for i in 0..4 {
+                let value = (group[i] * scale + 64.5) as i32 - 64;
+                v[i] = value as i8 as u8;
+                if value < 0 {
+                    least = least.wrapping_sub(v[i]);
+                }
+            }
+            lowest += i32::from(least);
+            for (signs, entry) in entries.iter_mut().enumerate() {
+                let mut sum = least;
+                for (i, &value) in v.iter().enumerate() {
+                    sum = sum.wrapping_add(if signs >> i & 1 == 1 { value } else { 0 });
+                }
+                *entry = sum;
+            }
+        }
+        self.step = 2.0 / scale;
+        self.shift = -(lowest as f32) * self.step - total;
+    }
+}
