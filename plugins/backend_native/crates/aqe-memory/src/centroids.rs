@@ -8,15 +8,12 @@ use crate::random::Random;
 /// Candidates for the second list of a row.
 const CANDIDATES: usize = 16;
 
-/// Centres, as floats and as bytes around the mean.
+/// Centres, as bytes around the mean: a centre is exactly `mean + scale * bytes`.
 pub struct Centroids {
     /// How many.
     pub count: usize,
     /// Dimensions, padded.
     pub width: usize,
-    /// The centres, mean included.
-    pub full: Vec<f32>,
-    centred: Vec<f32>,
     bytes: Vec<i8>,
     scales: Vec<f32>,
     sums: Vec<i32>,
@@ -33,24 +30,28 @@ pub struct Sample {
 }
 
 impl Centroids {
-    /// Bytes, scales and lengths for centres around the mean.
-    pub fn new(centred: Vec<f32>, mean: &[f32]) -> Centroids {
+    /// Round centres, given less the mean.
+    pub fn new(centred: &[f32], mean: &[f32]) -> Centroids {
         let width = mean.len();
         let count = centred.len() / width;
         let (mut bytes, mut scales, mut sums) = (Vec::with_capacity(centred.len()), Vec::new(), Vec::new());
         let (mut half_squares, mut full_half_squares) = (Vec::new(), Vec::new());
-        let mut full = Vec::with_capacity(centred.len());
+        let (mut rounded, mut full) = (vec![0.0; width], vec![0.0; width]);
         for centre in centred.chunks_exact(width) {
             let largest = centre.iter().fold(f32::MIN_POSITIVE, |most, x| most.max(x.abs()));
             let start = bytes.len();
             bytes.extend(centre.iter().map(|x| ((x * (127.0 / largest) + 128.5) as i32 - 128) as i8));
-            scales.push(largest / 127.0);
+            let scale = largest / 127.0;
+            scales.push(scale);
             sums.push(bytes[start..].iter().map(|&x| i32::from(x)).sum());
-            half_squares.push(0.5 * dot_f32(centre, centre));
-            full.extend(centre.iter().zip(mean).map(|(x, m)| x + m));
-            full_half_squares.push(0.5 * dot_f32(&full[start..], &full[start..]));
+            for (i, &byte) in bytes[start..].iter().enumerate() {
+                rounded[i] = scale * f32::from(byte);
+                full[i] = mean[i] + rounded[i];
+            }
+            half_squares.push(0.5 * dot_f32(&rounded, &rounded));
+            full_half_squares.push(0.5 * dot_f32(&full, &full));
         }
-        Centroids { count, width, full, centred, bytes, scales, sums, half_squares, full_half_squares }
+        Centroids { count, width, bytes, scales, sums, half_squares, full_half_squares }
     }
 
     /// Learn centres of a sample by Lloyd's algorithm from random rows.
@@ -63,7 +64,7 @@ impl Centroids {
             let scale = sample.scales[i];
             sample.bytes[i * width..][..width].iter().map(move |&b| scale * (f32::from(b) - 128.0))
         };
-        let mut centroids = Centroids::new(chosen.iter().flat_map(|&i| row(i as usize)).collect(), mean);
+        let mut centroids = Centroids::new(&chosen.iter().flat_map(|&i| row(i as usize)).collect::<Vec<f32>>(), mean);
         for _ in 0..ROUNDS {
             let nearest = centroids.assign(level, sample, threads);
             let mut sums = vec![0f32; centroids.count * width];
@@ -91,7 +92,7 @@ impl Centroids {
                     centre.iter_mut().zip(row(other)).for_each(|(x, value)| *x = value);
                 }
             }
-            centroids = Centroids::new(sums, mean);
+            centroids = Centroids::new(&sums, mean);
         }
         centroids
     }
@@ -164,20 +165,25 @@ impl Centroids {
         self.nearness(level, bytes, scale, &mut work.products, &mut work.values);
         let near = largest(&work.values);
         let first = near[0].1 as usize;
-        let residual = &mut work.bases;
+        let (residual, centre) = (&mut work.bases, &mut work.centre);
         residual.clear();
+        centre.resize(self.width, 0.0);
         vectorized(
             level,
             #[inline(always)]
             || {
-                residual.extend(centred.iter().zip(&self.centred[first * self.width..]).map(|(x, c)| x - c));
+                let scale = self.scales[first];
+                residual.extend(centred.iter().zip(self.bytes_of(first)).map(|(x, &c)| x - scale * f32::from(c)));
                 let square = dot_f32(residual, residual).max(f32::MIN_POSITIVE);
                 let along = dot_f32(residual, centred);
                 let whole = dot_f32(centred, centred);
                 let mut second = (f32::INFINITY, first as u32);
                 for &(value, list) in near[1..].iter().filter(|near| near.1 != u32::MAX) {
-                    let centre = &self.centred[list as usize * self.width..][..self.width];
-                    let inner = along - dot_f32(residual, centre);
+                    let bytes = self.bytes_of(list as usize);
+                    for (x, &byte) in centre.iter_mut().zip(bytes) {
+                        *x = f32::from(byte);
+                    }
+                    let inner = along - self.scales[list as usize] * dot_f32(residual, centre);
                     let loss = whole - 2.0 * value + inner * inner / square;
                     if loss < second.0 {
                         second = (loss, list);
@@ -188,20 +194,28 @@ impl Centroids {
         )
     }
 
-    /// The centre of a list, mean included.
-    pub fn centre(&self, list: u32) -> &[f32] {
-        &self.full[list as usize * self.width..][..self.width]
+    fn bytes_of(&self, list: usize) -> &[i8] {
+        &self.bytes[list * self.width..][..self.width]
+    }
+
+    /// Write the centre of a list, mean included.
+    pub fn centre(&self, list: u32, mean: &[f32], out: &mut [f32]) {
+        let scale = self.scales[list as usize];
+        for ((x, m), &byte) in out.iter_mut().zip(mean).zip(self.bytes_of(list as usize)) {
+            *x = m + scale * f32::from(byte);
+        }
     }
 
     /// Squared distance of a centred row from the centre of a list.
     pub fn error(&self, list: u32, centred: &[f32]) -> f64 {
-        let centre = &self.centred[list as usize * self.width..][..self.width];
-        centred.iter().zip(centre).map(|(x, c)| f64::from(x - c) * f64::from(x - c)).sum()
+        let scale = self.scales[list as usize];
+        let differences = centred.iter().zip(self.bytes_of(list as usize)).map(|(x, &c)| x - scale * f32::from(c));
+        differences.map(|r| f64::from(r) * f64::from(r)).sum()
     }
 
     /// Memory taken, in bytes.
     pub fn bytes(&self) -> usize {
-        4 * (self.full.capacity() + self.centred.capacity()) + self.bytes.capacity() + 16 * self.count
+        self.bytes.capacity() + 16 * self.count
     }
 }
 
@@ -213,6 +227,7 @@ pub struct Ranking {
     /// What orders the lists, larger first.
     pub values: Vec<f32>,
     products: Vec<i32>,
+    centre: Vec<f32>,
 }
 
 fn best(values: &[f32]) -> u32 {

@@ -69,6 +69,7 @@ pub fn rough_dot(level: Level, query: &Query, a: &[u8], scale: f32) -> f32 {
 #[inline]
 pub fn dot(level: Level, query: &Query, a: &[u8], rest: &[u8], scale: f32) -> f64 {
     let (b, c) = rest.split_at(a.len());
-    let sum = 256 * i64::from(dot10(level, a, b, c, &query.high)) + i64::from(dot10(level, a, b, c, &query.low));
+    let [high, low] = dot10(level, a, b, c, [&query.high, &query.low]);
+    let sum = 256 * i64::from(high) + i64::from(low);
     f64::from(scale) * f64::from(query.unit) * (sum - i64::from(ZERO) * query.sum) as f64
 }

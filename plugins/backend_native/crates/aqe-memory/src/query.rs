@@ -28,6 +28,7 @@ pub struct Query {
     pub sum: i64,
     /// Squared length of `floats`.
     pub square: f64,
+    units: Vec<i32>,
 }
 
 impl Query {
@@ -35,6 +36,7 @@ impl Query {
     pub fn prepare(&mut self, level: Level) {
         let width = self.floats.len();
         self.table.resize(4 * width, 0);
+        self.units.resize(width, 0);
         self.high.resize(width, 0);
         self.low.resize(width, 0);
         self.unsigned.resize(width, 0);
@@ -94,25 +96,21 @@ impl Query {
         }
         // Four roundings of a half each: two less than the largest entry.
         let scale = (MAX_ENTRY - 2.0) / largest;
+        for (value, x) in self.units.iter_mut().zip(&self.floats) {
+            *value = (x * scale + 64.5) as i32 - 64;
+        }
         let mut lowest = 0i32;
-        for (entries, group) in self.table.chunks_exact_mut(16).zip(self.floats.chunks_exact(4)) {
-            let mut v = [0u8; 4];
-            let mut least = 0u8;
-            for i in 0..4 {
-                let value = (group[i] * scale + 64.5) as i32 - 64;
-                v[i] = value as i8 as u8;
-                if value < 0 {
-                    least = least.wrapping_sub(v[i]);
-                }
-            }
-            lowest += i32::from(least);
-            for (signs, entry) in entries.iter_mut().enumerate() {
-                let mut sum = least;
-                for (i, &value) in v.iter().enumerate() {
-                    sum = sum.wrapping_add(if signs >> i & 1 == 1 { value } else { 0 });
-                }
-                *entry = sum;
-            }
+        for (entries, v) in self.table.chunks_exact_mut(16).zip(self.units.chunks_exact(4)) {
+            let least: i32 = v.iter().map(|&value| -value.min(0)).sum();
+            lowest += least;
+            // Eight entries in one integer: each ends between 0 and 31, so that none carries into the next.
+            let low = i64::from(least) * 0x0101_0101_0101_0101
+                + i64::from(v[0]) * 0x0100_0100_0100_0100
+                + i64::from(v[1]) * 0x0101_0000_0101_0000
+                + i64::from(v[2]) * 0x0101_0101_0000_0000;
+            let high = low + i64::from(v[3]) * 0x0101_0101_0101_0101;
+            entries[..8].copy_from_slice(&low.to_le_bytes());
+            entries[8..].copy_from_slice(&high.to_le_bytes());
         }
         self.step = 2.0 / scale;
         self.shift = -(lowest as f32) * self.step - total;

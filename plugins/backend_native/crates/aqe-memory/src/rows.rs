@@ -162,11 +162,13 @@ impl Rows {
         }
     }
 
+    #[inline]
     fn a(&self, row: u32) -> &[u8] {
         let half = self.width / 2;
         &self.a[row as usize / CHUNK].get()[row as usize % CHUNK * half..][..half]
     }
 
+    #[inline]
     fn rest(&self, row: u32) -> &[u8] {
         let more = self.width * 3 / 4;
         &self.rest[row as usize / CHUNK].get()[row as usize % CHUNK * more..][..more]

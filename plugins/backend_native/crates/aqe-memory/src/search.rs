@@ -43,13 +43,14 @@ pub enum Effort {
 impl State {
     /// What a search for k rows does, by the tuning or with so many rows refined.
     pub fn effort(&self, k: usize, ef: Option<usize>, exact: bool) -> Effort {
-        let Tuning { probes, refine, .. } = self.tuning;
+        let Tuning { probes, refine, measured_on, .. } = self.tuning;
+        let unknown = measured_on == 0 && ef.is_none();
         let more = k.max(10) as f64 / 10.0;
         let (wanted, factor) = match ef {
             Some(ef) => (ef.max(k), ef.max(k) as f64 / refine as f64),
             None => ((refine as f64 * more) as usize, more),
         };
-        if exact || wanted.saturating_mul(2) >= self.rows.alive() {
+        if exact || unknown || wanted.saturating_mul(2) >= self.rows.alive() {
             return Effort::Exact;
         }
         Effort::Probe { probes: ((probes as f64 * factor).ceil() as usize).max(1), refine: wanted }

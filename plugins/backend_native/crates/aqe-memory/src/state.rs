@@ -300,7 +300,10 @@ impl State {
                 let factors = vectorized(
                     self.level,
                     #[inline(always)]
-                    || code::encode(&buffers.floats, lists.centroids.centre(place), &mut buffers.signs),
+                    || {
+                        lists.centroids.centre(place, &self.rows.mean, &mut buffers.centred);
+                        code::encode(&buffers.floats, &buffers.centred, &mut buffers.signs)
+                    },
                 );
                 let factors = code::Factors { offset: factors.offset - half, ..factors };
                 lists.lists[place as usize].push(row, &buffers.signs, factors);
@@ -339,7 +342,7 @@ impl State {
             self.tail_first += 1;
         }
         self.lists = Some(lists);
-        self.tuning.measured_on = 0;
+        self.tuning.measured_on = 0; // until it is measured, every row is scored
         self.tidy();
     }
 

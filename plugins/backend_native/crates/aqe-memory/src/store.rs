@@ -1,7 +1,7 @@
 //! The store: a state behind a lock, and the work that is done beside the calls.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::centroids::{Centroids, Sample};
@@ -68,6 +68,7 @@ pub(crate) struct Shared {
     state: RwLock<State>,
     work: Mutex<()>,
     working: AtomicBool,
+    alive: AtomicUsize,
 }
 
 thread_local! {
@@ -78,7 +79,8 @@ impl Store {
     /// An empty store.
     pub fn new(options: Options) -> Store {
         let state = RwLock::new(State::new(&options));
-        Store { shared: Arc::new(Shared { options, state, work: Mutex::new(()), working: AtomicBool::new(false) }) }
+        let (work, working, alive) = (Mutex::new(()), AtomicBool::new(false), AtomicUsize::new(0));
+        Store { shared: Arc::new(Shared { options, state, work, working, alive }) }
     }
 
     /// How it was made.
@@ -88,7 +90,7 @@ impl Store {
 
     /// How many rows there are.
     pub fn len(&self) -> usize {
-        self.shared.read().rows.alive()
+        self.shared.alive.load(Ordering::Acquire)
     }
 
     /// Whether there are none.
@@ -112,7 +114,9 @@ impl Store {
         self.shared.write().found(vectors);
         // In slices, so that searches need not wait for all of them.
         for (keys, vectors) in keys.chunks(SEGMENT / 4).zip(vectors.chunks(SEGMENT / 4 * dim)) {
-            self.shared.write().add(keys, vectors);
+            let mut state = self.shared.write();
+            state.add(keys, vectors);
+            self.shared.alive.store(state.rows.alive(), Ordering::Release);
         }
         self.shared.write().tidy();
         self.start_work();
@@ -120,7 +124,12 @@ impl Store {
 
     /// Remove keys; return how many distinct ones were there.
     pub fn remove(&self, keys: &[u64]) -> usize {
-        let count = keys.chunks(SEGMENT / 4).map(|keys| self.shared.write().remove(keys)).sum();
+        let mut count = 0;
+        for keys in keys.chunks(SEGMENT / 4) {
+            let mut state = self.shared.write();
+            count += state.remove(keys);
+            self.shared.alive.store(state.rows.alive(), Ordering::Release);
+        }
         self.start_work();
         count
     }
@@ -304,14 +313,14 @@ impl Shared {
             (state.rows.living().collect::<Vec<u32>>(), state.rows.mean.clone())
         };
         let centroids = if count == 1 {
-            Centroids::new(vec![0.0; mean.len()], &mean)
+            Centroids::new(&vec![0.0; mean.len()], &mean)
         } else {
             let sample = self.sample(&rows, count * 48);
             let Options { level, seed, threads, .. } = self.options;
             Centroids::learn(level, &sample, count, &mean, seed, threads)
         };
         let (places, error) = self.place(&rows, &centroids);
-        let lists = self.fill(&rows, &places, &centroids);
+        let lists = self.fill(&rows, &places, &centroids, &mean);
         let mut state = self.write();
         let learned_on = rows.len();
         state.install(Lists { centroids, lists, learned_on, error, merged_error: 0.0, merged: 0 }, &places);
@@ -364,7 +373,7 @@ impl Shared {
     }
 
     /// Encode rows into their lists.
-    fn fill(&self, rows: &[u32], places: &[[u32; 2]], centroids: &Centroids) -> Vec<List> {
+    fn fill(&self, rows: &[u32], places: &[[u32; 2]], centroids: &Centroids, mean: &[f32]) -> Vec<List> {
         let mut starts = vec![0u32; centroids.count + 1];
         let pairs = || rows.iter().flat_map(|&row| places[row as usize].map(|list| (row, list)));
         for (_, list) in pairs().filter(|pair| pair.1 != NOWHERE) {
@@ -387,8 +396,13 @@ impl Shared {
                 .chunks(share)
                 .map(|numbers| {
                     scope.spawn(move || {
-                        let members = |list: u32| &sorted[starts[list as usize] as usize..starts[list as usize + 1] as usize];
-                        numbers.iter().map(|&list| self.fill_list(members(list), centroids.centre(list))).collect::<Vec<_>>()
+                        let mut centre = vec![0.0; mean.len()];
+                        let fill = |&list: &u32| {
+                            centroids.centre(list, mean, &mut centre);
+                            let (start, end) = (starts[list as usize], starts[list as usize + 1]);
+                            self.fill_list(&sorted[start as usize..end as usize], &centre)
+                        };
+                        numbers.iter().map(fill).collect::<Vec<_>>()
                     })
                 })
                 .collect();
@@ -432,7 +446,7 @@ fn rows_of(state: &State, keys: &[u64]) -> Vec<u32> {
     rows
 }
 
-/// Lists for n rows: about 48 rows a list, fewer lists for many rows, as choosing among them costs, too.
+/// Lists for n rows: about 56 rows a list, fewer lists for many rows, as choosing among them costs, too.
 fn list_count(n: usize) -> usize {
-    (n / 48).min((4.0 * (n as f64).sqrt()) as usize).max(4)
+    (n / 56).min((4.0 * (n as f64).sqrt()) as usize).max(4)
 }

@@ -136,8 +136,8 @@ impl PatternStore {
         self.metric
     }
 
-    fn __len__(&self, py: Python<'_>) -> usize {
-        py.detach(|| self.store.len())
+    fn __len__(&self) -> usize {
+        self.store.len()
     }
 
     fn __repr__(&self) -> String {
@@ -207,7 +207,7 @@ impl PatternStore {
         let values = array.as_slice()?;
         let m = if single { 1 } else { array.shape()[0] };
         // Not more than the rows there are is asked for, however large k is.
-        let width = py.detach(|| self.store.len()).min(k);
+        let width = self.store.len().min(k);
         let (mut found, mut scores) = (vec![u64::MAX; m * width], vec![f32::NEG_INFINITY; m * width]);
         if width > 0 && m > 0 {
             py.detach(|| {

@@ -152,8 +152,8 @@ fn dot2(plane: &[u8], query: &[i8]) -> i32 {
 /// # Safety
 /// Needs AVX2.
 #[target_feature(enable = "avx2")]
-pub fn dot10(a: &[u8], b: &[u8], c: &[u8], query: &[i8]) -> i32 {
-    64 * dot4(a, query) + 4 * dot4(b, query) + dot2(c, query)
+pub fn dot10(a: &[u8], b: &[u8], c: &[u8], query: [&[i8]; 2]) -> [i32; 2] {
+    [0, 1].map(|i| 64 * dot4(a, query[i]) + 4 * dot4(b, query[i]) + dot2(c, query[i]))
 }
 
 /// # Safety

@@ -104,32 +104,37 @@ pub fn dot4(plane: &[u8], query: &[i8]) -> i32 {
 /// # Safety
 /// Needs the instructions of `Level::Avx512`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-pub fn dot10(a: &[u8], b: &[u8], c: &[u8], query: &[i8]) -> i32 {
-    assert_eq!(a.len() * 2, query.len());
+pub fn dot10(a: &[u8], b: &[u8], c: &[u8], query: [&[i8]; 2]) -> [i32; 2] {
+    assert_eq!((a.len() * 2, a.len() * 2), (query[0].len(), query[1].len()));
     assert_eq!((b.len(), c.len() * 2), (a.len(), a.len()));
     assert_eq!(a.len() % 64, 0);
     let (low, high, two) = (_mm512_set1_epi8(15), _mm512_set1_epi8(-16), _mm512_set1_epi8(3));
     let counts = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(2), 1);
-    let (mut top, mut rest) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+    let (mut top, mut rest) = ([_mm512_setzero_si512(); 2], [_mm512_setzero_si512(); 2]);
     for part in 0..a.len() / 64 {
-        // SAFETY: 64 bytes of a and b, 32 of c and 128 queries from their part are within, by the lengths above.
-        let (a, b, c, first, second) = unsafe {
+        // SAFETY: 64 bytes of a and b, 32 of c from their part are within, by the lengths above.
+        let (a, b, c) = unsafe {
             (
                 _mm512_loadu_si512(a.as_ptr().add(64 * part).cast()),
                 _mm512_loadu_si512(b.as_ptr().add(64 * part).cast()),
                 _mm512_broadcast_i64x4(_mm256_loadu_si256(c.as_ptr().add(32 * part).cast())),
-                _mm512_loadu_si512(query.as_ptr().add(128 * part).cast()),
-                _mm512_loadu_si512(query.as_ptr().add(128 * part + 64).cast()),
             )
         };
         let lows = _mm512_or_si512(_mm512_and_si512(_mm512_slli_epi16(a, 4), high), _mm512_and_si512(b, low));
         let highs = _mm512_or_si512(_mm512_and_si512(a, high), _mm512_and_si512(_mm512_srli_epi16(b, 4), low));
-        top = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(top, lows, first), highs, second);
         let c = _mm512_srlv_epi16(c, counts);
-        rest = _mm512_dpbusd_epi32(rest, _mm512_and_si512(c, two), first);
-        rest = _mm512_dpbusd_epi32(rest, _mm512_and_si512(_mm512_srli_epi16(c, 4), two), second);
+        let (c_lows, c_highs) = (_mm512_and_si512(c, two), _mm512_and_si512(_mm512_srli_epi16(c, 4), two));
+        for i in 0..2 {
+            // SAFETY: 128 numbers of each query from 128 part are within, by the lengths above.
+            let (first, second) = unsafe {
+                let start = query[i].as_ptr().add(128 * part);
+                (_mm512_loadu_si512(start.cast()), _mm512_loadu_si512(start.add(64).cast()))
+            };
+            top[i] = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(top[i], lows, first), highs, second);
+            rest[i] = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(rest[i], c_lows, first), c_highs, second);
+        }
     }
-    _mm512_reduce_add_epi32(_mm512_add_epi32(_mm512_slli_epi32(top, 2), rest))
+    [0, 1].map(|i| _mm512_reduce_add_epi32(_mm512_add_epi32(_mm512_slli_epi32(top[i], 2), rest[i])))
 }
 
 /// # Safety

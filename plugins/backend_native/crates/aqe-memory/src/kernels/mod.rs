@@ -117,8 +117,8 @@ pub fn dot4(level: Level, plane: &[u8], query: &[i8]) -> i32 {
     dispatch!(level, dot4(plane, query))
 }
 
-/// The dot product of 10-bit numbers, as planes of 4, 4 and 2 bits, and a query.
-pub fn dot10(level: Level, a: &[u8], b: &[u8], c: &[u8], query: &[i8]) -> i32 {
+/// The dot products of 10-bit numbers, as planes of 4, 4 and 2 bits, and two queries.
+pub fn dot10(level: Level, a: &[u8], b: &[u8], c: &[u8], query: [&[i8]; 2]) -> [i32; 2] {
     dispatch!(level, dot10(a, b, c, query))
 }
 

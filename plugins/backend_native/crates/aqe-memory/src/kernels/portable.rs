@@ -59,8 +59,8 @@ pub fn dot2(plane: &[u8], query: &[i8]) -> i32 {
     total
 }
 
-pub fn dot10(a: &[u8], b: &[u8], c: &[u8], query: &[i8]) -> i32 {
-    64 * dot4(a, query) + 4 * dot4(b, query) + dot2(c, query)
+pub fn dot10(a: &[u8], b: &[u8], c: &[u8], query: [&[i8]; 2]) -> [i32; 2] {
+    query.map(|query| 64 * dot4(a, query) + 4 * dot4(b, query) + dot2(c, query))
 }
 
 pub fn dots(left: &[u8], rows: &[i8], out: &mut [i32]) {

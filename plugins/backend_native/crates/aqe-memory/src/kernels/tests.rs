@@ -22,7 +22,7 @@ fn dots_are_equal_at_every_level() {
             bytes(&mut random, width / 2, 256),
             bytes(&mut random, width / 4, 256),
         );
-        let q = signed(&mut random, width);
+        let (q, other) = (signed(&mut random, width), signed(&mut random, width));
         let rest: Vec<u8> = b.iter().chain(&c).copied().collect();
         let mut w = vec![0; width];
         crate::planes::integers(&a, &rest, &mut w);
@@ -32,7 +32,7 @@ fn dots_are_equal_at_every_level() {
         let wide: Vec<u16> = left.iter().map(|&x| u16::from(x)).collect();
         for level in Level::supported() {
             assert_eq!(dot4(level, &a, &q), plain(&high, &q), "{level:?}");
-            assert_eq!(dot10(level, &a, &b, &c, &q), plain(&w, &q), "{level:?}");
+            assert_eq!(dot10(level, &a, &b, &c, [&q, &other]), [plain(&w, &q), plain(&w, &other)], "{level:?}");
             let mut out = [0; 7];
             dots(level, &left, &rows, &mut out);
             for (row, value) in rows.chunks_exact(width).zip(out) {
@@ -46,7 +46,7 @@ fn dots_are_equal_at_every_level() {
 fn dots_do_not_saturate() {
     let (full, least) = (vec![255u8; 4096], vec![-128i8; 4096]);
     for level in Level::supported() {
-        assert_eq!(dot10(level, &full[..2048], &full[..2048], &full[..1024], &least), -128 * 1023 * 4096);
+        assert_eq!(dot10(level, &full[..2048], &full[..2048], &full[..1024], [&least; 2]), [-128 * 1023 * 4096; 2]);
         let mut out = [0];
         dots(level, &full, &least, &mut out);
         assert_eq!(out[0], -128 * 255 * 4096);
