@@ -35,7 +35,7 @@ pub fn encode(row: &[f32], centre: &[f32], signs: &mut [u8]) -> Factors {
         }
         signs[2 * part..2 * part + 2].copy_from_slice(&bits.to_le_bytes());
     }
-    let size = sum16(size);
-    let slope = if size > 0.0 { sum16(square) / size } else { 0.0 };
-    Factors { slope, offset: sum16(along) - slope * sum16(signed) }
+    let size = sum16(&size);
+    let slope = if size > 0.0 { sum16(&square) / size } else { 0.0 };
+    Factors { slope, offset: sum16(&along) - slope * sum16(&signed) }
 }

@@ -130,7 +130,7 @@ impl List {
     /// The first block's codes, to be prefetched.
     pub fn head(&self) -> &[u8] {
         let codes = self.codes.get();
-        &codes[..codes.len().min(BLOCK * 8)]
+        &codes[..codes.len().min(BLOCK * self.width)]
     }
 
     /// Memory taken, in bytes.

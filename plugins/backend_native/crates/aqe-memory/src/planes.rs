@@ -3,7 +3,7 @@
 //! A centred row r is kept as w in 0 .. 1023 with r = scale * (w - 512). The first plane alone ranks candidates
 //! (half a byte a dimension); all three score those that are left.
 
-use crate::kernels::{dot4, dot10};
+use crate::kernels::{dot4, dot10, max16};
 use crate::level::Level;
 use crate::query::Query;
 
@@ -19,10 +19,11 @@ pub fn encode(centred: &[f32], a: &mut [u8], rest: &mut [u8]) -> f32 {
     let mut largest = [0f32; 16];
     for part in centred.chunks_exact(16) {
         for i in 0..16 {
-            largest[i] = largest[i].max(part[i].abs());
+            let size = part[i].abs();
+            largest[i] = if size > largest[i] { size } else { largest[i] };
         }
     }
-    let largest = largest.into_iter().fold(0.0, f32::max);
+    let largest = max16(&largest, 0.0);
     let (scale, inverse) = if largest > 511.0 * f32::MIN_POSITIVE { (largest / 511.0, 511.0 / largest) } else { (0.0, 0.0) };
     let (b, c) = rest.split_at_mut(centred.len() / 2);
     for (part, values) in centred.chunks_exact(GROUP).enumerate() {

@@ -1,6 +1,6 @@
 //! A query, prepared for every stage of a search.
 
-use crate::kernels::{MAX_ENTRY, vectorized};
+use crate::kernels::{MAX_ENTRY, max16, sum16, vectorized};
 use crate::level::Level;
 
 /// A query as table, as two bytes a dimension, and as floats.
@@ -56,28 +56,30 @@ impl Query {
         let mut squares = 0.0;
         for part in self.floats.chunks_exact(16) {
             for (most, x) in largest.iter_mut().zip(part) {
-                *most = most.max(x.abs());
+                let size = x.abs();
+                *most = if size > *most { size } else { *most };
             }
         }
         for part in self.floats.chunks_exact(128) {
             squares += f64::from(crate::kernels::dot_f32(part, part));
         }
         self.square = squares;
-        let largest = largest.into_iter().fold(f32::MIN_POSITIVE, f32::max);
+        let largest = max16(&largest, f32::MIN_POSITIVE);
         self.unit = largest / 32000.0;
         let inverse = 32000.0 / largest;
         let (mut sum, mut sum_high) = (0i32, 0i32);
-        let parts = self.high.iter_mut().zip(&mut self.low).zip(&mut self.unsigned);
-        for (((high, low), unsigned), x) in parts.zip(&self.floats) {
-            let scaled = (x * inverse).clamp(-32000.0, 32000.0);
+        for (value, x) in self.units.iter_mut().zip(&self.floats) {
             // Rounded by truncation of a positive number: the same everywhere, and free of library calls.
-            let value = (scaled + 32768.5) as i32 - 32768;
+            *value = (x * inverse + 32768.5) as i32 - 32768;
+            sum += *value;
+            sum_high += (*value + 128) >> 8;
+        }
+        let parts = self.high.iter_mut().zip(&mut self.low).zip(&mut self.unsigned);
+        for (((high, low), unsigned), &value) in parts.zip(&self.units) {
             let upper = (value + 128) >> 8;
             *high = upper as i8;
             *low = (value - (upper << 8)) as i8;
             *unsigned = (upper + 128) as u8;
-            sum += value;
-            sum_high += upper;
         }
         self.sum = i64::from(sum);
         self.sum_high = sum_high;
@@ -87,13 +89,17 @@ impl Query {
     /// is set, less the least such sum; then query * signs = step * sum(entries) + shift.
     #[inline(always)]
     fn tabulate(&mut self) {
-        let mut largest = f32::MIN_POSITIVE;
-        let mut total = 0f32;
-        for group in self.floats.chunks_exact(4) {
-            let size = (group[0].abs() + group[1].abs()) + (group[2].abs() + group[3].abs());
-            largest = largest.max(size);
-            total += (group[0] + group[1]) + (group[2] + group[3]);
+        let mut sizes = [0f32; 16];
+        let mut sums = [0f32; 16];
+        for part in self.floats.chunks_exact(64) {
+            for i in 0..16 {
+                let group = &part[4 * i..4 * i + 4];
+                let size = (group[0].abs() + group[1].abs()) + (group[2].abs() + group[3].abs());
+                sizes[i] = if size > sizes[i] { size } else { sizes[i] };
+                sums[i] += (group[0] + group[1]) + (group[2] + group[3]);
+            }
         }
+        let (largest, total) = (max16(&sizes, f32::MIN_POSITIVE), sum16(&sums));
         // Four roundings of a half each: two less than the largest entry.
         let scale = (MAX_ENTRY - 2.0) / largest;
         for (value, x) in self.units.iter_mut().zip(&self.floats) {

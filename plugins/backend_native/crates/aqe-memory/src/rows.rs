@@ -305,5 +305,5 @@ fn distance(left: &[f32], right: &[f32]) -> f32 {
     for (i, (x, y)) in rest_a.iter().zip(rest_b).enumerate() {
         sums[i] += (x - y) * (x - y);
     }
-    sum16(sums)
+    sum16(&sums)
 }

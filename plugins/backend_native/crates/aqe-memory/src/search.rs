@@ -47,7 +47,8 @@ impl State {
         let unknown = measured_on == 0 && ef.is_none();
         let more = k.max(10) as f64 / 10.0;
         let (wanted, factor) = match ef {
-            Some(ef) => (ef.max(k), ef.max(k) as f64 / refine as f64),
+            // A row may be found in both of its lists, and k rows have to be left.
+            Some(ef) => (ef.max(2 * k), ef.max(2 * k) as f64 / refine as f64),
             None => ((refine as f64 * more) as usize, more),
         };
         if exact || unknown || wanted.saturating_mul(2) >= self.rows.alive() {
@@ -111,7 +112,10 @@ impl State {
             let l2 = self.metric == Metric::L2;
             lists.centroids.rank(self.level, query, dot_mean, l2, ranking);
             best_lists(self, ranking, probes, order);
-            for &(_, list) in order.iter() {
+            for (i, &(_, list)) in order.iter().enumerate() {
+                if let Some(&(_, next)) = order.get(i + 1) {
+                    prefetch(lists.lists[next as usize].head());
+                }
                 scanner.list(&lists.lists[list as usize], list, ranking.bases[list as usize]);
             }
         }

@@ -1,6 +1,6 @@
 //! The largest of many numbers, without a heap.
 
-use crate::kernels::vectorized;
+use crate::kernels::{max16, vectorized};
 use crate::level::Level;
 
 /// A threshold above which there are `keep` of the values, or up to an eighth more; `None` if equal values forbid it.
@@ -11,19 +11,18 @@ pub fn threshold(level: Level, values: &[f32], keep: usize) -> Option<f32> {
         level,
         #[inline(always)]
         || {
-            let (mut low, mut high) = ([f32::INFINITY; 16], [f32::NEG_INFINITY; 16]);
+            // The least value is the largest negated one.
+            let (mut low, mut high) = ([f32::NEG_INFINITY; 16], [f32::NEG_INFINITY; 16]);
             for part in values.chunks_exact(16) {
                 for i in 0..16 {
-                    low[i] = low[i].min(part[i]);
-                    high[i] = high[i].max(part[i]);
+                    low[i] = if -part[i] > low[i] { -part[i] } else { low[i] };
+                    high[i] = if part[i] > high[i] { part[i] } else { high[i] };
                 }
             }
+            let (mut low, mut high) = (-max16(&low, f32::NEG_INFINITY), max16(&high, f32::NEG_INFINITY));
             for &value in values.chunks_exact(16).remainder() {
-                low[0] = low[0].min(value);
-                high[0] = high[0].max(value);
+                (low, high) = (low.min(value), high.max(value));
             }
-            let mut low = low.into_iter().fold(f32::INFINITY, f32::min);
-            let mut high = high.into_iter().fold(f32::NEG_INFINITY, f32::max);
             let most = keep + keep / 8;
             for _ in 0..24 {
                 let middle = 0.5 * low + 0.5 * high;

@@ -201,7 +201,8 @@ impl State {
 
     /// Begin a segment.
     pub fn new_segment(&mut self) {
-        self.tail.push_back(List::new(self.rows.width / 8, 0));
+        let rows = self.tail.back().map_or(0, |last| SEGMENT.min(2 * last.len()));
+        self.tail.push_back(List::new(self.rows.width / 8, rows));
     }
 
     /// Remove keys; return how many were there.

@@ -179,18 +179,28 @@ pub fn dot_f32(left: &[f32], right: &[f32]) -> f32 {
     for (i, (x, y)) in rest_a.iter().zip(rest_b).enumerate() {
         sums[i] += x * y;
     }
-    sum16(sums)
+    sum16(&sums)
 }
 
 /// The sum of 16 numbers, pairwise.
-#[inline(always)]
-pub fn sum16(mut sums: [f32; 16]) -> f32 {
+///
+/// Not inlined, as this and the next one would otherwise be woven into the loops before them, which are then compiled
+/// to pieces of vectors: three times slower.
+#[inline(never)]
+pub fn sum16(sums: &[f32; 16]) -> f32 {
+    let mut sums = *sums;
     for width in [8, 4, 2, 1] {
         for i in 0..width {
             sums[i] += sums[i + width];
         }
     }
     sums[0]
+}
+
+/// The largest of 16 numbers and of one more.
+#[inline(never)]
+pub fn max16(values: &[f32; 16], least: f32) -> f32 {
+    values.iter().fold(least, |most, x| if *x > most { *x } else { most })
 }
 
 #[cfg(test)]
