@@ -1,5 +1,3 @@
-"""What the compiled module holds."""
-
 from typing import TypedDict
 
 import numpy as np
@@ -42,7 +40,13 @@ class PatternStore:
     def add(self, keys: ArrayLike, vectors: ArrayLike) -> None: ...
     def remove(self, keys: ArrayLike) -> int: ...
     def search(
-        self, queries: ArrayLike, k: int = 10, *, among: ArrayLike | None = None, ef: int | None = None, exact: bool = False
+        self,
+        queries: ArrayLike,
+        k: int = 10,
+        *,
+        among: ArrayLike | None = None,
+        ef: int | None = None,
+        exact: bool = False,
     ) -> Hits: ...
     def optimize(self) -> None: ...
     def stats(self) -> Stats: ...

@@ -16,7 +16,9 @@ def aqe_pattern_stores() -> list[EngineSpec]:
         EngineSpec(
             name="native",
             factory="aqe_backend_native.store:make_store",
-            capabilities=StoreCapabilities(filtered=True, checked=True, thread_safe=True, max_dim=4096),
+            capabilities=StoreCapabilities(
+                filtered=True, checked=True, thread_safe=True, max_dim=4096, score_tolerance=4e-3
+            ),
             requires=("aqe_backend_native._native",),
             install="pip install ./plugins/backend_native",
             summary="1-bit codes in lists, refined by 10-bit planes; measures its own recall",

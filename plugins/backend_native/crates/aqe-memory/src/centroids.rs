@@ -34,13 +34,20 @@ impl Centroids {
     pub fn new(centred: &[f32], mean: &[f32]) -> Centroids {
         let width = mean.len();
         let count = centred.len() / width;
-        let (mut bytes, mut scales, mut sums) = (Vec::with_capacity(centred.len()), Vec::new(), Vec::new());
+        let (mut bytes, mut scales, mut sums) =
+            (Vec::with_capacity(centred.len()), Vec::new(), Vec::new());
         let (mut half_squares, mut full_half_squares) = (Vec::new(), Vec::new());
         let (mut rounded, mut full) = (vec![0.0; width], vec![0.0; width]);
         for centre in centred.chunks_exact(width) {
-            let largest = centre.iter().fold(f32::MIN_POSITIVE, |most, x| most.max(x.abs()));
+            let largest = centre
+                .iter()
+                .fold(f32::MIN_POSITIVE, |most, x| most.max(x.abs()));
             let start = bytes.len();
-            bytes.extend(centre.iter().map(|x| ((x * (127.0 / largest) + 128.5) as i32 - 128) as i8));
+            bytes.extend(
+                centre
+                    .iter()
+                    .map(|x| ((x * (127.0 / largest) + 128.5) as i32 - 128) as i8),
+            );
             let scale = largest / 127.0;
             scales.push(scale);
             sums.push(bytes[start..].iter().map(|&x| i32::from(x)).sum());
@@ -51,20 +58,43 @@ impl Centroids {
             half_squares.push(0.5 * dot_f32(&rounded, &rounded));
             full_half_squares.push(0.5 * dot_f32(&full, &full));
         }
-        Centroids { count, width, bytes, scales, sums, half_squares, full_half_squares }
+        Centroids {
+            count,
+            width,
+            bytes,
+            scales,
+            sums,
+            half_squares,
+            full_half_squares,
+        }
     }
 
     /// Learn centres of a sample by Lloyd's algorithm from random rows.
-    pub fn learn(level: Level, sample: &Sample, count: usize, mean: &[f32], seed: u64, threads: usize) -> Centroids {
+    pub fn learn(
+        level: Level,
+        sample: &Sample,
+        count: usize,
+        mean: &[f32],
+        seed: u64,
+        threads: usize,
+    ) -> Centroids {
         const ROUNDS: usize = 6;
         let (width, n) = (mean.len(), sample.scales.len());
         let mut random = Random::new(seed);
         let chosen = random.sample((0..n as u32).collect(), count);
         let row = |i: usize| {
             let scale = sample.scales[i];
-            sample.bytes[i * width..][..width].iter().map(move |&b| scale * (f32::from(b) - 128.0))
+            sample.bytes[i * width..][..width]
+                .iter()
+                .map(move |&b| scale * (f32::from(b) - 128.0))
         };
-        let mut centroids = Centroids::new(&chosen.iter().flat_map(|&i| row(i as usize)).collect::<Vec<f32>>(), mean);
+        let mut centroids = Centroids::new(
+            &chosen
+                .iter()
+                .flat_map(|&i| row(i as usize))
+                .collect::<Vec<f32>>(),
+            mean,
+        );
         for _ in 0..ROUNDS {
             let nearest = centroids.assign(level, sample, threads);
             let mut sums = vec![0f32; centroids.count * width];
@@ -89,7 +119,10 @@ impl Centroids {
                     centre.iter_mut().for_each(|x| *x /= size);
                 } else {
                     let other = random.below(n);
-                    centre.iter_mut().zip(row(other)).for_each(|(x, value)| *x = value);
+                    centre
+                        .iter_mut()
+                        .zip(row(other))
+                        .for_each(|(x, value)| *x = value);
                 }
             }
             centroids = Centroids::new(&sums, mean);
@@ -118,15 +151,25 @@ impl Centroids {
     }
 
     /// For each centre what falls with the distance of a centred row: `row . centre - |centre|^2 / 2`.
-    fn nearness(&self, level: Level, bytes: &[u8], scale: f32, products: &mut [i32], values: &mut [f32]) {
+    fn nearness(
+        &self,
+        level: Level,
+        bytes: &[u8],
+        scale: f32,
+        products: &mut [i32],
+        values: &mut [f32],
+    ) {
         dots(level, bytes, &self.bytes, products);
+        let n = self.count;
         vectorized(
             level,
             #[inline(always)]
             || {
-                for i in 0..values.len() {
-                    let dot = scale * self.scales[i] * (products[i] - 128 * self.sums[i]) as f32;
-                    values[i] = dot - self.half_squares[i];
+                let (scales, sums) = (&self.scales[..n], &self.sums[..n]);
+                let (products, half_squares) = (&products[..n], &self.half_squares[..n]);
+                for (i, value) in values[..n].iter_mut().enumerate() {
+                    let dot = scale * scales[i] * (products[i] - 128 * sums[i]) as f32;
+                    *value = dot - half_squares[i];
                 }
             },
         );
@@ -138,15 +181,20 @@ impl Centroids {
         work.bases.resize(self.count, 0.0);
         work.values.resize(self.count, 0.0);
         dots(level, &query.unsigned, &self.bytes, &mut work.products);
-        let unit = 256.0 * query.unit;
+        let (unit, n) = (256.0 * query.unit, self.count);
         vectorized(
             level,
             #[inline(always)]
             || {
-                for i in 0..self.count {
-                    let dot = unit * self.scales[i] * (work.products[i] - 128 * self.sums[i]) as f32;
-                    work.bases[i] = dot_mean + dot;
-                    work.values[i] = if l2 { work.bases[i] - self.full_half_squares[i] } else { work.bases[i] };
+                let (scales, sums, products) =
+                    (&self.scales[..n], &self.sums[..n], &work.products[..n]);
+                let (bases, half_squares) = (&mut work.bases[..n], &self.full_half_squares[..n]);
+                for (i, base) in bases.iter_mut().enumerate() {
+                    *base = dot_mean + unit * scales[i] * (products[i] - 128 * sums[i]) as f32;
+                }
+                let less = if l2 { 1.0 } else { 0.0 };
+                for (i, value) in work.values[..n].iter_mut().enumerate() {
+                    *value = bases[i] - less * half_squares[i];
                 }
             },
         );
@@ -156,7 +204,14 @@ impl Centroids {
     /// (Sun et al., SOAR, NeurIPS 2023): least `|r2|^2 + <r1, r2>^2 / |r1|^2`. Equal if there is one centre only.
     ///
     /// `bytes` and `scale` stand for the centred row as in [`Sample`], `centred` is the row itself less the mean.
-    pub fn choose(&self, level: Level, bytes: &[u8], scale: f32, centred: &[f32], work: &mut Ranking) -> [u32; 2] {
+    pub fn choose(
+        &self,
+        level: Level,
+        bytes: &[u8],
+        scale: f32,
+        centred: &[f32],
+        work: &mut Ranking,
+    ) -> [u32; 2] {
         if self.count == 1 {
             return [0, 0];
         }
@@ -173,7 +228,12 @@ impl Centroids {
             #[inline(always)]
             || {
                 let scale = self.scales[first];
-                residual.extend(centred.iter().zip(self.bytes_of(first)).map(|(x, &c)| x - scale * f32::from(c)));
+                residual.extend(
+                    centred
+                        .iter()
+                        .zip(self.bytes_of(first))
+                        .map(|(x, &c)| x - scale * f32::from(c)),
+                );
                 let square = dot_f32(residual, residual).max(f32::MIN_POSITIVE);
                 let along = dot_f32(residual, centred);
                 let whole = dot_f32(centred, centred);
@@ -209,7 +269,10 @@ impl Centroids {
     /// Squared distance of a centred row from the centre of a list.
     pub fn error(&self, list: u32, centred: &[f32]) -> f64 {
         let scale = self.scales[list as usize];
-        let differences = centred.iter().zip(self.bytes_of(list as usize)).map(|(x, &c)| x - scale * f32::from(c));
+        let differences = centred
+            .iter()
+            .zip(self.bytes_of(list as usize))
+            .map(|(x, &c)| x - scale * f32::from(c));
         differences.map(|r| f64::from(r) * f64::from(r)).sum()
     }
 

@@ -20,7 +20,11 @@ pub struct Factors {
 pub fn encode(row: &[f32], centre: &[f32], signs: &mut [u8]) -> Factors {
     let (mut square, mut size) = ([0f32; 16], [0f32; 16]);
     let (mut along, mut signed) = ([0f32; 16], [0f32; 16]);
-    for (part, (x, c)) in row.chunks_exact(16).zip(centre.chunks_exact(16)).enumerate() {
+    for (part, (x, c)) in row
+        .chunks_exact(16)
+        .zip(centre.chunks_exact(16))
+        .enumerate()
+    {
         let mut r = [0f32; 16];
         for i in 0..16 {
             r[i] = x[i] - c[i];
@@ -36,6 +40,13 @@ pub fn encode(row: &[f32], centre: &[f32], signs: &mut [u8]) -> Factors {
         signs[2 * part..2 * part + 2].copy_from_slice(&bits.to_le_bytes());
     }
     let size = sum16(&size);
-    let slope = if size > 0.0 { sum16(&square) / size } else { 0.0 };
-    Factors { slope, offset: sum16(&along) - slope * sum16(&signed) }
+    let slope = if size > 0.0 {
+        sum16(&square) / size
+    } else {
+        0.0
+    };
+    Factors {
+        slope,
+        offset: sum16(&along) - slope * sum16(&signed),
+    }
 }

@@ -29,7 +29,11 @@ impl KeyMap {
     }
 
     fn next(&self, place: usize) -> usize {
-        if place + 1 == self.places.len() { 0 } else { place + 1 }
+        if place + 1 == self.places.len() {
+            0
+        } else {
+            place + 1
+        }
     }
 
     fn find(&self, key: u64, keys: &[u64]) -> Option<usize> {

@@ -45,7 +45,9 @@ impl Level {
     /// The levels this processor can run, slowest first.
     pub fn supported() -> Vec<Level> {
         let all = [Level::Portable, Level::Avx2, Level::Avx512];
-        all.into_iter().filter(|level| level.is_supported()).collect()
+        all.into_iter()
+            .filter(|level| level.is_supported())
+            .collect()
     }
 
     /// The fastest supported level, or the supported one that the environment variable `AQE_SIMD` names.

@@ -21,7 +21,13 @@ pub struct List {
 impl List {
     /// An empty list of codes of `width` bytes, with room for some rows.
     pub fn new(width: usize, capacity: usize) -> List {
-        let mut list = List { codes: Buffer::zeroed(0), factors: Vec::new(), rows: Vec::new(), dead: 0, width };
+        let mut list = List {
+            codes: Buffer::zeroed(0),
+            factors: Vec::new(),
+            rows: Vec::new(),
+            dead: 0,
+            width,
+        };
         list.reserve(capacity.div_ceil(BLOCK));
         list
     }
@@ -46,7 +52,8 @@ impl List {
         if self.codes.get().len() < wanted {
             self.codes.grow(wanted);
             self.rows.reserve_exact(blocks * BLOCK - self.rows.len());
-            self.factors.reserve_exact(blocks * 2 * BLOCK - self.factors.len());
+            self.factors
+                .reserve_exact(blocks * 2 * BLOCK - self.factors.len());
         }
     }
 
@@ -72,7 +79,9 @@ impl List {
 
     /// Let a row leave. False if it is not there. O(slots).
     pub fn kill(&mut self, row: u32) -> bool {
-        let Some(slot) = self.rows.iter().position(|&other| other == row) else { return false };
+        let Some(slot) = self.rows.iter().position(|&other| other == row) else {
+            return false;
+        };
         self.kill_slot(slot);
         true
     }
@@ -99,7 +108,14 @@ impl List {
                 *byte = code;
             }
             let factors = &other.factors[block * 2 * BLOCK..];
-            self.push(row, &signs, Factors { slope: factors[lane], offset: factors[BLOCK + lane] });
+            self.push(
+                row,
+                &signs,
+                Factors {
+                    slope: factors[lane],
+                    offset: factors[BLOCK + lane],
+                },
+            );
         }
     }
 
@@ -135,6 +151,8 @@ impl List {
 
     /// Memory taken, in bytes.
     pub fn bytes(&self) -> usize {
-        self.codes.bytes() + 4 * (self.factors.capacity() + self.rows.capacity()) + size_of::<List>()
+        self.codes.bytes()
+            + 4 * (self.factors.capacity() + self.rows.capacity())
+            + size_of::<List>()
     }
 }

@@ -24,20 +24,29 @@ pub fn encode(centred: &[f32], a: &mut [u8], rest: &mut [u8]) -> f32 {
         }
     }
     let largest = max16(&largest, 0.0);
-    let (scale, inverse) = if largest > 511.0 * f32::MIN_POSITIVE { (largest / 511.0, 511.0 / largest) } else { (0.0, 0.0) };
+    let (scale, inverse) = if largest > 511.0 * f32::MIN_POSITIVE {
+        (largest / 511.0, 511.0 / largest)
+    } else {
+        (0.0, 0.0)
+    };
     let (b, c) = rest.split_at_mut(centred.len() / 2);
     for (part, values) in centred.chunks_exact(GROUP).enumerate() {
         let mut w = [0u16; GROUP];
         for i in 0..GROUP {
             w[i] = (values[i] * inverse + 512.5).clamp(0.0, 1023.0) as i32 as u16;
         }
-        let (a, b, c) = (&mut a[64 * part..][..64], &mut b[64 * part..][..64], &mut c[32 * part..][..32]);
+        let (a, b, c) = (
+            &mut a[64 * part..][..64],
+            &mut b[64 * part..][..64],
+            &mut c[32 * part..][..32],
+        );
         for i in 0..64 {
             a[i] = (w[i] >> 6 | (w[64 + i] >> 6) << 4) as u8;
             b[i] = (w[i] >> 2 & 15 | (w[64 + i] >> 2 & 15) << 4) as u8;
         }
         for i in 0..32 {
-            c[i] = (w[i] & 3 | (w[32 + i] & 3) << 2 | (w[64 + i] & 3) << 4 | (w[96 + i] & 3) << 6) as u8;
+            c[i] = (w[i] & 3 | (w[32 + i] & 3) << 2 | (w[64 + i] & 3) << 4 | (w[96 + i] & 3) << 6)
+                as u8;
         }
     }
     scale
@@ -48,9 +57,15 @@ pub fn encode(centred: &[f32], a: &mut [u8], rest: &mut [u8]) -> f32 {
 pub fn integers(a: &[u8], rest: &[u8], out: &mut [u16]) {
     let (b, c) = rest.split_at(a.len());
     for (part, w) in out.chunks_exact_mut(GROUP).enumerate() {
-        let (a, b, c) = (&a[64 * part..][..64], &b[64 * part..][..64], &c[32 * part..][..32]);
+        let (a, b, c) = (
+            &a[64 * part..][..64],
+            &b[64 * part..][..64],
+            &c[32 * part..][..32],
+        );
         for i in 0..64 {
-            w[i] = u16::from(a[i] & 15) << 6 | u16::from(b[i] & 15) << 2 | u16::from(c[i % 32] >> (2 * (i / 32)) & 3);
+            w[i] = u16::from(a[i] & 15) << 6
+                | u16::from(b[i] & 15) << 2
+                | u16::from(c[i % 32] >> (2 * (i / 32)) & 3);
             w[64 + i] = u16::from(a[i] >> 4) << 6
                 | u16::from(b[i] >> 4) << 2
                 | u16::from(c[i % 32] >> (4 + 2 * (i / 32)) & 3);
@@ -62,7 +77,8 @@ pub fn integers(a: &[u8], rest: &[u8], out: &mut [u16]) {
 #[inline]
 pub fn rough_dot(level: Level, query: &Query, a: &[u8], scale: f32) -> f32 {
     // The missing bits are taken at the middle of their range, 31.5.
-    let sum = 64.0 * dot4(level, a, &query.high) as f32 - (ZERO as f32 - 31.5) * query.sum_high as f32;
+    let sum =
+        64.0 * dot4(level, a, &query.high) as f32 - (ZERO as f32 - 31.5) * query.sum_high as f32;
     scale * (256.0 * query.unit * sum)
 }
 

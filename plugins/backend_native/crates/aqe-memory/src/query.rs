@@ -74,7 +74,11 @@ impl Query {
             sum += *value;
             sum_high += (*value + 128) >> 8;
         }
-        let parts = self.high.iter_mut().zip(&mut self.low).zip(&mut self.unsigned);
+        let parts = self
+            .high
+            .iter_mut()
+            .zip(&mut self.low)
+            .zip(&mut self.unsigned);
         for (((high, low), unsigned), &value) in parts.zip(&self.units) {
             let upper = (value + 128) >> 8;
             *high = upper as i8;
@@ -106,7 +110,11 @@ impl Query {
             *value = (x * scale + 64.5) as i32 - 64;
         }
         let mut lowest = 0i32;
-        for (entries, v) in self.table.chunks_exact_mut(16).zip(self.units.chunks_exact(4)) {
+        for (entries, v) in self
+            .table
+            .chunks_exact_mut(16)
+            .zip(self.units.chunks_exact(4))
+        {
             let least: i32 = v.iter().map(|&value| -value.min(0)).sum();
             lowest += least;
             // Eight entries in one integer: each ends between 0 and 31, so that none carries into the next.

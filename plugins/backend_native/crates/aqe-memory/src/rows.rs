@@ -153,9 +153,14 @@ impl Rows {
         }
         match &mut self.originals {
             Originals::None => {}
-            Originals::F32(chunks) => chunks[chunk][place * self.dim..][..self.dim].copy_from_slice(&values[..self.dim]),
+            Originals::F32(chunks) => {
+                chunks[chunk][place * self.dim..][..self.dim].copy_from_slice(&values[..self.dim])
+            }
             Originals::F16(chunks) => {
-                for (out, &x) in chunks[chunk][place * self.dim..][..self.dim].iter_mut().zip(values) {
+                for (out, &x) in chunks[chunk][place * self.dim..][..self.dim]
+                    .iter_mut()
+                    .zip(values)
+                {
                     *out = half::f16::from_f32(x).to_bits();
                 }
             }
@@ -191,7 +196,11 @@ impl Rows {
     #[inline]
     pub fn rough(&self, query: &Query, row: u32) -> f32 {
         let dot = planes::rough_dot(self.level, query, self.a(row), self.scales[row as usize]);
-        if self.metric == Metric::L2 { dot - self.half_squares[row as usize] } else { dot }
+        if self.metric == Metric::L2 {
+            dot - self.half_squares[row as usize]
+        } else {
+            dot
+        }
     }
 
     /// The score of a row, of the best that is kept. `dot_mean` is the dot product of query and mean.
@@ -200,18 +209,25 @@ impl Rows {
         let value = match &self.originals {
             Originals::None => {
                 let scale = self.scales[row as usize];
-                let dot = dot_mean + planes::dot(self.level, query, self.a(row), self.rest(row), scale);
+                let dot =
+                    dot_mean + planes::dot(self.level, query, self.a(row), self.rest(row), scale);
                 match self.metric {
-                    Metric::L2 => 2.0 * (dot - f64::from(self.half_squares[row as usize])) - query.square,
+                    Metric::L2 => {
+                        2.0 * (dot - f64::from(self.half_squares[row as usize])) - query.square
+                    }
                     _ => dot,
                 }
             }
-            Originals::F32(chunks) => {
-                self.compare(&query.floats[..self.dim], &chunks[row as usize / CHUNK][place..][..self.dim])
-            }
+            Originals::F32(chunks) => self.compare(
+                &query.floats[..self.dim],
+                &chunks[row as usize / CHUNK][place..][..self.dim],
+            ),
             Originals::F16(chunks) => {
                 let bits = &chunks[row as usize / CHUNK][place..][..self.dim];
-                let values: Vec<f32> = bits.iter().map(|&x| half::f16::from_bits(x).to_f32()).collect();
+                let values: Vec<f32> = bits
+                    .iter()
+                    .map(|&x| half::f16::from_bits(x).to_f32())
+                    .collect();
                 self.compare(&query.floats[..self.dim], &values)
             }
         };
@@ -219,7 +235,14 @@ impl Rows {
             Metric::Cosine => 1.0,
             _ => f64::from(f32::MAX),
         };
-        value.clamp(-bound, if self.metric == Metric::L2 { 0.0 } else { bound }) as f32
+        value.clamp(
+            -bound,
+            if self.metric == Metric::L2 {
+                0.0
+            } else {
+                bound
+            },
+        ) as f32
     }
 
     fn compare(&self, query: &[f32], row: &[f32]) -> f64 {
@@ -227,13 +250,26 @@ impl Rows {
         let fast = vectorized(
             self.level,
             #[inline(always)]
-            || if l2 { -distance(query, row) } else { dot_f32(query, row) },
+            || {
+                if l2 {
+                    -distance(query, row)
+                } else {
+                    dot_f32(query, row)
+                }
+            },
         );
         if fast.is_finite() {
             return f64::from(fast);
         }
-        let pairs = query.iter().zip(row).map(|(&q, &x)| (f64::from(q), f64::from(x)));
-        if l2 { -pairs.map(|(q, x)| (q - x) * (q - x)).sum::<f64>() } else { pairs.map(|(q, x)| q * x).sum() }
+        let pairs = query
+            .iter()
+            .zip(row)
+            .map(|(&q, &x)| (f64::from(q), f64::from(x)));
+        if l2 {
+            -pairs.map(|(q, x)| (q - x) * (q - x)).sum::<f64>()
+        } else {
+            pairs.map(|(q, x)| q * x).sum()
+        }
     }
 
     /// The 8 upper bits of a row: `4 * scale * (byte - 128)` is about the centred row. Returns the scale.
@@ -253,7 +289,10 @@ impl Rows {
                 out[..self.dim].copy_from_slice(&chunks[row as usize / CHUNK][place..][..self.dim]);
             }
             Originals::F16(chunks) => {
-                for (value, &x) in out.iter_mut().zip(&chunks[row as usize / CHUNK][place..][..self.dim]) {
+                for (value, &x) in out
+                    .iter_mut()
+                    .zip(&chunks[row as usize / CHUNK][place..][..self.dim])
+                {
                     *value = half::f16::from_bits(x).to_f32();
                 }
             }
@@ -269,7 +308,11 @@ impl Rows {
 
     /// Half the squared length under l2, else zero: what estimates subtract.
     pub fn half_square(&self, row: u32) -> f32 {
-        if self.metric == Metric::L2 { self.half_squares[row as usize] } else { 0.0 }
+        if self.metric == Metric::L2 {
+            self.half_squares[row as usize]
+        } else {
+            0.0
+        }
     }
 
     /// Numbers that are in use, ascending.

@@ -1,12 +1,12 @@
 //! One search: choose lists, scan codes, refine by planes.
 
+use crate::Metric;
 use crate::centroids::Ranking;
 use crate::kernels::{Survivors, dot_f32, prefetch, scan, vectorized};
 use crate::list::List;
 use crate::query::Query;
 use crate::select::{cut, threshold};
 use crate::state::{State, TAIL, Tuning, normalize};
-use crate::Metric;
 
 /// Scratch of a thread.
 #[derive(Default)]
@@ -43,7 +43,12 @@ pub enum Effort {
 impl State {
     /// What a search for k rows does, by the tuning or with so many rows refined.
     pub fn effort(&self, k: usize, ef: Option<usize>, exact: bool) -> Effort {
-        let Tuning { probes, refine, measured_on, .. } = self.tuning;
+        let Tuning {
+            probes,
+            refine,
+            measured_on,
+            ..
+        } = self.tuning;
         let unknown = measured_on == 0 && ef.is_none();
         let more = k.max(10) as f64 / 10.0;
         let (wanted, factor) = match ef {
@@ -54,7 +59,10 @@ impl State {
         if exact || unknown || wanted.saturating_mul(2) >= self.rows.alive() {
             return Effort::Exact;
         }
-        Effort::Probe { probes: ((probes as f64 * factor).ceil() as usize).max(1), refine: wanted }
+        Effort::Probe {
+            probes: ((probes as f64 * factor).ceil() as usize).max(1),
+            refine: wanted,
+        }
     }
 
     /// Find the k best rows; they are in `scratch.top` then.
@@ -104,31 +112,70 @@ impl State {
     }
 
     fn scan_codes(&self, dot_mean: f32, probes: usize, refine: usize, scratch: &mut Scratch) {
-        let Scratch { query, ranking, survivors, spans, order, .. } = scratch;
+        let Scratch {
+            query,
+            ranking,
+            survivors,
+            spans,
+            order,
+            ..
+        } = scratch;
         survivors.reset((4 * refine).max(256));
         spans.clear();
-        let mut scanner = Scanner { state: self, query, survivors, spans, refine, start: 0, bound: f32::NEG_INFINITY };
+        let mut scanner = Scanner {
+            state: self,
+            query,
+            survivors,
+            spans,
+            refine,
+            start: 0,
+            bound: f32::NEG_INFINITY,
+        };
         if let Some(lists) = &self.lists {
             let l2 = self.metric == Metric::L2;
-            lists.centroids.rank(self.level, query, dot_mean, l2, ranking);
+            lists
+                .centroids
+                .rank(self.level, query, dot_mean, l2, ranking);
             best_lists(self, ranking, probes, order);
             for (i, &(_, list)) in order.iter().enumerate() {
                 if let Some(&(_, next)) = order.get(i + 1) {
                     prefetch(lists.lists[next as usize].head());
                 }
-                scanner.list(&lists.lists[list as usize], list, ranking.bases[list as usize]);
+                scanner.list(
+                    &lists.lists[list as usize],
+                    list,
+                    ranking.bases[list as usize],
+                );
             }
         }
         for (i, segment) in self.tail.iter().enumerate() {
             scanner.list(segment, TAIL | (self.tail_first + i as u32), dot_mean);
         }
         scratch.scanned = scanner.start as usize;
-        let Survivors { estimates, slots, len } = &mut scratch.survivors;
-        (*len, _) = cut(self.level, &mut estimates[..*len], &mut slots[..*len], refine);
+        let Survivors {
+            estimates,
+            slots,
+            len,
+        } = &mut scratch.survivors;
+        (*len, _) = cut(
+            self.level,
+            &mut estimates[..*len],
+            &mut slots[..*len],
+            refine,
+        );
     }
 
     fn refine(&self, dot_mean: f64, k: usize, scratch: &mut Scratch) {
-        let Scratch { query, survivors, spans, seen, rows, rough, top, .. } = scratch;
+        let Scratch {
+            query,
+            survivors,
+            spans,
+            seen,
+            rows,
+            rough,
+            top,
+            ..
+        } = scratch;
         let slots = &survivors.slots[..survivors.len];
         let size = (2 * slots.len()).next_power_of_two().max(64);
         seen.clear();
@@ -151,7 +198,12 @@ impl State {
         for &row in rows.iter() {
             prefetch(self.rows.rest_bytes(row));
         }
-        top.extend(rows.iter().map(|&row| (self.rows.score(query, dot_mean, row), self.rows.keys[row as usize])));
+        top.extend(rows.iter().map(|&row| {
+            (
+                self.rows.score(query, dot_mean, row),
+                self.rows.keys[row as usize],
+            )
+        }));
         finish(top, k);
     }
 
@@ -165,7 +217,13 @@ impl State {
         list.rows()[(slot - start) as usize]
     }
 
-    fn score_all(&self, dot_mean: f64, k: usize, rows: impl Iterator<Item = u32>, scratch: &mut Scratch) {
+    fn score_all(
+        &self,
+        dot_mean: f64,
+        k: usize,
+        rows: impl Iterator<Item = u32>,
+        scratch: &mut Scratch,
+    ) {
         let Scratch { query, top, .. } = scratch;
         let mut least = f32::NEG_INFINITY;
         let room = 2 * k.min(self.rows.alive()) + 64;
@@ -209,7 +267,10 @@ impl Scanner<'_> {
             block = scan(level, &codes, base, self.bound, block, self.survivors);
             let found = &mut *self.survivors;
             if found.is_full() {
-                let (estimates, slots) = (&mut found.estimates[..found.len], &mut found.slots[..found.len]);
+                let (estimates, slots) = (
+                    &mut found.estimates[..found.len],
+                    &mut found.slots[..found.len],
+                );
                 let (len, bound) = cut(level, estimates, slots, self.refine);
                 found.len = len;
                 self.bound = self.bound.max(bound);
@@ -223,9 +284,19 @@ impl Scanner<'_> {
 fn best_lists(state: &State, ranking: &Ranking, probes: usize, order: &mut Vec<(f32, u32)>) {
     let values = &ranking.values;
     order.clear();
-    let bound = if probes < values.len() { threshold(state.level, values, probes) } else { None };
+    let bound = if probes < values.len() {
+        threshold(state.level, values, probes)
+    } else {
+        None
+    };
     let bound = bound.unwrap_or(f32::NEG_INFINITY);
-    order.extend(values.iter().zip(0..).filter(|(value, _)| **value > bound).map(|(value, list)| (*value, list)));
+    order.extend(
+        values
+            .iter()
+            .zip(0..)
+            .filter(|(value, _)| **value > bound)
+            .map(|(value, list)| (*value, list)),
+    );
     order.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
     order.truncate(probes);
 }

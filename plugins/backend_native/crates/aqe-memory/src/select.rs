@@ -19,14 +19,20 @@ pub fn threshold(level: Level, values: &[f32], keep: usize) -> Option<f32> {
                     high[i] = if part[i] > high[i] { part[i] } else { high[i] };
                 }
             }
-            let (mut low, mut high) = (-max16(&low, f32::NEG_INFINITY), max16(&high, f32::NEG_INFINITY));
+            let (mut low, mut high) = (
+                -max16(&low, f32::NEG_INFINITY),
+                max16(&high, f32::NEG_INFINITY),
+            );
             for &value in values.chunks_exact(16).remainder() {
                 (low, high) = (low.min(value), high.max(value));
             }
             let most = keep + keep / 8;
             for _ in 0..24 {
                 let middle = 0.5 * low + 0.5 * high;
-                let above = values.iter().map(|&value| u32::from(value > middle)).sum::<u32>() as usize;
+                let above = values
+                    .iter()
+                    .map(|&value| u32::from(value > middle))
+                    .sum::<u32>() as usize;
                 if above < keep {
                     high = middle;
                 } else if above > most {
@@ -81,7 +87,8 @@ mod tests {
                     let values: Vec<f32> = (0..n).map(|_| random.below(range) as f32).collect();
                     let mut sorted = values.clone();
                     sorted.sort_by(|a, b| b.total_cmp(a));
-                    let (mut kept, mut places) = (values.clone(), (0..n as u32).collect::<Vec<_>>());
+                    let (mut kept, mut places) =
+                        (values.clone(), (0..n as u32).collect::<Vec<_>>());
                     let (len, bound) = cut(level, &mut kept, &mut places, keep);
                     assert!(len >= keep.min(n) && len <= (keep + keep / 8).max(1));
                     let mut found = kept[..len].to_vec();

@@ -96,12 +96,21 @@ impl State {
             tail: VecDeque::new(),
             tail_first: 0,
             lists: None,
-            tuning: Tuning { probes: 0, refine: 100, recall: f64::NAN, measured_on: 0 },
+            tuning: Tuning {
+                probes: 0,
+                refine: 100,
+                recall: f64::NAN,
+                measured_on: 0,
+            },
             build: None,
             level,
             metric: options.metric,
             dim,
-            keep: if dim < SHORT { Keep::Float32 } else { options.keep },
+            keep: if dim < SHORT {
+                Keep::Float32
+            } else {
+                options.keep
+            },
             young: true,
             values: vec![0.0; width],
             centred: vec![0.0; width],
@@ -129,10 +138,14 @@ impl State {
         let mut count = 0.0;
         for vector in vectors.chunks_exact(self.dim).step_by(step) {
             normalize(vector, self.metric, &mut self.values);
-            sum.iter_mut().zip(&self.values).for_each(|(total, x)| *total += f64::from(*x));
+            sum.iter_mut()
+                .zip(&self.values)
+                .for_each(|(total, x)| *total += f64::from(*x));
             count += 1.0;
         }
-        sum.into_iter().map(|total| (total / count) as f32).collect()
+        sum.into_iter()
+            .map(|total| (total / count) as f32)
+            .collect()
     }
 
     /// Start without rows and with this mean, which stays.
@@ -153,7 +166,10 @@ impl State {
             self.rows.floats(row, &mut integers, &mut floats);
             out.copy_from_slice(&floats[..dim]);
         }
-        let keys: Vec<u64> = living.iter().map(|&row| self.rows.keys[row as usize]).collect();
+        let keys: Vec<u64> = living
+            .iter()
+            .map(|&row| self.rows.keys[row as usize])
+            .collect();
         let mean = self.mean_of(&vectors);
         self.settle(mean);
         self.add(&keys, &vectors);
@@ -169,7 +185,12 @@ impl State {
             let row = self.rows.take(key);
             let place = self.open_segment();
             let segment = self.tail.back_mut().expect("open_segment leaves one");
-            let (rows, values, centred, signs) = (&mut self.rows, &mut self.values, &mut self.centred, &mut self.signs);
+            let (rows, values, centred, signs) = (
+                &mut self.rows,
+                &mut self.values,
+                &mut self.centred,
+                &mut self.signs,
+            );
             let metric = self.metric;
             vectorized(
                 self.level,
@@ -193,7 +214,11 @@ impl State {
     }
 
     fn open_segment(&mut self) -> u32 {
-        if self.tail.back().is_none_or(|segment| segment.len() >= SEGMENT) {
+        if self
+            .tail
+            .back()
+            .is_none_or(|segment| segment.len() >= SEGMENT)
+        {
             self.new_segment();
         }
         TAIL | (self.tail_first + self.tail.len() as u32 - 1)
@@ -201,7 +226,10 @@ impl State {
 
     /// Begin a segment.
     pub fn new_segment(&mut self) {
-        let rows = self.tail.back().map_or(0, |last| SEGMENT.min(2 * last.len()));
+        let rows = self
+            .tail
+            .back()
+            .map_or(0, |last| SEGMENT.min(2 * last.len()));
         self.tail.push_back(List::new(self.rows.width / 8, rows));
     }
 
@@ -248,21 +276,35 @@ impl State {
         if self.build.is_some() {
             return; // which segments are part of the build must stay known
         }
-        while self.tail.front().is_some_and(|segment| segment.alive() == 0) {
+        while self
+            .tail
+            .front()
+            .is_some_and(|segment| segment.alive() == 0)
+        {
             self.tail.pop_front();
             self.tail_first += 1;
         }
-        let (slots, alive) = self.tail.iter().fold((0, 0), |sum, list| (sum.0 + list.len(), sum.1 + list.alive()));
+        let (slots, alive) = self.tail.iter().fold((0, 0), |sum, list| {
+            (sum.0 + list.len(), sum.1 + list.alive())
+        });
         if slots > alive + SEGMENT / 4 && 4 * (slots - alive) > slots {
             let old = std::mem::take(&mut self.tail);
             self.tail_first = 0;
             for segment in &old {
-                if self.tail.back().is_none_or(|last| last.len() + segment.alive() > SEGMENT) {
+                if self
+                    .tail
+                    .back()
+                    .is_none_or(|last| last.len() + segment.alive() > SEGMENT)
+                {
                     self.new_segment();
                 }
                 let place = TAIL | (self.tail.len() as u32 - 1);
                 self.tail.back_mut().expect("just made").append(segment);
-                for &row in segment.rows().iter().filter(|&&row| row != crate::list::NO_ROW) {
+                for &row in segment
+                    .rows()
+                    .iter()
+                    .filter(|&&row| row != crate::list::NO_ROW)
+                {
                     self.rows.places[row as usize] = [place, NOWHERE];
                 }
             }
@@ -289,7 +331,8 @@ impl State {
             if self.rows.places[row as usize] != [from, NOWHERE] {
                 continue;
             }
-            self.rows.floats(row, &mut buffers.integers, &mut buffers.floats);
+            self.rows
+                .floats(row, &mut buffers.integers, &mut buffers.floats);
             let mut places = [chosen[0], chosen[1]];
             if places[0] == places[1] {
                 places[1] = NOWHERE;
@@ -302,14 +345,24 @@ impl State {
                     self.level,
                     #[inline(always)]
                     || {
-                        lists.centroids.centre(place, &self.rows.mean, &mut buffers.centred);
+                        lists
+                            .centroids
+                            .centre(place, &self.rows.mean, &mut buffers.centred);
                         code::encode(&buffers.floats, &buffers.centred, &mut buffers.signs)
                     },
                 );
-                let factors = code::Factors { offset: factors.offset - half, ..factors };
+                let factors = code::Factors {
+                    offset: factors.offset - half,
+                    ..factors
+                };
                 lists.lists[place as usize].push(row, &buffers.signs, factors);
             }
-            for ((out, x), mean) in buffers.centred.iter_mut().zip(&buffers.floats).zip(&self.rows.mean) {
+            for ((out, x), mean) in buffers
+                .centred
+                .iter_mut()
+                .zip(&buffers.floats)
+                .zip(&self.rows.mean)
+            {
                 *out = x - mean;
             }
             lists.merged_error += lists.centroids.error(places[0], &buffers.centred);
@@ -349,12 +402,26 @@ impl State {
 
     /// Choose lists for a row. `None` if there are no lists.
     pub fn choose(&self, centroids: &Centroids, row: u32, buffers: &mut Buffers) -> [u32; 2] {
-        self.rows.floats(row, &mut buffers.integers, &mut buffers.floats);
-        for ((out, x), mean) in buffers.centred.iter_mut().zip(&buffers.floats).zip(&self.rows.mean) {
+        self.rows
+            .floats(row, &mut buffers.integers, &mut buffers.floats);
+        for ((out, x), mean) in buffers
+            .centred
+            .iter_mut()
+            .zip(&buffers.floats)
+            .zip(&self.rows.mean)
+        {
             *out = x - mean;
         }
-        let scale = self.rows.bytes_of(row, &mut buffers.integers, &mut buffers.bytes);
-        centroids.choose(self.level, &buffers.bytes, 4.0 * scale, &buffers.centred, &mut buffers.ranking)
+        let scale = self
+            .rows
+            .bytes_of(row, &mut buffers.integers, &mut buffers.bytes);
+        centroids.choose(
+            self.level,
+            &buffers.bytes,
+            4.0 * scale,
+            &buffers.centred,
+            &mut buffers.ranking,
+        )
     }
 
     /// Memory taken, in bytes.

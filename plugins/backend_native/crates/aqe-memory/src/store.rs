@@ -80,7 +80,15 @@ impl Store {
     pub fn new(options: Options) -> Store {
         let state = RwLock::new(State::new(&options));
         let (work, working, alive) = (Mutex::new(()), AtomicBool::new(false), AtomicUsize::new(0));
-        Store { shared: Arc::new(Shared { options, state, work, working, alive }) }
+        Store {
+            shared: Arc::new(Shared {
+                options,
+                state,
+                work,
+                working,
+                alive,
+            }),
+        }
     }
 
     /// How it was made.
@@ -101,7 +109,12 @@ impl Store {
     /// All keys, ascending.
     pub fn keys(&self) -> Vec<u64> {
         let state = self.shared.read();
-        let mut keys: Vec<u64> = state.rows.map.rows().map(|row| state.rows.keys[row as usize]).collect();
+        let mut keys: Vec<u64> = state
+            .rows
+            .map
+            .rows()
+            .map(|row| state.rows.keys[row as usize])
+            .collect();
         drop(state);
         keys.sort_unstable();
         keys
@@ -113,10 +126,15 @@ impl Store {
         assert_eq!(keys.len() * dim, vectors.len());
         self.shared.write().found(vectors);
         // In slices, so that searches need not wait for all of them.
-        for (keys, vectors) in keys.chunks(SEGMENT / 4).zip(vectors.chunks(SEGMENT / 4 * dim)) {
+        for (keys, vectors) in keys
+            .chunks(SEGMENT / 4)
+            .zip(vectors.chunks(SEGMENT / 4 * dim))
+        {
             let mut state = self.shared.write();
             state.add(keys, vectors);
-            self.shared.alive.store(state.rows.alive(), Ordering::Release);
+            self.shared
+                .alive
+                .store(state.rows.alive(), Ordering::Release);
         }
         self.shared.write().tidy();
         self.start_work();
@@ -128,7 +146,9 @@ impl Store {
         for keys in keys.chunks(SEGMENT / 4) {
             let mut state = self.shared.write();
             count += state.remove(keys);
-            self.shared.alive.store(state.rows.alive(), Ordering::Release);
+            self.shared
+                .alive
+                .store(state.rows.alive(), Ordering::Release);
         }
         self.start_work();
         count
@@ -146,7 +166,11 @@ impl Store {
     ) {
         let dim = self.shared.options.dim;
         let count = queries.len() / dim;
-        let threads = if count < DIVIDE_FROM { 1 } else { self.shared.options.threads };
+        let threads = if count < DIVIDE_FROM {
+            1
+        } else {
+            self.shared.options.threads
+        };
         if threads <= 1 {
             return self.shared.search(queries, k, ef, exact, among, out);
         }
@@ -194,7 +218,9 @@ impl Store {
                     shared.work(false);
                     shared.working.store(false, Ordering::Release);
                     // Work that came up after the last look is taken, unless another thread has.
-                    if shared.next_task(false).is_none() || shared.working.swap(true, Ordering::AcqRel) {
+                    if shared.next_task(false).is_none()
+                        || shared.working.swap(true, Ordering::AcqRel)
+                    {
                         return;
                     }
                 }
@@ -205,11 +231,15 @@ impl Store {
 
 impl Shared {
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().expect("no thread panics while it changes a store")
+        self.state
+            .read()
+            .expect("no thread panics while it changes a store")
     }
 
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().expect("no thread panics while it changes a store")
+        self.state
+            .write()
+            .expect("no thread panics while it changes a store")
     }
 
     fn search(
@@ -271,7 +301,10 @@ impl Shared {
     }
 
     fn work(&self, all: bool) {
-        let _turn = self.work.lock().expect("no thread panics while it works on a store");
+        let _turn = self
+            .work
+            .lock()
+            .expect("no thread panics while it works on a store");
         while let Some(task) = self.next_task(all) {
             match task {
                 Task::Learn(count) => self.learn(count),
@@ -292,7 +325,11 @@ impl Shared {
         let Some(lists) = &state.lists else { return };
         let mut buffers = Buffers::new(state.rows.width);
         let mut moves = Vec::with_capacity(BATCH);
-        let waiting = state.tail.iter().flat_map(|segment| segment.rows()).filter(|&&row| row != NO_ROW);
+        let waiting = state
+            .tail
+            .iter()
+            .flat_map(|segment| segment.rows())
+            .filter(|&&row| row != NO_ROW);
         for &row in waiting.take(BATCH) {
             let from = state.rows.places[row as usize][0];
             moves.push((row, from, state.choose(&lists.centroids, row, &mut buffers)));
@@ -309,21 +346,43 @@ impl Shared {
             let mut state = self.write();
             state.new_segment();
             let mark = state.tail_first + state.tail.len() as u32 - 1;
-            state.build = Some(Build { numbers: state.rows.numbers(), mark, touched: Vec::new() });
-            (state.rows.living().collect::<Vec<u32>>(), state.rows.mean.clone())
+            state.build = Some(Build {
+                numbers: state.rows.numbers(),
+                mark,
+                touched: Vec::new(),
+            });
+            (
+                state.rows.living().collect::<Vec<u32>>(),
+                state.rows.mean.clone(),
+            )
         };
         let centroids = if count == 1 {
             Centroids::new(&vec![0.0; mean.len()], &mean)
         } else {
             let sample = self.sample(&rows, count * 48);
-            let Options { level, seed, threads, .. } = self.options;
+            let Options {
+                level,
+                seed,
+                threads,
+                ..
+            } = self.options;
             Centroids::learn(level, &sample, count, &mean, seed, threads)
         };
         let (places, error) = self.place(&rows, &centroids);
         let lists = self.fill(&rows, &places, &centroids, &mean);
         let mut state = self.write();
         let learned_on = rows.len();
-        state.install(Lists { centroids, lists, learned_on, error, merged_error: 0.0, merged: 0 }, &places);
+        state.install(
+            Lists {
+                centroids,
+                lists,
+                learned_on,
+                error,
+                merged_error: 0.0,
+                merged: 0,
+            },
+            &places,
+        );
     }
 
     fn sample(&self, rows: &[u32], count: usize) -> Sample {
@@ -348,15 +407,26 @@ impl Shared {
         let share = rows.len().div_ceil(self.options.threads).max(1);
         let errors: Vec<f64> = std::thread::scope(|scope| {
             let parts = rows.chunks(share).zip(chosen.chunks_mut(share));
-            let threads: Vec<_> =
-                parts.map(|(rows, out)| scope.spawn(move || self.place_part(rows, centroids, out))).collect();
-            threads.into_iter().map(|thread| thread.join().expect("choosing lists does not panic")).collect()
+            let threads: Vec<_> = parts
+                .map(|(rows, out)| scope.spawn(move || self.place_part(rows, centroids, out)))
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().expect("choosing lists does not panic"))
+                .collect()
         });
         let mut places = vec![[NOWHERE; 2]; rows.last().map_or(0, |&row| row as usize + 1)];
         for (&row, pair) in rows.iter().zip(chosen) {
-            places[row as usize] = if pair[0] == pair[1] { [pair[0], NOWHERE] } else { pair };
+            places[row as usize] = if pair[0] == pair[1] {
+                [pair[0], NOWHERE]
+            } else {
+                pair
+            };
         }
-        (places, errors.iter().sum::<f64>() / rows.len().max(1) as f64)
+        (
+            places,
+            errors.iter().sum::<f64>() / rows.len().max(1) as f64,
+        )
     }
 
     fn place_part(&self, rows: &[u32], centroids: &Centroids, out: &mut [[u32; 2]]) -> f64 {
@@ -373,9 +443,18 @@ impl Shared {
     }
 
     /// Encode rows into their lists.
-    fn fill(&self, rows: &[u32], places: &[[u32; 2]], centroids: &Centroids, mean: &[f32]) -> Vec<List> {
+    fn fill(
+        &self,
+        rows: &[u32],
+        places: &[[u32; 2]],
+        centroids: &Centroids,
+        mean: &[f32],
+    ) -> Vec<List> {
         let mut starts = vec![0u32; centroids.count + 1];
-        let pairs = || rows.iter().flat_map(|&row| places[row as usize].map(|list| (row, list)));
+        let pairs = || {
+            rows.iter()
+                .flat_map(|&row| places[row as usize].map(|list| (row, list)))
+        };
         for (_, list) in pairs().filter(|pair| pair.1 != NOWHERE) {
             starts[list as usize + 1] += 1;
         }
@@ -406,14 +485,18 @@ impl Shared {
                     })
                 })
                 .collect();
-            threads.into_iter().flat_map(|thread| thread.join().expect("encoding does not panic")).collect()
+            threads
+                .into_iter()
+                .flat_map(|thread| thread.join().expect("encoding does not panic"))
+                .collect()
         })
     }
 
     fn fill_list(&self, rows: &[u32], centre: &[f32]) -> List {
         let width = centre.len();
         let mut list = List::new(width / 8, rows.len());
-        let (mut integers, mut floats, mut signs) = (vec![0; width], vec![0.0; width], vec![0; width / 8]);
+        let (mut integers, mut floats, mut signs) =
+            (vec![0; width], vec![0.0; width], vec![0; width / 8]);
         for batch in rows.chunks(BATCH) {
             let state = self.read();
             for &row in batch {
@@ -433,14 +516,23 @@ impl Shared {
     }
 
     /// Search with a given effort, for measuring.
-    pub(crate) fn try_search(&self, query: &[f32], k: usize, effort: Effort, scratch: &mut Scratch) {
+    pub(crate) fn try_search(
+        &self,
+        query: &[f32],
+        k: usize,
+        effort: Effort,
+        scratch: &mut Scratch,
+    ) {
         self.read().search(query, k, effort, scratch);
     }
 }
 
 /// The rows of keys, each once.
 fn rows_of(state: &State, keys: &[u64]) -> Vec<u32> {
-    let mut rows: Vec<u32> = keys.iter().filter_map(|&key| state.rows.map.get(key, &state.rows.keys)).collect();
+    let mut rows: Vec<u32> = keys
+        .iter()
+        .filter_map(|&key| state.rows.map.get(key, &state.rows.keys))
+        .collect();
     rows.sort_unstable();
     rows.dedup();
     rows

@@ -8,7 +8,9 @@ use crate::store::Shared;
 /// Recall is measured at this k.
 const K: usize = 10;
 
-const REFINE: [usize; 14] = [30, 40, 50, 60, 80, 100, 140, 200, 300, 450, 700, 1000, 1500, 2200];
+const REFINE: [usize; 14] = [
+    30, 40, 50, 60, 80, 100, 140, 200, 300, 450, 700, 1000, 1500, 2200,
+];
 
 /// A row as a query, and the least score among its ten best other rows.
 struct Trial {
@@ -23,15 +25,27 @@ impl Shared {
         let trials = self.trials();
         let (n, lists) = {
             let state = self.read();
-            (state.rows.alive(), state.lists.as_ref().map_or(0, |lists| lists.lists.len()))
+            (
+                state.rows.alive(),
+                state.lists.as_ref().map_or(0, |lists| lists.lists.len()),
+            )
         };
         // Rows find their like a little more easily than new queries do.
         let goal = self.options.recall + 0.15 * (1.0 - self.options.recall);
-        let found = if lists > 1 { self.tune_lists(&trials, goal, lists, n) } else { self.tune_flat(&trials, goal, n) };
+        let found = if lists > 1 {
+            self.tune_lists(&trials, goal, lists, n)
+        } else {
+            self.tune_flat(&trials, goal, n)
+        };
         let mut state = self.write();
         let helped = found.is_some();
         let (probes, refine, recall) = found.unwrap_or((lists.max(1), n, 1.0));
-        state.tuning = Tuning { probes, refine, recall, measured_on: n.max(1) };
+        state.tuning = Tuning {
+            probes,
+            refine,
+            recall,
+            measured_on: n.max(1),
+        };
         helped || lists <= 1
     }
 
@@ -51,7 +65,11 @@ impl Shared {
             let mut scratch = Scratch::default();
             if vector.iter().any(|&x| x != 0.0) {
                 scratches.push((state.prepare(&vector, &mut scratch), scratch));
-                trials.push(Trial { key: state.rows.keys[row as usize], vector, least: f32::NEG_INFINITY });
+                trials.push(Trial {
+                    key: state.rows.keys[row as usize],
+                    vector,
+                    least: f32::NEG_INFINITY,
+                });
             }
         }
         drop(state);
@@ -70,8 +88,13 @@ impl Shared {
         let mut best = vec![[f32::NEG_INFINITY; K]; trials.len()];
         for batch in rows.chunks(64) {
             let state = self.read();
-            for &row in batch.iter().filter(|&&row| (row as usize) < state.rows.numbers() && state.rows.is_alive(row)) {
-                for ((trial, (dot_mean, scratch)), best) in trials.iter().zip(scratches).zip(&mut best) {
+            for &row in batch
+                .iter()
+                .filter(|&&row| (row as usize) < state.rows.numbers() && state.rows.is_alive(row))
+            {
+                for ((trial, (dot_mean, scratch)), best) in
+                    trials.iter().zip(scratches).zip(&mut best)
+                {
                     let score = state.score_of(*dot_mean, row, scratch);
                     if score > best[K - 1] && state.rows.keys[row as usize] != trial.key {
                         let mut place = K - 1;
@@ -94,8 +117,17 @@ impl Shared {
         let mut scratch = Scratch::default();
         let (mut hits, mut scanned) = (0, 0);
         for trial in trials {
-            self.try_search(&trial.vector, K + 1, Effort::Probe { probes, refine }, &mut scratch);
-            let others = scratch.top.iter().filter(|hit| hit.1 != trial.key && hit.0 >= trial.least).count();
+            self.try_search(
+                &trial.vector,
+                K + 1,
+                Effort::Probe { probes, refine },
+                &mut scratch,
+            );
+            let others = scratch
+                .top
+                .iter()
+                .filter(|hit| hit.1 != trial.key && hit.0 >= trial.least)
+                .count();
             hits += others.min(K);
             scanned += scratch.scanned;
         }
@@ -104,14 +136,23 @@ impl Shared {
     }
 
     fn tune_flat(&self, trials: &[Trial], goal: f64, n: usize) -> Option<(usize, usize, f64)> {
-        REFINE.into_iter().take_while(|refine| 4 * refine < n).find_map(|refine| {
-            let (recall, _) = self.recall(trials, 1, refine);
-            (recall >= goal).then_some((1, refine, recall))
-        })
+        REFINE
+            .into_iter()
+            .take_while(|refine| 4 * refine < n)
+            .find_map(|refine| {
+                let (recall, _) = self.recall(trials, 1, refine);
+                (recall >= goal).then_some((1, refine, recall))
+            })
     }
 
     /// The cheapest of the settings that reach the goal, by a count of what each step costs.
-    fn tune_lists(&self, trials: &[Trial], goal: f64, lists: usize, n: usize) -> Option<(usize, usize, f64)> {
+    fn tune_lists(
+        &self,
+        trials: &[Trial],
+        goal: f64,
+        lists: usize,
+        n: usize,
+    ) -> Option<(usize, usize, f64)> {
         let mut best: Option<(f64, (usize, usize, f64))> = None;
         for refine in REFINE.into_iter().take_while(|refine| 4 * refine < n) {
             let (mut low, mut high) = (0, lists / 2);
@@ -126,7 +167,9 @@ impl Shared {
                     low = probes;
                 }
             }
-            let Some((probes, recall, scanned)) = reached else { continue };
+            let Some((probes, recall, scanned)) = reached else {
+                continue;
+            };
             // In nanoseconds, roughly; only the proportions matter.
             let cost = 1.2 * scanned + 30.0 * refine as f64 + 25.0 * probes as f64;
             if best.is_none_or(|(least, _)| cost < least) {

@@ -6,8 +6,8 @@
 use aqe_memory::{Index, Keep, Level, Metric, Options, Store};
 use numpy::ndarray::{ArrayView1, ArrayView2};
 use numpy::{
-    PyArray1, PyArray2, PyArrayDyn, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArrayDyn,
-    PyUntypedArrayMethods,
+    PyArray1, PyArray2, PyArrayDyn, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2,
+    PyReadonlyArrayDyn, PyUntypedArrayMethods,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
@@ -18,7 +18,13 @@ use pyo3::types::{PyDict, PyTuple};
 /// Add what this file binds to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PatternStore>()?;
-    module.add("simd_levels", Level::supported().into_iter().map(Level::name).collect::<Vec<_>>())
+    module.add(
+        "simd_levels",
+        Level::supported()
+            .into_iter()
+            .map(Level::name)
+            .collect::<Vec<_>>(),
+    )
 }
 
 /// A store of vectors under keys. Made by `aqe_backend_native.store.make_store`, which checks the options.
@@ -30,26 +36,39 @@ struct PatternStore {
 
 fn chosen<T: Copy>(value: &str, table: &[(&str, T)]) -> PyResult<T> {
     let found = table.iter().find(|entry| entry.0 == value);
-    found.map(|entry| entry.1).ok_or_else(|| PyValueError::new_err(format!("unknown option {value:?}")))
+    found
+        .map(|entry| entry.1)
+        .ok_or_else(|| PyValueError::new_err(format!("unknown option {value:?}")))
 }
 
 /// A function of `aqe_core.validate`, looked up once.
 fn validate<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyAny>> {
     static MODULE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    Ok(MODULE.get_or_try_init(py, || py.import("aqe_core.validate").map(|module| module.into_any().unbind()))?.bind(py))
+    Ok(MODULE
+        .get_or_try_init(py, || {
+            py.import("aqe_core.validate")
+                .map(|module| module.into_any().unbind())
+        })?
+        .bind(py))
 }
 
 /// The class `Hits` and what makes one without its Python constructor.
 fn hits<'py>(py: Python<'py>) -> PyResult<&'py (Py<PyAny>, Py<PyAny>)> {
     static HITS: PyOnceLock<(Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
     HITS.get_or_try_init(py, || {
-        let class = py.import("aqe_core.contracts.pattern_store")?.getattr("Hits")?;
+        let class = py
+            .import("aqe_core.contracts.pattern_store")?
+            .getattr("Hits")?;
         let new = py.get_type::<PyTuple>().getattr("__new__")?;
         Ok((new.unbind(), class.unbind()))
     })
 }
 
-fn made_hits<'py>(py: Python<'py>, keys: Bound<'py, PyAny>, scores: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+fn made_hits<'py>(
+    py: Python<'py>,
+    keys: Bound<'py, PyAny>,
+    scores: Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
     let (new, class) = hits(py)?;
     new.bind(py).call1((class.bind(py), (keys, scores)))
 }
@@ -75,7 +94,9 @@ impl<'py> Count<'py> {
     fn get(self, py: Python<'py>) -> PyResult<usize> {
         match self {
             Count::Known(k) => Ok(k),
-            Count::Other(value) => validate(py)?.call_method1(intern!(py, "as_k"), (value,))?.extract(),
+            Count::Other(value) => validate(py)?
+                .call_method1(intern!(py, "as_k"), (value,))?
+                .extract(),
         }
     }
 }
@@ -116,12 +137,43 @@ impl PatternStore {
     ) -> PyResult<PatternStore> {
         let (name, metric) = chosen(
             metric,
-            &[("cosine", ("cosine", Metric::Cosine)), ("dot", ("dot", Metric::Dot)), ("l2", ("l2", Metric::L2))],
+            &[
+                ("cosine", ("cosine", Metric::Cosine)),
+                ("dot", ("dot", Metric::Dot)),
+                ("l2", ("l2", Metric::L2)),
+            ],
         )?;
-        let index = chosen(index, &[("auto", Index::Auto), ("flat", Index::Flat), ("lists", Index::Lists)])?;
-        let keep = chosen(keep, &[("planes", Keep::Planes), ("float16", Keep::Float16), ("float32", Keep::Float32)])?;
-        let options = Options { dim, metric, index, keep, recall, seed, threads, background, level: Level::best() };
-        Ok(PatternStore { store: Store::new(options), metric: name })
+        let index = chosen(
+            index,
+            &[
+                ("auto", Index::Auto),
+                ("flat", Index::Flat),
+                ("lists", Index::Lists),
+            ],
+        )?;
+        let keep = chosen(
+            keep,
+            &[
+                ("planes", Keep::Planes),
+                ("float16", Keep::Float16),
+                ("float32", Keep::Float32),
+            ],
+        )?;
+        let options = Options {
+            dim,
+            metric,
+            index,
+            keep,
+            recall,
+            seed,
+            threads,
+            background,
+            level: Level::best(),
+        };
+        Ok(PatternStore {
+            store: Store::new(options),
+            metric: name,
+        })
     }
 
     /// Number of dimensions.
@@ -165,7 +217,10 @@ impl PatternStore {
         let dim = self.dim();
         if !py.detach(|| values.chunks_exact(dim).all(|row| is_good(row, metric))) {
             // Raises, or finds only that squares overflow or vanish in float32.
-            module.call_method1(intern!(py, "refuse_bad_rows"), (&matrix, self.metric, "vectors"))?;
+            module.call_method1(
+                intern!(py, "refuse_bad_rows"),
+                (&matrix, self.metric, "vectors"),
+            )?;
         }
         py.detach(|| self.store.add(&names, &values));
         Ok(())
@@ -203,15 +258,27 @@ impl PatternStore {
         let k = k.get(py)?;
         let ef = ef.map(|ef| ef.get(py)).transpose()?;
         let single = array.ndim() == 1;
-        let among = among.map(|keys| PyResult::Ok(keys_of(keys)?.as_slice()?.to_vec())).transpose()?;
+        let among = among
+            .map(|keys| PyResult::Ok(keys_of(keys)?.as_slice()?.to_vec()))
+            .transpose()?;
         let values = array.as_slice()?;
         let m = if single { 1 } else { array.shape()[0] };
         // Not more than the rows there are is asked for, however large k is.
         let width = self.store.len().min(k);
-        let (mut found, mut scores) = (vec![u64::MAX; m * width], vec![f32::NEG_INFINITY; m * width]);
+        let (mut found, mut scores) = (
+            vec![u64::MAX; m * width],
+            vec![f32::NEG_INFINITY; m * width],
+        );
         if width > 0 && m > 0 {
             py.detach(|| {
-                self.store.search(values, width, ef, exact, among.as_deref(), (&mut found, &mut scores));
+                self.store.search(
+                    values,
+                    width,
+                    ef,
+                    exact,
+                    among.as_deref(),
+                    (&mut found, &mut scores),
+                );
             });
         }
         if single && width == k {
@@ -235,7 +302,14 @@ impl PatternStore {
         out.set_item("lists", stats.lists)?;
         out.set_item("probes", stats.probes)?;
         out.set_item("refine", stats.refine)?;
-        out.set_item("recall", if stats.recall.is_nan() { None } else { Some(stats.recall) })?;
+        out.set_item(
+            "recall",
+            if stats.recall.is_nan() {
+                None
+            } else {
+                Some(stats.recall)
+            },
+        )?;
         out.set_item("memory_bytes", stats.bytes)?;
         out.set_item("simd", stats.simd)?;
         out.set_item("working", stats.working)?;
@@ -245,7 +319,10 @@ impl PatternStore {
 
 impl PatternStore {
     /// Queries as a contiguous array of one or two axes, checked.
-    fn queries_of<'py>(&self, queries: &Bound<'py, PyAny>) -> PyResult<PyReadonlyArrayDyn<'py, f32>> {
+    fn queries_of<'py>(
+        &self,
+        queries: &Bound<'py, PyAny>,
+    ) -> PyResult<PyReadonlyArrayDyn<'py, f32>> {
         let py = queries.py();
         let dim = self.dim();
         if let Ok(array) = queries.cast::<PyArrayDyn<f32>>()
@@ -258,7 +335,8 @@ impl PatternStore {
                 return Ok(array);
             }
         }
-        let answer = validate(py)?.call_method1(intern!(py, "as_queries"), (queries, dim, self.metric))?;
+        let answer =
+            validate(py)?.call_method1(intern!(py, "as_queries"), (queries, dim, self.metric))?;
         let (matrix, single): (Bound<'py, PyAny>, bool) = answer.extract()?;
         let array = if single { matrix.get_item(0)? } else { matrix };
         Ok(array.extract()?)
@@ -281,7 +359,11 @@ fn padded<'py>(
     }
     if single {
         let keys = PyArray1::from_array(py, &ArrayView1::from(&all_keys)).into_any();
-        return made_hits(py, keys, PyArray1::from_array(py, &ArrayView1::from(&all_scores)).into_any());
+        return made_hits(
+            py,
+            keys,
+            PyArray1::from_array(py, &ArrayView1::from(&all_scores)).into_any(),
+        );
     }
     let shaped = |error| PyValueError::new_err(format!("{error}"));
     let keys = ArrayView2::from_shape((m, k), &all_keys).map_err(shaped)?;

@@ -24,8 +24,12 @@ fn block_sums(codes: &[u8], table: &[u8], sums: &mut [u16; BLOCK]) {
                 let (code, first, second) = unsafe {
                     (
                         _mm256_loadu_si256(codes.as_ptr().add(pair * BLOCK + half * HALF).cast()),
-                        _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().add(32 * pair).cast())),
-                        _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().add(32 * pair + 16).cast())),
+                        _mm256_broadcastsi128_si256(_mm_loadu_si128(
+                            table.as_ptr().add(32 * pair).cast(),
+                        )),
+                        _mm256_broadcastsi128_si256(_mm_loadu_si128(
+                            table.as_ptr().add(32 * pair + 16).cast(),
+                        )),
                     )
                 };
                 let lows = _mm256_and_si256(code, low);
@@ -66,7 +70,10 @@ pub fn scan(list: &Codes, base: f32, threshold: f32, first: usize, out: &mut Sur
                     _mm256_loadu_ps(offsets.as_ptr().add(8 * part)),
                 )
             };
-            let dot = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(sum)), step), shift);
+            let dot = _mm256_add_ps(
+                _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(sum)), step),
+                shift,
+            );
             let estimate = _mm256_add_ps(_mm256_mul_ps(slope, dot), _mm256_add_ps(offset, bases));
             let mut mask = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(estimate, least));
             if mask != 0 {
@@ -75,7 +82,10 @@ pub fn scan(list: &Codes, base: f32, threshold: f32, first: usize, out: &mut Sur
                 unsafe { _mm256_storeu_ps(values.as_mut_ptr(), estimate) };
                 while mask != 0 {
                     let lane = mask.trailing_zeros() as usize;
-                    out.push(values[lane], (block * BLOCK + 8 * part + lane) as u32 + list.start);
+                    out.push(
+                        values[lane],
+                        (block * BLOCK + 8 * part + lane) as u32 + list.start,
+                    );
                     mask &= mask - 1;
                 }
             }
@@ -86,7 +96,10 @@ pub fn scan(list: &Codes, base: f32, threshold: f32, first: usize, out: &mut Sur
 
 #[target_feature(enable = "avx2")]
 fn total(sums: __m256i) -> i32 {
-    let half = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+    let half = _mm_add_epi32(
+        _mm256_castsi256_si128(sums),
+        _mm256_extracti128_si256(sums, 1),
+    );
     let two = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0b01_00_11_10));
     _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0b10_11_00_01)))
 }
@@ -117,7 +130,11 @@ pub fn dot4(plane: &[u8], query: &[i8]) -> i32 {
             )
         };
         sums = add_products(sums, _mm256_and_si256(bytes, low), first);
-        sums = add_products(sums, _mm256_and_si256(_mm256_srli_epi16(bytes, 4), low), second);
+        sums = add_products(
+            sums,
+            _mm256_and_si256(_mm256_srli_epi16(bytes, 4), low),
+            second,
+        );
     }
     total(sums)
 }

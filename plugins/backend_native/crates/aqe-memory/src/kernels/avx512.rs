@@ -26,9 +26,15 @@ pub fn scan(list: &Codes, base: f32, threshold: f32, first: usize, out: &mut Sur
         for (part, sums) in parts.into_iter().enumerate() {
             // SAFETY: 16 lanes from 16 part, of 64 slopes and offsets.
             let (slope, offset) = unsafe {
-                (_mm512_loadu_ps(slopes.as_ptr().add(16 * part)), _mm512_loadu_ps(offsets.as_ptr().add(16 * part)))
+                (
+                    _mm512_loadu_ps(slopes.as_ptr().add(16 * part)),
+                    _mm512_loadu_ps(offsets.as_ptr().add(16 * part)),
+                )
             };
-            let dot = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(sums)), step), shift);
+            let dot = _mm512_add_ps(
+                _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(sums)), step),
+                shift,
+            );
             let estimate = _mm512_add_ps(_mm512_mul_ps(slope, dot), _mm512_add_ps(offset, bases));
             let mask = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(estimate, least);
             if mask != 0 {
@@ -37,8 +43,14 @@ pub fn scan(list: &Codes, base: f32, threshold: f32, first: usize, out: &mut Sur
                 let (values, places) = out.room();
                 // SAFETY: `room` returns 64 places at least, checked here, of which at most 16 are written.
                 unsafe {
-                    _mm512_storeu_ps(values[..16].as_mut_ptr(), _mm512_maskz_compress_ps(mask, estimate));
-                    _mm512_storeu_si512(places[..16].as_mut_ptr().cast(), _mm512_maskz_compress_epi32(mask, slots));
+                    _mm512_storeu_ps(
+                        values[..16].as_mut_ptr(),
+                        _mm512_maskz_compress_ps(mask, estimate),
+                    );
+                    _mm512_storeu_si512(
+                        places[..16].as_mut_ptr().cast(),
+                        _mm512_maskz_compress_epi32(mask, slots),
+                    );
                 }
                 out.len += mask.count_ones() as usize;
             }
@@ -64,7 +76,9 @@ fn block_sums(codes: &[u8], table: &[u8]) -> (__m512i, __m512i) {
                 (
                     _mm512_loadu_si512(codes.as_ptr().add(pair * BLOCK).cast()),
                     _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().add(32 * pair).cast())),
-                    _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().add(32 * pair + 16).cast())),
+                    _mm512_broadcast_i32x4(_mm_loadu_si128(
+                        table.as_ptr().add(32 * pair + 16).cast(),
+                    )),
                 )
             };
             let lows = _mm512_and_si512(code, low);
@@ -96,7 +110,11 @@ pub fn dot4(plane: &[u8], query: &[i8]) -> i32 {
             )
         };
         one = _mm512_dpbusd_epi32(one, _mm512_and_si512(bytes, low), first);
-        two = _mm512_dpbusd_epi32(two, _mm512_and_si512(_mm512_srli_epi16(bytes, 4), low), second);
+        two = _mm512_dpbusd_epi32(
+            two,
+            _mm512_and_si512(_mm512_srli_epi16(bytes, 4), low),
+            second,
+        );
     }
     _mm512_reduce_add_epi32(_mm512_add_epi32(one, two))
 }
@@ -108,7 +126,11 @@ pub fn dot10(a: &[u8], b: &[u8], c: &[u8], query: [&[i8]; 2]) -> [i32; 2] {
     assert_eq!((a.len() * 2, a.len() * 2), (query[0].len(), query[1].len()));
     assert_eq!((b.len(), c.len() * 2), (a.len(), a.len()));
     assert_eq!(a.len() % 64, 0);
-    let (low, high, two) = (_mm512_set1_epi8(15), _mm512_set1_epi8(-16), _mm512_set1_epi8(3));
+    let (low, high, two) = (
+        _mm512_set1_epi8(15),
+        _mm512_set1_epi8(-16),
+        _mm512_set1_epi8(3),
+    );
     let counts = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(2), 1);
     let (mut top, mut rest) = ([_mm512_setzero_si512(); 2], [_mm512_setzero_si512(); 2]);
     for part in 0..a.len() / 64 {
@@ -120,18 +142,31 @@ pub fn dot10(a: &[u8], b: &[u8], c: &[u8], query: [&[i8]; 2]) -> [i32; 2] {
                 _mm512_broadcast_i64x4(_mm256_loadu_si256(c.as_ptr().add(32 * part).cast())),
             )
         };
-        let lows = _mm512_or_si512(_mm512_and_si512(_mm512_slli_epi16(a, 4), high), _mm512_and_si512(b, low));
-        let highs = _mm512_or_si512(_mm512_and_si512(a, high), _mm512_and_si512(_mm512_srli_epi16(b, 4), low));
+        let lows = _mm512_or_si512(
+            _mm512_and_si512(_mm512_slli_epi16(a, 4), high),
+            _mm512_and_si512(b, low),
+        );
+        let highs = _mm512_or_si512(
+            _mm512_and_si512(a, high),
+            _mm512_and_si512(_mm512_srli_epi16(b, 4), low),
+        );
         let c = _mm512_srlv_epi16(c, counts);
-        let (c_lows, c_highs) = (_mm512_and_si512(c, two), _mm512_and_si512(_mm512_srli_epi16(c, 4), two));
+        let (c_lows, c_highs) = (
+            _mm512_and_si512(c, two),
+            _mm512_and_si512(_mm512_srli_epi16(c, 4), two),
+        );
         for i in 0..2 {
             // SAFETY: 128 numbers of each query from 128 part are within, by the lengths above.
             let (first, second) = unsafe {
                 let start = query[i].as_ptr().add(128 * part);
-                (_mm512_loadu_si512(start.cast()), _mm512_loadu_si512(start.add(64).cast()))
+                (
+                    _mm512_loadu_si512(start.cast()),
+                    _mm512_loadu_si512(start.add(64).cast()),
+                )
             };
             top[i] = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(top[i], lows, first), highs, second);
-            rest[i] = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(rest[i], c_lows, first), c_highs, second);
+            rest[i] =
+                _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(rest[i], c_lows, first), c_highs, second);
         }
     }
     [0, 1].map(|i| _mm512_reduce_add_epi32(_mm512_add_epi32(_mm512_slli_epi32(top[i], 2), rest[i])))
@@ -151,7 +186,9 @@ pub fn dots(left: &[u8], rows: &[i8], out: &mut [i32]) {
             let a = unsafe { _mm512_loadu_si512(left.as_ptr().add(part).cast()) };
             for (i, sum) in sums.iter_mut().enumerate().take(values.len()) {
                 // SAFETY: row 4 four + i is within `rows`, as `out` has a place for it.
-                let b = unsafe { _mm512_loadu_si512(rows.as_ptr().add((4 * four + i) * width + part).cast()) };
+                let b = unsafe {
+                    _mm512_loadu_si512(rows.as_ptr().add((4 * four + i) * width + part).cast())
+                };
                 *sum = _mm512_dpbusd_epi32(*sum, a, b);
             }
         }

@@ -108,7 +108,14 @@ macro_rules! dispatch {
 
 /// Estimate the rows of a list from block `first` on, and collect those above the threshold; stop where `out` is
 /// full. Return the next block. An estimate is `slope * (sum * step + shift) + (offset + base)`.
-pub fn scan(level: Level, list: &Codes, base: f32, threshold: f32, first: usize, out: &mut Survivors) -> usize {
+pub fn scan(
+    level: Level,
+    list: &Codes,
+    base: f32,
+    threshold: f32,
+    first: usize,
+    out: &mut Survivors,
+) -> usize {
     dispatch!(level, scan(list, base, threshold, first, out))
 }
 
@@ -200,7 +207,9 @@ pub fn sum16(sums: &[f32; 16]) -> f32 {
 /// The largest of 16 numbers and of one more.
 #[inline(never)]
 pub fn max16(values: &[f32; 16], least: f32) -> f32 {
-    values.iter().fold(least, |most, x| if *x > most { *x } else { most })
+    values
+        .iter()
+        .fold(least, |most, x| if *x > most { *x } else { most })
 }
 
 #[cfg(test)]

@@ -41,7 +41,8 @@ pub fn dot4(plane: &[u8], query: &[i8]) -> i32 {
     let mut total = 0;
     for (bytes, q) in plane.chunks_exact(64).zip(query.chunks_exact(128)) {
         for i in 0..64 {
-            total += i32::from(bytes[i] & 15) * i32::from(q[i]) + i32::from(bytes[i] >> 4) * i32::from(q[64 + i]);
+            total += i32::from(bytes[i] & 15) * i32::from(q[i])
+                + i32::from(bytes[i] >> 4) * i32::from(q[64 + i]);
         }
     }
     total
@@ -65,6 +66,10 @@ pub fn dot10(a: &[u8], b: &[u8], c: &[u8], query: [&[i8]; 2]) -> [i32; 2] {
 
 pub fn dots(left: &[u8], rows: &[i8], out: &mut [i32]) {
     for (value, row) in out.iter_mut().zip(rows.chunks_exact(left.len())) {
-        *value = left.iter().zip(row).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum();
+        *value = left
+            .iter()
+            .zip(row)
+            .map(|(&a, &b)| i32::from(a) * i32::from(b))
+            .sum();
     }
 }

@@ -10,7 +10,10 @@ fn signed(random: &mut Random, n: usize) -> Vec<i8> {
 }
 
 fn plain(a: &[u16], q: &[i8]) -> i32 {
-    a.iter().zip(q).map(|(&x, &y)| i32::from(x) * i32::from(y)).sum()
+    a.iter()
+        .zip(q)
+        .map(|(&x, &y)| i32::from(x) * i32::from(y))
+        .sum()
 }
 
 #[test]
@@ -32,7 +35,11 @@ fn dots_are_equal_at_every_level() {
         let wide: Vec<u16> = left.iter().map(|&x| u16::from(x)).collect();
         for level in Level::supported() {
             assert_eq!(dot4(level, &a, &q), plain(&high, &q), "{level:?}");
-            assert_eq!(dot10(level, &a, &b, &c, [&q, &other]), [plain(&w, &q), plain(&w, &other)], "{level:?}");
+            assert_eq!(
+                dot10(level, &a, &b, &c, [&q, &other]),
+                [plain(&w, &q), plain(&w, &other)],
+                "{level:?}"
+            );
             let mut out = [0; 7];
             dots(level, &left, &rows, &mut out);
             for (row, value) in rows.chunks_exact(width).zip(out) {
@@ -46,7 +53,16 @@ fn dots_are_equal_at_every_level() {
 fn dots_do_not_saturate() {
     let (full, least) = (vec![255u8; 4096], vec![-128i8; 4096]);
     for level in Level::supported() {
-        assert_eq!(dot10(level, &full[..2048], &full[..2048], &full[..1024], [&least; 2]), [-128 * 1023 * 4096; 2]);
+        assert_eq!(
+            dot10(
+                level,
+                &full[..2048],
+                &full[..2048],
+                &full[..1024],
+                [&least; 2]
+            ),
+            [-128 * 1023 * 4096; 2]
+        );
         let mut out = [0];
         dots(level, &full, &least, &mut out);
         assert_eq!(out[0], -128 * 255 * 4096);
@@ -60,20 +76,34 @@ fn scans_are_equal_at_every_level() {
         let blocks = 5;
         let codes = bytes(&mut random, blocks * BLOCK * width / 8, 256);
         let table = bytes(&mut random, 4 * width, MAX_ENTRY as usize + 1);
-        let mut factors: Vec<f32> = (0..blocks * 2 * BLOCK).map(|_| random.below(1000) as f32 / 512.0 - 0.9).collect();
+        let mut factors: Vec<f32> = (0..blocks * 2 * BLOCK)
+            .map(|_| random.below(1000) as f32 / 512.0 - 0.9)
+            .collect();
         factors[BLOCK + 3] = f32::NEG_INFINITY;
-        let list =
-            Codes { codes: &codes, factors: &factors, table: &table, step: 0.013, shift: -0.4 * width as f32, start: 17 };
+        let list = Codes {
+            codes: &codes,
+            factors: &factors,
+            table: &table,
+            step: 0.013,
+            shift: -0.4 * width as f32,
+            start: 17,
+        };
         for threshold in [f32::NEG_INFINITY, 0.0, 30.0] {
             let mut wanted: Option<(Vec<f32>, Vec<u32>)> = None;
             for level in Level::supported() {
                 let mut out = Survivors::default();
                 out.reset(blocks * BLOCK);
                 assert_eq!(scan(level, &list, 0.25, threshold, 1, &mut out), blocks);
-                let mut found: Vec<(u32, f32)> =
-                    out.slots[..out.len].iter().copied().zip(out.estimates.iter().copied()).collect();
+                let mut found: Vec<(u32, f32)> = out.slots[..out.len]
+                    .iter()
+                    .copied()
+                    .zip(out.estimates.iter().copied())
+                    .collect();
                 found.sort_by_key(|hit| hit.0);
-                let found = (found.iter().map(|hit| hit.1).collect(), found.iter().map(|hit| hit.0).collect());
+                let found = (
+                    found.iter().map(|hit| hit.1).collect(),
+                    found.iter().map(|hit| hit.0).collect(),
+                );
                 assert_eq!(*wanted.get_or_insert(found.clone()), found, "{level:?}");
             }
         }
@@ -85,7 +115,14 @@ fn a_scan_stops_where_there_is_no_room() {
     let codes = vec![0; 4 * BLOCK * 16];
     let table = vec![1; 512];
     let factors = vec![1.0; 4 * 2 * BLOCK];
-    let list = Codes { codes: &codes, factors: &factors, table: &table, step: 1.0, shift: 0.0, start: 0 };
+    let list = Codes {
+        codes: &codes,
+        factors: &factors,
+        table: &table,
+        step: 1.0,
+        shift: 0.0,
+        start: 0,
+    };
     for level in Level::supported() {
         let mut out = Survivors::default();
         out.reset(2 * BLOCK);
