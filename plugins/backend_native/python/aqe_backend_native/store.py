@@ -108,6 +108,5 @@ def _integer(name: str, value: Any, least: int, most: int) -> int:
 
 
 def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)  # absent on some systems
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
