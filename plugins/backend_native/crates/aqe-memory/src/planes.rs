@@ -3,7 +3,7 @@
 //! A centred row r is kept as w in 0 .. 1023 with r = scale * (w - 512). The first plane alone ranks candidates
 //! (half a byte a dimension); all three score those that are left.
 
-use crate::kernels::{dot4, dot10, max16};
+use crate::kernels::{dot4, dot10, max16, rounded};
 use crate::level::Level;
 use crate::query::Query;
 
@@ -33,7 +33,7 @@ pub fn encode(centred: &[f32], a: &mut [u8], rest: &mut [u8]) -> f32 {
     for (part, values) in centred.chunks_exact(GROUP).enumerate() {
         let mut w = [0u16; GROUP];
         for i in 0..GROUP {
-            w[i] = (values[i] * inverse + 512.5).clamp(0.0, 1023.0) as i32 as u16;
+            w[i] = (rounded(values[i] * inverse) + ZERO) as u16;
         }
         let (a, b, c) = (
             &mut a[64 * part..][..64],

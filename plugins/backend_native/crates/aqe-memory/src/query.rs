@@ -1,6 +1,6 @@
 //! A query, prepared for every stage of a search.
 
-use crate::kernels::{MAX_ENTRY, max16, sum16, vectorized};
+use crate::kernels::{MAX_ENTRY, max16, rounded, sum16, vectorized};
 use crate::level::Level;
 
 /// A query as table, as two bytes a dimension, and as floats.
@@ -69,8 +69,7 @@ impl Query {
         let inverse = 32000.0 / largest;
         let (mut sum, mut sum_high) = (0i32, 0i32);
         for (value, x) in self.units.iter_mut().zip(&self.floats) {
-            // Rounded by truncation of a positive number: the same everywhere, and free of library calls.
-            *value = (x * inverse + 32768.5) as i32 - 32768;
+            *value = rounded(x * inverse);
             sum += *value;
             sum_high += (*value + 128) >> 8;
         }
@@ -107,7 +106,7 @@ impl Query {
         // Four roundings of a half each: two less than the largest entry.
         let scale = (MAX_ENTRY - 2.0) / largest;
         for (value, x) in self.units.iter_mut().zip(&self.floats) {
-            *value = (x * scale + 64.5) as i32 - 64;
+            *value = rounded(x * scale);
         }
         let mut lowest = 0i32;
         for (entries, v) in self

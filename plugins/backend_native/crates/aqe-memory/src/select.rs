@@ -1,6 +1,6 @@
 //! The largest of many numbers, without a heap.
 
-use crate::kernels::{max16, vectorized};
+use crate::kernels::{compress, max16, vectorized};
 use crate::level::Level;
 
 /// A threshold above which there are `keep` of the values, or up to an eighth more; `None` if equal values forbid it.
@@ -53,14 +53,7 @@ pub fn cut(level: Level, values: &mut [f32], others: &mut [u32], keep: usize) ->
         return (values.len(), f32::NEG_INFINITY);
     }
     if let Some(bound) = threshold(level, values, keep) {
-        let mut len = 0;
-        for i in 0..values.len() {
-            // Without a branch: which values stay is a matter of chance.
-            let (value, other) = (values[i], others[i]);
-            values[len] = value;
-            others[len] = other;
-            len += usize::from(value > bound);
-        }
+        let len = compress(level, values, others, bound);
         return (len, bound);
     }
     // Many equal values at the bound: by value, then by what stands beside.

@@ -197,3 +197,29 @@ pub fn dots(left: &[u8], rows: &[i8], out: &mut [i32]) {
         }
     }
 }
+
+/// # Safety
+/// Needs the instructions of `Level::Avx512`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+pub fn compress(values: &mut [f32], others: &mut [u32], bound: f32) -> usize {
+    assert_eq!(values.len(), others.len());
+    let least = _mm512_set1_ps(bound);
+    let mut len = 0;
+    for part in (0..values.len()).step_by(16) {
+        let lanes = ((1u32 << (values.len() - part).min(16)) - 1) as __mmask16;
+        // SAFETY: only the lanes within both slices are read; what is written ends at or before what was read.
+        unsafe {
+            let value = _mm512_maskz_loadu_ps(lanes, values.as_ptr().add(part));
+            let other = _mm512_maskz_loadu_epi32(lanes, others.as_ptr().add(part).cast());
+            let kept = _mm512_mask_cmp_ps_mask::<_CMP_GT_OQ>(lanes, value, least);
+            let count = kept.count_ones();
+            let front = ((1u32 << count) - 1) as __mmask16;
+            let value = _mm512_maskz_compress_ps(kept, value);
+            _mm512_mask_storeu_ps(values.as_mut_ptr().add(len), front, value);
+            let other = _mm512_maskz_compress_epi32(kept, other);
+            _mm512_mask_storeu_epi32(others.as_mut_ptr().add(len).cast(), front, other);
+            len += count as usize;
+        }
+    }
+    len
+}

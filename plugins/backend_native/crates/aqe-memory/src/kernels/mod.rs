@@ -172,6 +172,24 @@ pub fn prefetch(bytes: &[u8]) {
     let _ = bytes;
 }
 
+/// The nearest integer of a number below 2^22 in magnitude, halves to even. Unlike a cast it is one addition, and is
+/// compiled to vectors.
+#[inline(always)]
+pub fn rounded(x: f32) -> i32 {
+    const SHIFT: f32 = 12_582_912.0; // 1.5 * 2^23: beyond it the spacing of floats is one
+    (x + SHIFT).to_bits().wrapping_sub(SHIFT.to_bits()) as i32
+}
+
+/// Move the values above a bound, and what stands beside them, to the front; return how many there are.
+pub fn compress(level: Level, values: &mut [f32], others: &mut [u32], bound: f32) -> usize {
+    match level {
+        // SAFETY: a level is only made where the processor supports it.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { avx512::compress(values, others, bound) },
+        _ => portable::compress(values, others, bound),
+    }
+}
+
 /// A dot product in 16 partial sums, the same at every level.
 #[inline(always)]
 pub fn dot_f32(left: &[f32], right: &[f32]) -> f32 {

@@ -73,3 +73,15 @@ pub fn dots(left: &[u8], rows: &[i8], out: &mut [i32]) {
             .sum();
     }
 }
+
+pub fn compress(values: &mut [f32], others: &mut [u32], bound: f32) -> usize {
+    let mut len = 0;
+    for i in 0..values.len() {
+        // Without a branch: which values stay is a matter of chance.
+        let (value, other) = (values[i], others[i]);
+        values[len] = value;
+        others[len] = other;
+        len += usize::from(value > bound);
+    }
+    len
+}
