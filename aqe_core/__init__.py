@@ -8,7 +8,7 @@ __version__ = "0.1.0"
 # Written out for type checkers and readers; `__getattr__` loads each name from its module.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from aqe_core.binding import open_analyzer, open_embedder, open_learner, open_store
+    from aqe_core.binding import open_analyzer, open_embedder, open_learner, open_ranker, open_replay, open_store
     from aqe_core.errors import AqeError
     from aqe_core.hookspecs import hookimpl
     from aqe_core.legacy import open_legacy
@@ -26,6 +26,8 @@ __all__ = [
     "open_embedder",
     "open_learner",
     "open_legacy",
+    "open_ranker",
+    "open_replay",
     "open_store",
 ]
 
@@ -39,6 +41,8 @@ _HOME = {
     "open_embedder": "binding",
     "open_learner": "binding",
     "open_legacy": "legacy",
+    "open_ranker": "binding",
+    "open_replay": "binding",
     "open_store": "binding",
 }
 

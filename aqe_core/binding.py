@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import attrs
 
@@ -22,17 +22,30 @@ from aqe_core.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from aqe_core.config import Config
-    from aqe_core.contracts import Analyzer, Embedder, Learner, PatternStore
+    from aqe_core.contracts import Analyzer, Embedder, Learner, PatternStore, PolicyLearner, Ranker, Replay
 
-__all__ = ["bind", "open_analyzer", "open_embedder", "open_learner", "open_store", "selection_of"]
+__all__ = [
+    "bind",
+    "open_analyzer",
+    "open_embedder",
+    "open_learner",
+    "open_ranker",
+    "open_replay",
+    "open_store",
+    "selection_of",
+]
 
 CONTRACTS: dict[str, type] = {
     "pattern_store": contracts.PatternStore,
     "learner": contracts.Learner,
+    "ranker": contracts.Ranker,
     "analyzer": contracts.Analyzer,
     "storage": contracts.Storage,
     "embedder": contracts.Embedder,
+    "policy": contracts.PolicyLearner,
+    "replay": contracts.Replay,
 }
+"""Contracts by kind of engine, and of the further products that a learner may have (fields of its spec)."""
 
 # How each engine came to be, for `explain`, by id(engine); engines need not be hashable, nor equal only to themselves.
 # An engine that cannot be weakly referenced is not in it.
@@ -40,7 +53,11 @@ _selections: dict[int, tuple[weakref.ref[Any], Selection]] = {}
 
 
 def bind(
-    selection: Selection, manager: PluginManager, required: dict[str, Any] | None = None, **options: Any
+    selection: Selection,
+    manager: PluginManager,
+    required: dict[str, Any] | None = None,
+    product: str = "",
+    **options: Any,
 ) -> tuple[Any, Selection]:
     """Make the engine that a selection names.
 
@@ -50,6 +67,8 @@ def bind(
     manager : PluginManager
     required : dict, optional
         Arguments that the contract prescribes for the factory (``dim``, ``metric``, ``algorithm`` ...).
+    product : str
+        Instead of the engine itself, what else its spec offers: a learner's ``policy`` or ``replay``.
     **options
         The factory's own options; they override those of the selection.
 
@@ -67,7 +86,7 @@ def bind(
     """
     try:
         found = manager.find_engine(selection.kind, selection.backend)
-        engine = _make(found, required or {}, {**selection.options, **options})
+        engine = _make(found, required or {}, {**({} if product else selection.options), **options}, product)
     except PluginError as error:
         default = DEFAULT_BACKENDS[selection.kind]
         if not selection.fallback or selection.backend == default or isinstance(error, CapabilityError):
@@ -88,7 +107,7 @@ def bind(
             options={},
         )
         found = manager.find_engine(selection.kind, default)
-        engine = _make(found, required or {}, options)
+        engine = _make(found, required or {}, options, product)
     selection = attrs.evolve(selection, distribution=found.source.distribution, version=found.source.version)
     _remember(engine, selection)
     manager.tell(
@@ -126,21 +145,23 @@ def selection_of(engine: object) -> Selection:
     if reference is None or selection is None or reference() is not engine:
         raise UsageError(
             f"this {type(engine).__name__} was not made by aqe, or its class has __slots__ without __weakref__.",
-            fix="make it with open_store, open_learner, open_analyzer or open_embedder.",
+            fix="make it with open_store, open_learner, open_ranker, open_analyzer or open_embedder.",
         )
     return selection
 
 
-def _make(found: FoundEngine, required: dict[str, Any], options: dict[str, Any]) -> Any:
-    required = _checked(found, required)
+def _make(found: FoundEngine, required: dict[str, Any], options: dict[str, Any], product: str = "") -> Any:
+    if product:
+        found = _offering(found, product)
+    required = _checked(found, required, product)
     factory = resolve(found.spec.factory, found.source)
     options = _check_options(found, factory, required, options)
-    what = f"failed to make its {found.kind.replace('_', ' ')}"
+    what = f"failed to make its {product or found.kind.replace('_', ' ')}"
     with isolated(found.source, what, AqeError):
         engine = factory(**required, **options)
-        _check_contract(found, engine, required)
+        _check_contract(found, engine, required, CONTRACTS[product or found.kind])
         capabilities: Any = found.spec.capabilities
-        if getattr(capabilities, "checked", True):
+        if product or getattr(capabilities, "checked", True):
             return engine
         from aqe_core import guards  # engines that check themselves need none
 
@@ -152,7 +173,18 @@ def _make(found: FoundEngine, required: dict[str, Any], options: dict[str, Any])
         return guard[found.kind](engine, capabilities)
 
 
-def _checked(found: FoundEngine, required: dict[str, Any]) -> dict[str, Any]:
+def _offering(found: FoundEngine, product: str) -> FoundEngine:
+    """Return the engine with the factory of another of its products."""
+    target = getattr(found.spec, product)
+    if not target:
+        raise CapabilityError(
+            f"the {found.kind} {found.spec.name!r} offers no {product}.",
+            fix="choose another backend (aqe backends lists them).",
+        )
+    return attrs.evolve(found, spec=attrs.evolve(found.spec, factory=target))
+
+
+def _checked(found: FoundEngine, required: dict[str, Any], product: str = "") -> dict[str, Any]:
     """Return what the contract prescribes for the factory, checked against the capabilities."""
     capabilities = found.spec.capabilities
     expected = CAPABILITIES.get(found.kind, type(None))
@@ -167,8 +199,8 @@ def _checked(found: FoundEngine, required: dict[str, Any]) -> dict[str, Any]:
 
         dim = validate.as_dim(required["dim"], capabilities.max_dim)
         return {**required, "dim": dim, "metric": validate.as_metric(required["metric"], capabilities.metrics)}
-    if isinstance(capabilities, LearnerCapabilities):
-        names = sorted(capabilities.algorithms)
+    if isinstance(capabilities, LearnerCapabilities) and product != "replay":
+        names = sorted(capabilities.vector_policies if product else capabilities.algorithms)
         if required["algorithm"] not in names:  # a list, as what was asked for may not be hashable
             raise CapabilityError(
                 f"the backend {found.spec.name!r} has no algorithm {required['algorithm']!r}, only {', '.join(names)}.",
@@ -217,8 +249,7 @@ def _check_options(
     return options
 
 
-def _check_contract(found: FoundEngine, engine: Any, required: dict[str, Any]) -> None:
-    contract = CONTRACTS[found.kind]
+def _check_contract(found: FoundEngine, engine: Any, required: dict[str, Any], contract: type) -> None:
     who = f"{found.spec.factory} of plugin {found.source.name!r}"
     fix = f"see aqe_core.contracts.{contract.__name__}, and run: aqe check {found.spec.name}"
     for name, member in vars(contract).items():
@@ -247,9 +278,9 @@ def _check_contract(found: FoundEngine, engine: Any, required: dict[str, Any]) -
             )
 
 
-def _open(kind: str, name: str, required: dict[str, Any], options: dict[str, Any]) -> Any:
+def _open(kind: str, name: str, required: dict[str, Any], options: dict[str, Any], product: str = "") -> Any:
     config = _config_here()
-    engine, _ = bind(select(kind, config, explicit=name), PluginManager(config), required, **options)
+    engine, _ = bind(select(kind, config, explicit=name), PluginManager(config), required, product, **options)
     return engine
 
 
@@ -302,7 +333,19 @@ def open_store(name: str = "numpy", *, dim: int, metric: str = "cosine", **optio
     return store
 
 
-def open_learner(name: str = "numpy", *, algorithm: str = "q-learning", **hyper_parameters: Any) -> Learner:
+@overload
+def open_learner(
+    name: str = ..., *, observation_dim: int, algorithm: str = ..., **hyper_parameters: Any
+) -> PolicyLearner: ...
+@overload
+def open_learner(name: str = ..., *, algorithm: str = ..., **hyper_parameters: Any) -> Learner: ...
+def open_learner(
+    name: str = "numpy",
+    *,
+    algorithm: str = "q-learning",
+    observation_dim: int | None = None,
+    **hyper_parameters: Any,
+) -> Learner | PolicyLearner:
     """Make a learner that has learned nothing yet, in memory.
 
     Parameters
@@ -310,13 +353,17 @@ def open_learner(name: str = "numpy", *, algorithm: str = "q-learning", **hyper_
     name : str
         A backend, or ``file:PATH.py:CLASS``.
     algorithm : str
-        ``q-learning`` or ``sarsa``.
+        ``q-learning`` or ``sarsa``; with ``observation_dim`` ``ppo`` or ``actor-critic``.
+    observation_dim : int, optional
+        Length of an observation, for a policy over float vectors instead of named states. It also needs ``n_actions``
+        (discrete actions) or ``action_dim`` (vectors).
     **hyper_parameters
         E.g. ``learning_rate``, ``discount``, ``epsilon``, ``seed``; see the backend.
 
     Returns
     -------
     Learner
+        Or a `PolicyLearner`, with ``observation_dim``.
 
     Raises
     ------
@@ -330,9 +377,88 @@ def open_learner(name: str = "numpy", *, algorithm: str = "q-learning", **hyper_
     >>> learner.update("red build", "rerun", 1.0, "green build", done=True)
     >>> learner.value("red build", "rerun")
     0.5
+    >>> policy = aqe_core.open_learner("numpy", algorithm="ppo", observation_dim=4, n_actions=2)
+    >>> policy.act([0.0, 0.1, 0.0, -0.1]) in (0, 1)
+    True
     """
-    learner: Learner = _open("learner", name, {"algorithm": algorithm}, hyper_parameters)
-    return learner
+    if observation_dim is None:
+        learner: Learner = _open("learner", name, {"algorithm": algorithm}, hyper_parameters)
+        return learner
+    options = {"observation_dim": observation_dim, **hyper_parameters}
+    policy: PolicyLearner = _open("learner", name, {"algorithm": algorithm}, options, "policy")
+    return policy
+
+
+def open_replay(name: str = "numpy", *, capacity: int, observation_dim: int, **options: Any) -> Replay:
+    """Make an empty replay: a ring of transitions to draw from, in memory.
+
+    Parameters
+    ----------
+    name : str
+        A backend of learners that offers one.
+    capacity : int
+        Largest number of transitions.
+    observation_dim : int
+        Length of an observation.
+    **options
+        ``action_dim`` (default 0: actions are integers), ``n_envs`` (1: copies whose steps are added in turn),
+        ``n_step`` (1: successive steps taken together), ``discount`` (0.99), ``prioritized`` (False),
+        ``priority_exponent`` (0.6), ``importance_exponent`` (0.4), ``seed`` (0), and the backend's own.
+
+    Returns
+    -------
+    Replay
+
+    Raises
+    ------
+    PluginError, ConfigError, InputError
+        As for `open_store`.
+
+    Examples
+    --------
+    >>> import aqe_core
+    >>> replay = aqe_core.open_replay("numpy", capacity=100, observation_dim=2)
+    >>> replay.add([0.0, 1.0], 1, 0.5, [1.0, 1.0], terminated=True)
+    >>> drawn = replay.sample(3)
+    >>> drawn.rewards.tolist(), drawn.discounts.tolist()
+    ([0.5, 0.5, 0.5], [0.0, 0.0, 0.0])
+    """
+    required = {"capacity": capacity, "observation_dim": observation_dim}
+    replay: Replay = _open("learner", name, required, options, "replay")
+    return replay
+
+
+def open_ranker(name: str = "numpy", **options: Any) -> Ranker:
+    """Make a ranker of tests that has learned nothing yet, in memory.
+
+    Parameters
+    ----------
+    name : str
+        A backend, or ``file:PATH.py:CLASS``.
+    **options
+        E.g. ``seed``; see the backend.
+
+    Returns
+    -------
+    Ranker
+
+    Raises
+    ------
+    PluginError, ConfigError, InputError
+        As for `open_store`.
+
+    Examples
+    --------
+    >>> import aqe_core
+    >>> from aqe_core.contracts import Candidates, Outcomes
+    >>> ranker = aqe_core.open_ranker()
+    >>> night = Candidates(["test_login", "test_parser", "test_retry"])
+    >>> ranker.observe(night, Outcomes([False, False, True]))
+    >>> ranker.rank(night).order.tolist()
+    [2, 0, 1]
+    """
+    ranker: Ranker = _open("ranker", name, {}, options)
+    return ranker
 
 
 def open_analyzer(name: str = "numpy", **options: Any) -> Analyzer:

@@ -29,6 +29,7 @@ _MAX_DEPTH = 6  # no key has more parts, [tool.aqe] and a free name included
 DEFAULT_BACKENDS = {
     "pattern_store": "numpy",
     "learner": "numpy",
+    "ranker": "numpy",
     "analyzer": "numpy",
     "storage": "sqlite",
     "embedder": "lexical",
@@ -73,6 +74,7 @@ def _engine_keys(kind: str, noun: str, backend: str) -> dict[str, Key]:
 KEYS: dict[str, Key] = {
     **_engine_keys("pattern_store", "pattern store", DEFAULT_BACKENDS["pattern_store"]),
     **_engine_keys("learner", "learner", DEFAULT_BACKENDS["learner"]),
+    **_engine_keys("ranker", "ranker", DEFAULT_BACKENDS["ranker"]),
     **_engine_keys("analyzer", "analyzer", DEFAULT_BACKENDS["analyzer"]),
     **_engine_keys("embedder", "embedder", DEFAULT_BACKENDS["embedder"]),
     **_engine_keys("storage", "storage", DEFAULT_BACKENDS["storage"]),
@@ -95,6 +97,7 @@ KEYS: dict[str, Key] = {
 ENVIRONMENT: dict[str, str] = {
     "AQE_PATTERN_STORE": "Pattern store to use, above the config files.",
     "AQE_LEARNER": "Learner to use, above the config files.",
+    "AQE_RANKER": "Ranker of tests to use, above the config files.",
     "AQE_ANALYZER": "Analyzer to use, above the config files.",
     "AQE_EMBEDDER": "Embedder to use, above the config files.",
     "AQE_STORAGE": "Storage to use, above the config files.",

@@ -22,6 +22,7 @@ EVENTS = {
     "plugin-failed": "A plugin failed to load or to answer and was left out.",
     "engine-rebuilt": "An engine was rebuilt from storage, and why.",
     "state-dropped": "A kept engine state was not usable and was dropped.",
+    "learning-lost": "Stored updates of a learner were damaged; what came after them was not learned again.",
     "refitted": "The embedder was fitted anew to a grown collection.",
 }
 """Names of events, and what they mean."""
@@ -52,7 +53,11 @@ def publish(event: Event) -> None:
         captured.append(event)
     import logging  # opening a workspace without an event should not pay for it
 
-    level = logging.WARNING if event.name in {"fallback", "plugin-failed", "state-dropped"} else logging.INFO
+    level = (
+        logging.WARNING
+        if event.name in {"fallback", "plugin-failed", "state-dropped", "learning-lost"}
+        else logging.INFO
+    )
     logger = logging.getLogger("aqe")
     if logger.isEnabledFor(level):
         logger.log(

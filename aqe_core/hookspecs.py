@@ -38,6 +38,11 @@ def aqe_learners() -> Sequence[EngineSpec]:  # type: ignore[empty-body]  # same
 
 
 @hookspec
+def aqe_rankers() -> Sequence[EngineSpec]:  # type: ignore[empty-body]  # same
+    """Offer rankers of tests (`aqe_core.contracts.Ranker`)."""
+
+
+@hookspec
 def aqe_analyzers() -> Sequence[EngineSpec]:  # type: ignore[empty-body]  # same
     """Offer analyzers (`aqe_core.contracts.Analyzer`)."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aqe_core.contracts.legacy import LEGACY_NAMESPACE, TakesOver
 from aqe_core.errors import CapabilityError
+from aqe_core.scratch import scratch_folder
 
 if TYPE_CHECKING:
     import os
@@ -25,7 +25,8 @@ __all__ = ["legacy_of", "open_legacy", "scratch", "take_over"]
 def open_legacy(path: str | os.PathLike[str]) -> Iterator[Legacy]:
     """Look into an old project without changing it.
 
-    Its data are taken over into a storage in a temporary folder, which is asked and then removed.
+    Its data are taken over into a storage in a temporary folder, which is asked and then removed; if the process is
+    killed before, the next call of any process removes it.
 
     Parameters
     ----------
@@ -76,8 +77,8 @@ def scratch() -> Iterator[TakesOver]:
     from aqe_core.selection import select
 
     config = Config(Path(), (), os.environ)  # it belongs to no project
-    with tempfile.TemporaryDirectory(prefix="aqe-") as folder:
-        required = {"path": Path(folder) / "aqe.db", "read_only": False}
+    with scratch_folder() as folder:
+        required = {"path": folder / "aqe.db", "read_only": False}
         storage, _ = bind(select("storage", config), PluginManager(config), required)
         try:
             yield _able(storage)

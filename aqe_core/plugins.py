@@ -22,6 +22,7 @@ from aqe_core.contracts.capabilities import (
     AnalyzerCapabilities,
     EmbedderCapabilities,
     LearnerCapabilities,
+    RankerCapabilities,
     StoreCapabilities,
 )
 from aqe_core.contracts.specs import EngineSpec, IngestSpec
@@ -63,6 +64,7 @@ GROUP = "aqe.plugins"
 HOOKS = {
     "pattern_store": "aqe_pattern_stores",
     "learner": "aqe_learners",
+    "ranker": "aqe_rankers",
     "analyzer": "aqe_analyzers",
     "storage": "aqe_storages",
     "embedder": "aqe_embedders",
@@ -82,6 +84,7 @@ KNOWN_EXTRAS = {
 CAPABILITIES: dict[str, type[Capabilities]] = {
     "pattern_store": StoreCapabilities,
     "learner": LearnerCapabilities,
+    "ranker": RankerCapabilities,
     "analyzer": AnalyzerCapabilities,
     "embedder": EmbedderCapabilities,
 }

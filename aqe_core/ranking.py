@@ -1,38 +1,50 @@
-"""Which tests to run first, learned from their results by the workspace's learner.
+"""Which tests to run first, learned from their results by the workspace's ranker.
 
-Each result is one transition of a one-state task: state ``suite``, action the test, reward 1 for a failure and 0 for a
-pass, terminal. Temporal-difference learning then keeps, for each test, an exponentially weighted failure rate.
+Each stored run is one cycle. The ranker's state is kept in storage with the number of the newest run that it learned
+from; the next ranking learns only from the runs that came since, and a state that is lost or does not fit is learned
+anew from all of them, with the same result.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
 import numpy as np
 
+from aqe_core.changes import relation
+from aqe_core.contracts.ranker import Candidates, Outcomes
 from aqe_core.contracts.records import OUTCOMES
 from aqe_core.errors import AqeError
 from aqe_core.events import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
-    from aqe_core.contracts.learner import Learner
+    from aqe_core.contracts.ranker import Ranker
     from aqe_core.contracts.records import Pattern, ResultTable
     from aqe_core.workspace import Workspace
 
-__all__ = ["RankedTest", "rank", "result_name"]
+__all__ = ["Cycle", "RankedTest", "cycles", "rank", "result_name", "within"]
 
-_STATE = "suite"
-_STATE_NAME = "learner/rank"
-_PARAMETERS = {"learning_rate": 0.4, "discount": 0.0, "epsilon": 0.0}
-"""A rate of 0.4 forgets a failure within a handful of runs; override it with ``learner.options``."""
-
+_STATE_NAME = "ranker"
 _FAILED = (OUTCOMES.index("failed"), OUTCOMES.index("error"))
 _SKIPPED = OUTCOMES.index("skipped")
+
+WORDS = {
+    "record": "failures so far",
+    "recency": "how long ago it failed",
+    "duration": "its duration",
+    "new": "never run before",
+    "never_failed": "never failed",
+    "last_cycle": "failures beside it",
+    "unwatched": "left out lately",
+    "given": "changed files",
+}
+"""What the features of the built-in ranker are called; those of others go by their own names."""
 
 
 @attrs.frozen(kw_only=True)
@@ -47,12 +59,15 @@ class RankedTest:
         What to hand to the test runner: the id of its pattern, with the test's parameters, where its source is known;
         else ``test``.
     score : float
-        Expected value of running it: about the chance that it fails.
+        About the chance that it fails, in 0 .. 1. Under a budget the order weighs it against the duration.
     reason : str
+        Its history in words, and how it relates to changed files.
     runs, failures : int
         Over the whole history, without skipped ones.
     mean_duration_s : float
-        NaN for a test that never ran.
+        Recent mean; NaN for a test that never ran.
+    parts : mapping of str to float
+        What each feature adds to the log-odds of failing, relative to the mean of the ranked tests.
     """
 
     test: str
@@ -62,85 +77,146 @@ class RankedTest:
     runs: int
     failures: int
     mean_duration_s: float
+    parts: Mapping[str, float] = attrs.field(factory=dict)
+
+    @property
+    def explanation(self) -> str:
+        """The largest three parts in words: ``failures so far +2.1, its duration -0.4``."""
+        largest = sorted(self.parts.items(), key=lambda item: -abs(item[1]))[:3]
+        return ", ".join(f"{WORDS.get(name, name)} {part:+.1f}" for name, part in largest if abs(part) >= 0.05)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the form that ``aqe rank --json`` prints; a duration that is not known is null."""
-        known = self.runs > 0
-        return {**attrs.asdict(self), "mean_duration_s": self.mean_duration_s if known else None}
+        known = self.mean_duration_s == self.mean_duration_s  # false for NaN
+        return {
+            **attrs.asdict(self, recurse=False),
+            "mean_duration_s": self.mean_duration_s if known else None,
+            "parts": dict(self.parts),
+        }
 
 
-def rank(workspace: Workspace, k: int | None, tests: Iterable[str] | None) -> list[RankedTest]:
+class Cycle(NamedTuple):
+    """One stored run, each test once: failed if any of its results is, with the duration of the first that ran."""
+
+    tests: tuple[str, ...]
+    outcomes: Outcomes
+
+
+class _Known(NamedTuple):
+    """A test that can be ranked."""
+
+    test: str
+    node: str
+    path: str
+
+
+def rank(
+    workspace: Workspace,
+    k: int | None = None,
+    tests: Iterable[str] | None = None,
+    *,
+    budget_s: float | None = None,
+    changed: Iterable[str] = (),
+) -> list[RankedTest]:
     """Order tests; see `aqe_core.workspace.Workspace.rank`.
 
-    Highest score first, then the shorter one, then by name. A test without results has the share of tests that failed
-    when they were first seen.
+    Tests that are equal to the ranker stay in the order of their first results, then of their place in the sources.
     """
     table = workspace.storage.results()
-    learner = _learner(workspace, table)
-    ran = table.outcome != _SKIPPED
-    test, failed = table.test[ran], np.isin(table.outcome[ran], _FAILED)
-    n = len(table.tests)
-    runs = np.bincount(test, minlength=n)
-    failures = np.bincount(test, weights=failed, minlength=n).astype(np.int64)
-    durations = np.bincount(test, weights=table.duration_s[ran], minlength=n) / np.maximum(runs, 1)
-    since = _runs_since_failure(test, failed, n)
-    prior = _first_failure_rate(test, failed)
-
-    patterns = [each for batch in workspace.storage.iter_patterns(workspace.namespace) for each in batch if each.path]
-    id_of = {result_name(pattern): pattern.id for pattern in patterns}
-    ranked = [
-        RankedTest(
-            test=name,
-            node=_node(name, id_of),
-            score=learner.value(_STATE, name) if runs[i] else prior,
-            reason=_reason(int(runs[i]), int(failures[i]), int(since[i])),
-            runs=int(runs[i]),
-            failures=int(failures[i]),
-            mean_duration_s=float(durations[i]) if runs[i] else float("nan"),
-        )
-        for i, name in enumerate(table.tests)
-    ]
-    known = {base_name(name) for name in table.tests}
-    never_run = (pattern.id for pattern in patterns if result_name(pattern) not in known)
-    nan = float("nan")
-    ranked += [
-        RankedTest(test=each, node=each, score=prior, reason="never run", runs=0, failures=0, mean_duration_s=nan)
-        for each in never_run
-    ]
+    ranker = learned(workspace, table)
+    known = _known(workspace, table)
     if tests is not None:
         wanted = set(tests)
-        ranked = [each for each in ranked if not wanted.isdisjoint(_names(each))]
-    ranked.sort(key=lambda each: (-each.score, each.mean_duration_s if each.runs else 0.0, each.test))
-    return ranked if k is None else ranked[:k]
+        known = [each for each in known if not wanted.isdisjoint(_names(each))]
+    names = [each.test for each in known]
+    changes = list(changed)
+    related = [relation(each.test, each.path, changes) for each in known]
+    offset = np.array([each.log_odds for each in related], np.float64)
+    candidates = Candidates(names, offset=offset, budget_s=budget_s)
+    ranking, explanation, history = ranker.rank(candidates), ranker.explain(candidates), ranker.history(names)
+    order = ranking.order[within(ranking.order, history.duration_s, budget_s)].tolist()
+    seen = set(table.tests)
+    ranked = []
+    for i in order if k is None else order[:k]:
+        runs, failures, since = (int(column[i]) for column in history[:3])
+        reasons = [_reason(runs, failures, since, never=known[i].test not in seen), related[i].reason]
+        ranked.append(
+            RankedTest(
+                test=known[i].test,
+                node=known[i].node,
+                score=float(ranking.probability[i]),
+                reason="; ".join(filter(None, reasons)),
+                runs=runs,
+                failures=failures,
+                mean_duration_s=float(history.duration_s[i]),
+                parts=dict(zip(explanation.features, explanation.parts[i].tolist(), strict=True)),
+            )
+        )
+    return ranked
 
 
-def _learner(workspace: Workspace, table: ResultTable) -> Learner:
-    """Return the ranking's learner after all results: the kept state plus the runs that came since."""
-    learner = workspace.make_learner(**_PARAMETERS)
-    kept = workspace.storage.load_state(_STATE_NAME)
+def within(order: NDArray[np.int64], duration_s: NDArray[np.float64], budget_s: float | None) -> NDArray[np.bool_]:
+    """Return which places of an order run, each test that still fits; unknown durations count as the median."""
+    fits = np.ones(len(order), np.bool_)
+    if budget_s is None:
+        return fits
+    left = budget_s * (1.0 + 1e-12)
+    for place, cost in enumerate(filled(duration_s)[order].tolist()):
+        fits[place] = cost <= left
+        left -= cost if fits[place] else 0.0
+    return fits
+
+
+def filled(duration_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return durations with the median of the known ones in place of NaN; 1 where none is known."""
+    unknown = np.isnan(duration_s)
+    usual = 1.0 if unknown.all() else float(np.median(duration_s[~unknown]))
+    return np.where(unknown, usual, duration_s)
+
+
+def cycles(table: ResultTable, after_run: int = 0) -> Iterator[Cycle]:
+    """Yield the runs numbered above ``after_run`` as cycles, in order of their start."""
+    bounds = [*np.flatnonzero(np.diff(table.run, prepend=-1)).tolist(), len(table.run)]
+    for start, end in pairwise(bounds):
+        if table.run[start] <= after_run:
+            continue
+        outcome, duration = table.outcome[start:end], table.duration_s[start:end]
+        tests, where = np.unique(table.test[start:end], return_inverse=True)
+        first = np.full(len(tests), end - start)
+        np.minimum.at(first, where, np.arange(end - start))
+        ran_first = np.full(len(tests), end - start)
+        did = np.flatnonzero(outcome != _SKIPPED)
+        np.minimum.at(ran_first, where[did], did)
+        ran = ran_first < end - start
+        failed = np.zeros(len(tests), np.bool_)
+        failed[where[np.isin(outcome, _FAILED)]] = True
+        spent = np.where(ran, duration[np.minimum(ran_first, end - start - 1)], np.nan)
+        order = np.argsort(first, kind="stable")
+        names = tuple(table.tests[i] for i in tests[order].tolist())
+        yield Cycle(names, Outcomes(failed[order], ran=ran[order], duration_s=spent[order]))
+
+
+def learned(workspace: Workspace, table: ResultTable) -> Ranker:
+    """Return the ranker after all results: the kept state plus the runs that came since."""
+    ranker = workspace.make_ranker()
     newest = int(table.run.max()) if len(table.run) else 0
     applied = 0
-    if kept is not None:
-        state, applied = kept
+    kept = workspace.storage.load_state(_STATE_NAME)
+    if kept is not None and _in_order(table, kept[1]):  # else an older run came late: learned anew, in its place
+        asked = ranker.get_params()
         try:
-            if state.manifest.get("params") != learner.export_state().manifest.get("params") or not _in_order(
-                table, applied
-            ):
-                applied = 0  # other parameters, or an older run came late: learned anew from all results
+            ranker.import_state(kept[0])
+            if ranker.get_params() == asked:
+                applied = kept[1]
             else:
-                learner.import_state(state)
+                ranker = workspace.make_ranker()  # other parameters learn anew
         except AqeError as error:
             workspace.plugins.tell(Event(name="state-dropped", data={"state": _STATE_NAME, "error": str(error)}))
-            applied = 0
-    new = (table.run > applied) & (table.outcome != _SKIPPED)
-    if new.any():
-        tests = [table.tests[i] for i in table.test[new]]
-        states = [_STATE] * len(tests)
-        rewards = np.isin(table.outcome[new], _FAILED).astype(np.float64)
-        learner.update_batch(states, tests, rewards, states, np.ones(len(tests), np.bool_))
+    for cycle in cycles(table, applied):
+        ranker.observe(Candidates(cycle.tests), cycle.outcomes)
     if applied < newest and not workspace.storage.read_only:
-        workspace.storage.save_state(_STATE_NAME, learner.export_state(), seq=newest)
-    return learner
+        workspace.storage.save_state(_STATE_NAME, ranker.export_state(), seq=newest)
+    return ranker
 
 
 def _in_order(table: ResultTable, applied: int) -> bool:
@@ -149,38 +225,34 @@ def _in_order(table: ResultTable, applied: int) -> bool:
     return bool(new.all()) or not bool(new[: int(np.flatnonzero(~new)[-1])].any())
 
 
-def _runs_since_failure(test: NDArray[np.int64], failed: NDArray[np.bool_], n: int) -> NDArray[np.int64]:
-    """Return for each test how many of its runs came after its last failure; -1 if it never failed."""
-    order = np.argsort(test, kind="stable")
-    position = np.arange(len(test)) - np.searchsorted(test[order], test[order])
-    last = np.full(n, -1)
-    np.maximum.at(last, test[order][failed[order]], position[failed[order]])
-    return np.where(last < 0, -1, np.bincount(test, minlength=n) - 1 - last)
+def _known(workspace: Workspace, table: ResultTable) -> list[_Known]:
+    """Return the tests with results, then those that are only known from their source."""
+    batches = workspace.storage.iter_patterns(workspace.namespace)
+    patterns = [each for batch in batches for each in batch if each.path]
+    by_name = {result_name(pattern): pattern for pattern in patterns}
+    found = []
+    for name in table.tests:
+        pattern = by_name.get(base_name(name))
+        parameters = name.removeprefix(base_name(name))
+        found.append(_Known(name, f"{pattern.id}{parameters}", pattern.path) if pattern else _Known(name, name, ""))
+    ran = {base_name(name) for name in table.tests} | set(table.tests)
+    never_run = [each for each in patterns if result_name(each) not in ran and each.id not in ran]
+    never_run.sort(key=lambda each: (each.path, each.line, each.id))
+    return found + [_Known(each.id, each.id, each.path) for each in never_run]
 
 
-def _first_failure_rate(test: NDArray[np.int64], failed: NDArray[np.bool_]) -> float:
-    """Return how often a test failed when first seen, with half a failure in one test added (Laplace)."""
-    _, first = np.unique(test, return_index=True)
-    return (float(failed[first].sum()) + 0.5) / (len(first) + 1.0)
-
-
-def _reason(runs: int, failures: int, since: int) -> str:
+def _reason(runs: int, failures: int, since: int, *, never: bool) -> str:
     if runs == 0:
-        return "always skipped"
+        return "never run" if never else "always skipped"
     if failures == 0:
         return f"passed all {runs} runs" if runs > 1 else "passed its only run"
     last = "the last run" if since == 0 else f"{since} run{'s' if since > 1 else ''} before the last"
     return f"failed {failures} of {runs} runs, last in {last}" if runs > 1 else "failed its only run"
 
 
-def _node(test: str, id_of: Mapping[str, str]) -> str:
-    name, bracket, parameters = test.partition("[")
-    return f"{id_of[name]}{bracket}{parameters}" if name in id_of else test
-
-
-def _names(ranked: RankedTest) -> set[str]:
+def _names(known: _Known) -> set[str]:
     """Return the names by which a caller may mean a test: with and without its parameters."""
-    return {ranked.test, ranked.node, base_name(ranked.test), base_name(ranked.node)}
+    return {known.test, known.node, base_name(known.test), base_name(known.node)}
 
 
 def base_name(test: str) -> str:

@@ -277,13 +277,17 @@ def as_outcomes(failed: ArrayLike, what: str = "failed", n: int | None = None) -
 
 def as_done(done: Any) -> bool:
     """Return whether an episode ended, as a bool; 0 and 1 are taken."""
-    if isinstance(done, (bool, np.bool_)) or (_is_integer(done) and done in (0, 1)):
+    if done is False or done is True:
+        return done
+    if isinstance(done, np.bool_) or (_is_integer(done) and done in (0, 1)):
         return bool(done)
     raise InputError(f"done is {done!r}, but must be True or False.", fix="pass Gymnasium's 'terminated'.")
 
 
 def as_key_name(name: Any, what: str) -> str | int:
     """Return a state's or action's name as str or int; NumPy's own scalars are taken, booleans are not."""
+    if type(name) is str:
+        return name
     if isinstance(name, str):
         return str.__str__(name)  # str() of an enumeration's member would be another text
     if _is_integer(name) and -(2**63) <= name < 2**63:

@@ -27,10 +27,13 @@ if TYPE_CHECKING:
     from aqe_core.config import Config
     from aqe_core.contracts.analyzer import Analyzer
     from aqe_core.contracts.learner import Learner
+    from aqe_core.contracts.ranker import Ranker
     from aqe_core.contracts.storage import Storage
     from aqe_core.ingest import IngestReport
+    from aqe_core.learning import DurableLearner
     from aqe_core.memory import Patterns
     from aqe_core.ranking import RankedTest
+    from aqe_core.ranking_evaluation import RankingEvaluation
     from aqe_core.results import Results
 
     Progress = Callable[[str, int, int], None]
@@ -46,6 +49,7 @@ def open(  # noqa: A001  # aqe_core.open() is the public name
     read_only: bool = False,
     pattern_store: str | None = None,
     learner: str | None = None,
+    ranker: str | None = None,
     analyzer: str | None = None,
     embedder: str | None = None,
 ) -> Workspace:
@@ -61,7 +65,7 @@ def open(  # noqa: A001  # aqe_core.open() is the public name
         Make the data file if there is none.
     read_only : bool
         Refuse every write; implies that nothing is created.
-    pattern_store, learner, analyzer, embedder : str, optional
+    pattern_store, learner, ranker, analyzer, embedder : str, optional
         Backends to use here, above every configuration.
 
     Returns
@@ -89,7 +93,13 @@ def open(  # noqa: A001  # aqe_core.open() is the public name
     root = Path(path)
     if not root.is_dir():
         raise NoWorkspaceError(f"{root} is not a folder.", fix="give the project's folder.")
-    explicit = {"pattern_store": pattern_store, "learner": learner, "analyzer": analyzer, "embedder": embedder}
+    explicit = {
+        "pattern_store": pattern_store,
+        "learner": learner,
+        "ranker": ranker,
+        "analyzer": analyzer,
+        "embedder": embedder,
+    }
     return Workspace(
         root, load(root), namespace=namespace, create=create and not read_only, read_only=read_only, explicit=explicit
     )
@@ -154,6 +164,7 @@ class Workspace:
         self._explicit = explicit
         self.lock = RLock()
         self.selections: dict[str, Selection] = {}
+        self._learners: dict[str, DurableLearner] = {}
         self.plugins = PluginManager(config)
         self.plugins.observe(config.get("plugins.observers").value)
         self.storage: Storage = self._open_storage(create=create, read_only=read_only)
@@ -182,6 +193,54 @@ class Workspace:
         algorithm = chosen.pop("algorithm", "q-learning")
         learner: Learner = self.bound("learner", {"algorithm": algorithm}, **chosen)
         return learner
+
+    def make_ranker(self) -> Ranker:
+        """Make a ranker as configured, that has learned nothing yet."""
+        ranker: Ranker = self.bound("ranker")
+        return ranker
+
+    def learner(
+        self, name: str = "default", *, batch: int = 1000, max_wait_s: float = 1.0, **hyper_parameters: Any
+    ) -> DurableLearner:
+        """Return the learner of a name, with everything that was learned under it, kept from here on.
+
+        Parameters
+        ----------
+        name : str
+        batch : int
+            So many updates become durable together.
+        max_wait_s : float
+            The first of them waits no longer than this for the next update to take it along.
+        **hyper_parameters
+            ``algorithm``, ``learning_rate`` and so on, as for `aqe_core.open_learner`; the configured ones come above.
+
+        Returns
+        -------
+        DurableLearner
+            The same one for the same name; closing the workspace makes its updates durable.
+
+        Raises
+        ------
+        InputError
+            What is stored was learned with other parameters.
+
+        Examples
+        --------
+        >>> import aqe_core, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with aqe_core.open(folder) as ws:
+        ...         ws.learner("repair", learning_rate=0.5).update("timeout", "retry", 1.0, "green", done=True)
+        ...     with aqe_core.open(folder) as ws:
+        ...         ws.learner("repair", learning_rate=0.5).value("timeout", "retry")
+        0.5
+        """
+        from aqe_core.learning import DurableLearner  # same
+
+        with self.lock:
+            if name not in self._learners:
+                engine = self.make_learner(**hyper_parameters)
+                self._learners[name] = DurableLearner(self, name, engine, batch=batch, max_wait_s=max_wait_s)
+            return self._learners[name]
 
     @cached_property
     def analyzer(self) -> Analyzer:
@@ -230,7 +289,14 @@ class Workspace:
 
         return ingest(self, [Path(path) for path in paths] or [self.root], progress)
 
-    def rank(self, k: int | None = None, *, tests: Iterable[str] | None = None) -> list[RankedTest]:
+    def rank(
+        self,
+        k: int | None = None,
+        *,
+        tests: Iterable[str] | None = None,
+        budget_s: float | None = None,
+        changed: Iterable[str] = (),
+    ) -> list[RankedTest]:
         """Order tests by what running them first is expected to find.
 
         Parameters
@@ -240,15 +306,46 @@ class Workspace:
         tests : iterable of str, optional
             Only these, e.g. those that a change touches, by `RankedTest.test` or ``.node``, with or without
             parameters; all known tests when absent.
+        budget_s : float, optional
+            Only tests that fit into so many seconds, in the order that makes what they find large.
+        changed : iterable of str
+            Changed files, relative to the project: tests in or named like them come earlier.
 
         Returns
         -------
         list of RankedTest
             Best first; see `aqe_core.ranking`.
+
+        Raises
+        ------
+        InputError
+            The budget is not above 0.
         """
         from aqe_core.ranking import rank  # same
 
-        return rank(self, k, tests)
+        return rank(self, k, tests, budget_s=budget_s, changed=changed)
+
+    def evaluate_ranking(self, *, budget: float = 0.5) -> RankingEvaluation:
+        """Replay the stored runs and compare the ranking with running tests at random, as reported, or last failed.
+
+        Parameters
+        ----------
+        budget : float
+            Share of each run's total duration that may be spent, above 0, at most 1.
+
+        Returns
+        -------
+        RankingEvaluation
+            See `aqe_core.ranking_evaluation`.
+
+        Raises
+        ------
+        InputError
+            The budget is out of range.
+        """
+        from aqe_core.ranking_evaluation import evaluate  # same
+
+        return evaluate(self, budget)
 
     def analyze(self, k: int = 10) -> Analysis:
         """Summarize the results: durations, the ``k`` slowest and ``k`` flakiest tests.
@@ -263,8 +360,18 @@ class Workspace:
         return analyze(self, k)
 
     def close(self) -> None:
-        """Release the data file. May be called twice."""
-        self.storage.close()
+        """Make what learners have learned durable, and release the data file. May be called twice.
+
+        Raises
+        ------
+        StorageError
+            Writing what a learner has collected failed; the file is released all the same.
+        """
+        try:
+            while self._learners:
+                self._learners.popitem()[1].flush()
+        finally:
+            self.storage.close()
 
     def __enter__(self) -> Self:
         return self

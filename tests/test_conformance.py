@@ -5,15 +5,25 @@ from __future__ import annotations
 from aqe_backend_numpy.analyzer import NumpyAnalyzer
 from aqe_backend_numpy.embedder import LexicalEmbedder
 from aqe_backend_numpy.learner import make_learner
+from aqe_backend_numpy.neural.policy import make_policy
+from aqe_backend_numpy.ranker import NumpyRanker
+from aqe_backend_numpy.replay.buffer import NumpyReplay
 from aqe_backend_numpy.store import NumpyPatternStore
 from aqe_storage_sqlite.storage import SqliteStorage
 
-from aqe_core.contracts import AnalyzerCapabilities, EmbedderCapabilities, LearnerCapabilities, StoreCapabilities
+from aqe_core.contracts import (
+    AnalyzerCapabilities,
+    EmbedderCapabilities,
+    LearnerCapabilities,
+    RankerCapabilities,
+    StoreCapabilities,
+)
 from aqe_core.testing import (
     AnalyzerConformance,
     EmbedderConformance,
     LearnerConformance,
     PatternStoreConformance,
+    RankerConformance,
     StorageConformance,
 )
 
@@ -26,10 +36,21 @@ class TestNumpyStore(PatternStoreConformance):
 
 
 class TestNumpyLearner(LearnerConformance):
-    capabilities = LearnerCapabilities(algorithms=("q-learning", "sarsa"), checked=True)
+    capabilities = LearnerCapabilities(
+        algorithms=("q-learning", "sarsa"), vector_policies=("actor-critic", "ppo"), replay=True, checked=True
+    )
 
     def make(self, **options):
-        return make_learner(**options)
+        if "capacity" in options:
+            return NumpyReplay(**options)
+        return make_policy(**options) if "observation_dim" in options else make_learner(**options)
+
+
+class TestNumpyRanker(RankerConformance):
+    capabilities = RankerCapabilities(context=True, budgeted=True)
+
+    def make(self, **options):
+        return NumpyRanker(**options)
 
 
 class TestNumpyAnalyzer(AnalyzerConformance):

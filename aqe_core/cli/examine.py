@@ -213,6 +213,17 @@ def _try_learner(make: Callable[..., Any]) -> str:
     return "200 updates, the rewarded action preferred"
 
 
+def _try_ranker(make: Callable[..., Any]) -> str:
+    from aqe_core.contracts.ranker import Candidates, Outcomes
+
+    ranker = make()
+    tests = Candidates([f"test_{i}" for i in range(10)])
+    for _ in range(5):
+        ranker.observe(tests, Outcomes([i == 7 for i in range(10)]))
+    _require(ranker.rank(tests).order[0] == 7, "the only failing test is not the first")
+    return "5 cycles of 10 tests, the failing one first"
+
+
 def _try_analyzer(make: Callable[..., Any]) -> str:
     summary = make().describe([1.0, 2.0, 6.0])
     _require((summary.n, summary.mean, summary.median) == (3, 3.0, 2.0), f"of 1, 2 and 6: {summary}")
@@ -255,6 +266,7 @@ _WORK: dict[str, Work] = {
     "storage": _try_storage,
     "pattern_store": _try_store,
     "learner": _try_learner,
+    "ranker": _try_ranker,
     "analyzer": _try_analyzer,
     "embedder": _try_embedder,
 }

@@ -53,6 +53,7 @@ class Invocation:
             read_only=read_only,
             pattern_store=self.backends.get("pattern_store"),
             learner=self.backends.get("learner"),
+            ranker=self.backends.get("ranker"),
             analyzer=self.backends.get("analyzer"),
             embedder=self.backends.get("embedder"),
         )

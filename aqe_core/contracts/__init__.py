@@ -6,6 +6,7 @@ from aqe_core.contracts.capabilities import (
     Capabilities,
     EmbedderCapabilities,
     LearnerCapabilities,
+    RankerCapabilities,
     StoreCapabilities,
 )
 from aqe_core.contracts.embedder import Document, Embedder
@@ -24,7 +25,10 @@ from aqe_core.contracts.maintenance import (
     Verification,
 )
 from aqe_core.contracts.pattern_store import METRICS, NO_KEY, Hits, PatternStore
+from aqe_core.contracts.policy import CurvePoint, PolicyLearner, Step, VectorEnv
+from aqe_core.contracts.ranker import Candidates, Explanation, Outcomes, Ranker, Ranking, TestHistory
 from aqe_core.contracts.records import OUTCOMES, Pattern, PutReport, ResultTable, Run, TestResult
+from aqe_core.contracts.replay import Replay, Transitions
 from aqe_core.contracts.specs import KINDS, EngineSpec, IngestSpec
 from aqe_core.contracts.storage import Changes, Storage
 
@@ -38,14 +42,17 @@ __all__ = [
     "Analyzer",
     "AnalyzerCapabilities",
     "Backup",
+    "Candidates",
     "Capabilities",
     "Changes",
     "Compaction",
+    "CurvePoint",
     "Description",
     "Document",
     "Embedder",
     "EmbedderCapabilities",
     "EngineSpec",
+    "Explanation",
     "Finding",
     "Flakiness",
     "GroupDescription",
@@ -56,22 +63,32 @@ __all__ = [
     "LearnerCapabilities",
     "Legacy",
     "LostRow",
+    "Outcomes",
     "Pattern",
     "PatternStore",
+    "PolicyLearner",
     "PutReport",
+    "Ranker",
+    "RankerCapabilities",
+    "Ranking",
     "Reader",
     "Recognizer",
     "Repair",
+    "Replay",
     "Restoration",
     "ResultTable",
     "Run",
     "Skipped",
     "StateKey",
+    "Step",
     "Storage",
     "StorageMaintenance",
     "StoreCapabilities",
     "TakesOver",
+    "TestHistory",
     "TestResult",
     "Transfer",
+    "Transitions",
+    "VectorEnv",
     "Verification",
 ]

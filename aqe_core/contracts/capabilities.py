@@ -15,6 +15,7 @@ __all__ = [
     "Capabilities",
     "EmbedderCapabilities",
     "LearnerCapabilities",
+    "RankerCapabilities",
     "StoreCapabilities",
 ]
 
@@ -69,6 +70,11 @@ class LearnerCapabilities:
     ----------
     algorithms : frozenset of str
         Of ``q-learning``, ``sarsa`` and what later versions add.
+    vector_policies : frozenset of str
+        Algorithms of policies over float vectors (`aqe_core.contracts.PolicyLearner`): ``actor-critic``, ``ppo``.
+        Policies and replays check their input themselves, whatever ``checked`` says.
+    replay : bool
+        It offers a `aqe_core.contracts.Replay`.
     checked : bool
         As for `StoreCapabilities`.
     thread_safe : bool
@@ -76,8 +82,26 @@ class LearnerCapabilities:
     """
 
     algorithms: frozenset[str] = attrs.field(default=frozenset({"q-learning"}), converter=_names)
+    vector_policies: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
+    replay: bool = False
     checked: bool = False
     thread_safe: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class RankerCapabilities:
+    """What a ranker can do. What it is given is checked when it is made, so there is no ``checked``.
+
+    Attributes
+    ----------
+    context : bool
+        It learns from `aqe_core.contracts.Candidates.context`. If not, it takes no notice of it.
+    budgeted : bool
+        Its order heeds the budget. If not, it is the same with and without one.
+    """
+
+    context: bool = False
+    budgeted: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -112,4 +136,6 @@ class EmbedderCapabilities:
     fits: bool = False
 
 
-Capabilities: TypeAlias = StoreCapabilities | LearnerCapabilities | AnalyzerCapabilities | EmbedderCapabilities
+Capabilities: TypeAlias = (
+    StoreCapabilities | LearnerCapabilities | RankerCapabilities | AnalyzerCapabilities | EmbedderCapabilities
+)

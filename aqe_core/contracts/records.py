@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["OUTCOMES", "Pattern", "PutReport", "ResultTable", "Run", "TestResult"]
+
+_encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode
 
 OUTCOMES = ("passed", "failed", "error", "skipped")
 """Outcomes of a test; their positions are the codes in `ResultTable.outcome`."""
@@ -63,16 +66,9 @@ class Pattern:
 
     def content_hash(self) -> str:
         """Return 32 hex digits over everything that a reader of the pattern sees (not its line, origin or key)."""
-        content = [
-            self.name,
-            self.text,
-            self.path,
-            self.class_name,
-            self.docstring,
-            self.markers,
-            self.metadata,
-        ]
-        encoded = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        texts = (self.name, self.text, self.path, self.class_name, self.docstring)
+        rest = "[],{}" if not self.markers and not self.metadata else _encode([self.markers, self.metadata])[1:-1]
+        encoded = f"[{','.join(map(encode_basestring, texts))},{rest}]"  # as JSON, which takes half the time so
         return hashlib.blake2b(encoded.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:

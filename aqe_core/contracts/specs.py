@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "EngineSpec", "IngestSpec"]
 
-KINDS = ("pattern_store", "learner", "analyzer", "storage", "embedder")
+KINDS = ("pattern_store", "learner", "ranker", "analyzer", "storage", "embedder")
 """Kinds of engine; also the names of the config tables that choose them."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*(/[a-z0-9_-]+)?")
@@ -29,6 +29,11 @@ def _matches(pattern: re.Pattern[str], example: str) -> Callable[[object, attrs.
     return validate
 
 
+def _empty_or_target(spec: object, attribute: attrs.Attribute[str], value: str) -> None:
+    if value:
+        _matches(_TARGET, "aqe_backend_native.policy:make_policy")(spec, attribute, value)
+
+
 @attrs.frozen(kw_only=True)
 class EngineSpec:
     """One engine that a plugin offers.
@@ -39,7 +44,7 @@ class EngineSpec:
         What users write in the config: lower case, ``family`` or ``family/engine``.
     factory : str
         ``module:callable``. Imported when the engine is bound, not before.
-    capabilities : StoreCapabilities, LearnerCapabilities, AnalyzerCapabilities, EmbedderCapabilities or None
+    capabilities : Capabilities or None
         What it can do. None only for storages.
     requires : tuple of str
         Modules that must be importable for it to run (checked without importing them).
@@ -47,6 +52,10 @@ class EngineSpec:
         The command that installs what ``requires`` needs.
     summary : str
         One line for ``aqe backends``.
+    policy : str
+        Of a learner, where it offers them: ``module:callable`` that makes a `PolicyLearner`.
+    replay : str
+        Of a learner, where it offers one: ``module:callable`` that makes a `Replay`.
     """
 
     name: str = attrs.field(validator=_matches(_NAME, "native"))
@@ -55,6 +64,8 @@ class EngineSpec:
     requires: tuple[str, ...] = ()
     install: str = ""
     summary: str = ""
+    policy: str = attrs.field(default="", validator=_empty_or_target)
+    replay: str = attrs.field(default="", validator=_empty_or_target)
 
 
 @attrs.frozen(kw_only=True)

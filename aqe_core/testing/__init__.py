@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         EmbedderConformance,
         LearnerConformance,
         PatternStoreConformance,
+        RankerConformance,
         StorageConformance,
     )
 
@@ -30,6 +31,7 @@ __all__ = [
     "LearnerConformance",
     "Outcome",
     "PatternStoreConformance",
+    "RankerConformance",
     "Report",
     "StorageConformance",
     "capture",
@@ -46,6 +48,7 @@ _HOME = {
     "LearnerConformance": "testing.pytest_kit",
     "Outcome": "testing.kit",
     "PatternStoreConformance": "testing.pytest_kit",
+    "RankerConformance": "testing.pytest_kit",
     "Report": "testing.kit",
     "StorageConformance": "testing.pytest_kit",
     "capture": "events",

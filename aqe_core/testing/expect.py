@@ -102,7 +102,8 @@ def unchanged(*arguments: Any) -> Iterator[None]:
     before = [copy.deepcopy(argument) for argument in arguments]
     yield
     for argument, was in zip(arguments, before, strict=True):
-        same = np.array_equal(argument, was) if isinstance(was, np.ndarray) else argument == was
+        array = isinstance(was, np.ndarray)
+        same = np.array_equal(argument, was, equal_nan=was.dtype.kind == "f") if array else argument == was
         require(same, f"an argument was changed: it was {was!r:.80}")
 
 

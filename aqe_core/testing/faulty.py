@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from aqe_core.testing.backend_learner import DictLearner
+from aqe_core.testing.backend_ranker import REFERENCE_RANKER, ShareRanker
 from aqe_core.testing.backends import (
     REFERENCE_ANALYZER,
     REFERENCE_EMBEDDER,
@@ -25,7 +26,23 @@ from aqe_core.testing.backends import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Fault", "faults", "wrong"]
+__all__ = ["Borrowed", "Fault", "faults", "wrong"]
+
+
+class Borrowed:
+    """The built-in policy, or with ``capacity`` the built-in replay, to be spoilt in a subclass."""
+
+    def __init__(self, **options: Any) -> None:
+        from aqe_core import binding  # only these need it
+
+        opened: Any = binding.open_replay if "capacity" in options else binding.open_learner
+        self.inner = opened("numpy", **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def __len__(self) -> int:
+        return len(self.inner)
 
 
 @attrs.frozen
@@ -57,6 +74,8 @@ class Fault:
 _FAMILIES: tuple[tuple[type, str, Any], ...] = (
     (BruteForceStore, "pattern_store", REFERENCE_STORE),
     (DictLearner, "learner", REFERENCE_LEARNER),
+    (Borrowed, "learner", REFERENCE_LEARNER),
+    (ShareRanker, "ranker", REFERENCE_RANKER),
     (PlainAnalyzer, "analyzer", REFERENCE_ANALYZER),
     (HashEmbedder, "embedder", REFERENCE_EMBEDDER),
 )
@@ -87,6 +106,13 @@ def wrong(*caught_by: str, **declared: Any) -> Callable[[_T], _T]:
 
 def faults() -> tuple[Fault, ...]:
     """Return all deliberately wrong engines."""
-    for module in ("faulty_stores", "faulty_store_inputs", "faulty_learners", "faulty_others"):
+    for module in (
+        "faulty_stores",
+        "faulty_store_inputs",
+        "faulty_learners",
+        "faulty_vector_policies",
+        "faulty_rankers",
+        "faulty_others",
+    ):
         import_module(f"aqe_core.testing.{module}")
     return tuple(_faults)

@@ -36,13 +36,21 @@ def maker(kind: str, name: str) -> tuple[Callable[..., Any], Any]:
     found = _manager().find_engine(kind, name)
     if kind == "storage":
         return resolve(found.spec.factory, found.source), found.spec.capabilities
+    if kind == "learner":
+        return partial(_learner, name), found.spec.capabilities
     opener: dict[str, Callable[..., Any]] = {
         "pattern_store": binding.open_store,
-        "learner": binding.open_learner,
+        "ranker": binding.open_ranker,
         "analyzer": binding.open_analyzer,
         "embedder": binding.open_embedder,
     }
     return partial(opener[kind], name), found.spec.capabilities
+
+
+def _learner(name: str, **options: Any) -> Any:
+    """Make what the options ask for: a learner, a policy or a replay."""
+    opened: Any = binding.open_replay if "capacity" in options else binding.open_learner
+    return opened(name, **options)
 
 
 def check_backend(name: str, *, expected_failures: Mapping[str, Mapping[str, str]] | None = None) -> list[Report]:

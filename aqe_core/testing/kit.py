@@ -15,6 +15,7 @@ from aqe_core.contracts.capabilities import (
     AnalyzerCapabilities,
     EmbedderCapabilities,
     LearnerCapabilities,
+    RankerCapabilities,
     StoreCapabilities,
 )
 from aqe_core.contracts.specs import KINDS
@@ -31,6 +32,7 @@ _ADVICE = "If this fails, look at"
 _CAPABILITIES: dict[str, type | None] = {
     "pattern_store": StoreCapabilities,
     "learner": LearnerCapabilities,
+    "ranker": RankerCapabilities,
     "analyzer": AnalyzerCapabilities,
     "embedder": EmbedderCapabilities,
     "storage": None,
@@ -38,7 +40,8 @@ _CAPABILITIES: dict[str, type | None] = {
 
 _MODULES = {
     "pattern_store": ("checks_pattern_store", "checks_pattern_store_search", "checks_pattern_store_input"),
-    "learner": ("checks_learner", "checks_learner_input"),
+    "learner": ("checks_learner", "checks_learner_input", "checks_vector_policy", "checks_replay"),
+    "ranker": ("checks_ranker",),
     "analyzer": ("checks_analyzer",),
     "embedder": ("checks_embedder",),
     "storage": ("checks_storage",),
@@ -56,7 +59,8 @@ class Context:
     make : callable
         ``make(**options)`` returns a fresh engine: ``make(dim=8, metric="cosine")`` for a store,
         ``make(algorithm="q-learning", **hyper_parameters)`` for a learner, ``make(path=...)`` for a storage,
-        ``make()`` for the others.
+        ``make()`` for the others. A learner that declares ``vector_policies`` makes one when it is given
+        ``observation_dim``, and with ``replay`` one when it is given ``capacity``.
     capabilities : StoreCapabilities, LearnerCapabilities, AnalyzerCapabilities, EmbedderCapabilities or None
         What the engine declares.
     """
@@ -316,7 +320,7 @@ def run_checks(
     Parameters
     ----------
     kind : str
-        ``pattern_store``, ``learner``, ``analyzer``, ``embedder`` or ``storage``.
+        ``pattern_store``, ``learner``, ``ranker``, ``analyzer``, ``embedder`` or ``storage``.
     make : callable
         ``make(**options)`` returns a fresh engine (see `Context`); the engine's class will often do.
     capabilities : StoreCapabilities, LearnerCapabilities, AnalyzerCapabilities or EmbedderCapabilities, optional

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aqe_core.contracts.specs import EngineSpec
 from aqe_core.hookspecs import hookimpl
-from aqe_core.testing import backends
+from aqe_core.testing import backend_ranker, backends
 
 AQE_API = 1
 
@@ -21,6 +21,13 @@ def aqe_learners() -> list[EngineSpec]:
     """Offer the dictionary learner."""
     factory = "aqe_core.testing.backend_learner:DictLearner"
     return [EngineSpec(name="loopback", factory=factory, capabilities=backends.REFERENCE_LEARNER)]
+
+
+@hookimpl
+def aqe_rankers() -> list[EngineSpec]:
+    """Offer the ranker by smoothed failure shares."""
+    factory = "aqe_core.testing.backend_ranker:ShareRanker"
+    return [EngineSpec(name="loopback", factory=factory, capabilities=backend_ranker.REFERENCE_RANKER)]
 
 
 @hookimpl

@@ -18,6 +18,7 @@ __all__ = [
     "EmbedderConformance",
     "LearnerConformance",
     "PatternStoreConformance",
+    "RankerConformance",
     "StorageConformance",
 ]
 
@@ -130,9 +131,19 @@ class PatternStoreConformance(_Conformance):
 
 @_with_tests
 class LearnerConformance(_Conformance):
-    """Tests of a learner: ``make(algorithm="q-learning", **hyper_parameters)`` returns one that has learned nothing."""
+    """Tests of a learner: ``make(algorithm="q-learning", **hyper_parameters)`` returns one that has learned nothing.
+
+    With ``observation_dim`` it returns a policy (where ``vector_policies`` are declared), with ``capacity`` a replay.
+    """
 
     kind = "learner"
+
+
+@_with_tests
+class RankerConformance(_Conformance):
+    """Tests of a ranker: ``make(seed=0, **options)`` returns one that has learned nothing."""
+
+    kind = "ranker"
 
 
 @_with_tests

@@ -39,13 +39,23 @@ def stored(storage: SqliteStorage) -> list[int]:
     return numbers
 
 
+def check_taken_over(storage: SqliteStorage) -> None:
+    """Raise `ValueError` if a project that was taken over lacks its entry."""
+    legacy = storage.legacy(namespace="durable")
+    entries = {entry["key"] for entry in legacy.entries("durable")}
+    for path, file in legacy.report()["files"].items():
+        number = Path(path).parent.name
+        if file["tables"].get("patterns", {}).get("rows") == 3 and number not in entries:
+            raise ValueError(f"the migration {number} is half applied: {file}")
+
+
 def is_kept(storage: SqliteStorage, number: int) -> bool:
     """Say whether an engine state is stored; raise `ValueError` if not as it was."""
     found = storage.load_state(str(number))
     if found is None:
         return False
     state, seq = found
-    if seq != number or state.manifest != {"number": number} or (state.arrays["a"] != number).any():
+    if seq != 0 or state.manifest != {"number": number} or (state.arrays["a"] != number).any():
         raise ValueError(f"state {number} is not as it was kept")
     return True
 
@@ -71,6 +81,7 @@ def main() -> None:
         with SqliteStorage(path) as storage:
             check_sound(path)
             numbers = stored(storage)
+            check_taken_over(storage)
     except ValueError as error:
         sys.exit(str(error))
     sys.stdout.writelines(f"{number}\n" for number in numbers)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,9 +21,9 @@ KILLS = int(os.environ.get("AQE_KILLS", "3"))
 OPERATIONS = int(os.environ.get("AQE_OPERATIONS", "2400"))
 
 
-def start(name, *arguments):
+def start(name, *arguments, **options):
     command = [sys.executable, HERE / name, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
 def finish(process):
@@ -30,25 +32,32 @@ def finish(process):
     return out.split()
 
 
-def write_until_killed(path, mode, randomness):
-    writer = start("durable_write.py", path, mode, 4)
+def kill_group(number):
+    with suppress(ProcessLookupError):  # it has ended by itself, which is noticed elsewhere
+        os.killpg(number, signal.SIGKILL)
+
+
+def write_until_killed(path, mode, randomness, processes=1):
+    writer = start("durable_write.py", path, mode, 4, processes, start_new_session=True)
     lines = [writer.stdout.readline()]
-    stop = threading.Timer(randomness.uniform(0.01, 0.3), writer.kill)
+    stop = threading.Timer(randomness.uniform(0.01, 0.3), kill_group, (writer.pid,))
     stop.start()
     rest, errors = writer.communicate()
     stop.join()
     assert writer.returncode < 0, errors  # killed, not ended by itself
+    assert not errors
     return {line for line in [*lines, *rest.splitlines(keepends=True)] if line.endswith("\n")}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a kill shows otherwise there")
-@pytest.mark.parametrize("mode", ["insert", "update", "delete", "snapshot"])
-def test_killed_writers_lose_nothing_that_they_acknowledged(tmp_path, mode):
+@pytest.mark.parametrize("processes", [1, 3])
+@pytest.mark.parametrize("mode", ["insert", "update", "delete", "snapshot", "compact", "migrate", "mixed"])
+def test_killed_writers_lose_nothing_that_they_acknowledged(tmp_path, mode, processes):
     path = tmp_path / "aqe.db"
     randomness = random.Random(mode)
     acknowledged = set()
     for _ in range(KILLS):
-        acknowledged |= {line.strip() for line in write_until_killed(path, mode, randomness)}
+        acknowledged |= {line.strip() for line in write_until_killed(path, mode, randomness, processes)}
         stored = finish(start("durable_verify.py", path))
         assert len(stored) == len(set(stored))
         assert acknowledged <= set(stored)

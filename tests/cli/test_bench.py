@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 QUICK = ["bench", "storage", "--rounds", "1", "--seconds", "0.01", "--rows", "20"]
@@ -26,6 +27,53 @@ def test_the_table(aqe, tmp_path):
     table = aqe(*QUICK, "--dir", str(tmp_path)).stdout
     assert "durable writes 128" in table
     assert "SQLite, rollback journal" in table
+
+
+LEARNING = {
+    "update_text_keys", "update_int_keys", "update_batch_int_keys", "replay_add", "replay_add_batch",
+    "replay_sample_32", "replay_sample_256", "replay_prioritized_sample_32", "replay_prioritized_sample_256",
+    "ppo_cartpole_steps", "ppo_cartpole_solved",
+}  # fmt: skip
+
+
+def test_learning_beside_plain_python(aqe_json, monkeypatch):
+    from aqe_core.bench import learning
+
+    monkeypatch.setattr(learning, "SOLVED", 15.0)  # at once: how long learning takes is no matter here
+    found = aqe_json("bench", "learning", "--rounds", "1", "--seconds", "0.01", "--rows", "50")
+    measures = {each["name"]: each for each in found["measures"]}
+    assert set(measures) - {"linucb_steps"} == LEARNING
+    assert all(0 < each["lowest"] <= each["value"] <= each["highest"] for each in measures.values())
+    assert {peer["name"] for peer in measures["update_int_keys"]["peers"]} == {"dict of dicts", "NumPy, one at a time"}
+    assert "deque" in {peer["name"] for peer in measures["replay_sample_32"]["peers"]}
+    assert found["backend"] == "numpy"
+    for name in found["absent"]:
+        assert all(peer["name"] != name for each in measures.values() for peer in each["peers"])
+
+
+def test_the_bandit_beside_learns_what_pays():
+    from aqe_core.bench.learning_peers import LinUcb
+
+    bandit = LinUcb(2, 3)
+    for step in range(200):
+        context = [[1.0, 0.0], [0.0, 1.0]][step % 2]
+        action = bandit.act(context)
+        bandit.update(np.array(context), action, float(action == (2 if step % 2 else 0)))
+    assert [bandit.act([1.0, 0.0]), bandit.act([0.0, 1.0])] == [0, 2]
+
+
+def test_the_table_of_learning(aqe, monkeypatch, tmp_path):
+    from aqe_core.bench import learning
+
+    monkeypatch.setattr(learning, "SOLVED", 15.0)
+    (tmp_path / "tianshou").mkdir()  # a library of another version than the one that is known
+    (tmp_path / "tianshou" / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    table = aqe("bench", "learning", "--rounds", "1", "--seconds", "0.01", "--backend", "numpy").stdout
+    assert "dict of dicts" in table
+    assert "not installed: " in table
+    assert "tianshou was left out: ModuleNotFoundError" in table
+    assert "fix:" in aqe("bench", "learning", "--backend", "absent", code=1).stderr
 
 
 @pytest.mark.parametrize("arguments", [["bench", "nothing"], ["bench", "storage", "--rounds", "0"], ["bench"]])

@@ -41,11 +41,12 @@ def test_all_is_well(aqe, aqe_json):
     assert {each["status"] for each in document["checks"]} == {"ok"}
     assert set(checks(document)) == {
         "python", "aqe", "PATH", "config", "plugins", "storage sqlite", "pattern store numpy", "learner numpy",
+        "ranker numpy",
         "analyzer numpy", "embedder lexical", "workspace",
     }  # fmt: skip
     assert "written and read again, sqlite 3." in checks(document)["storage sqlite"]["message"]
     text = aqe("doctor").stdout
-    assert text.splitlines()[-1] == "11 ok"
+    assert text.splitlines()[-1] == "12 ok"
     assert "ok    pattern store numpy: 100 vectors added, each found as its own nearest (aqe-core " in text
 
 
@@ -62,7 +63,7 @@ def test_a_damaged_workspace_fails(aqe, aqe_json, tmp_path):
     assert found["fix"]
     text = aqe("doctor", code=1).stdout
     assert "fail  workspace: " in text
-    assert text.splitlines()[-1] == "10 ok, 1 fail"
+    assert text.splitlines()[-1] == "11 ok, 1 fail"
 
 
 @pytest.mark.parametrize(

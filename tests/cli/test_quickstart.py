@@ -18,7 +18,7 @@ def test_everything_is_shown(aqe, project, results, monkeypatch):
     assert "score: cosine, 1 is the same direction (lexical: near means shared words, not shared meaning)" in text
     assert "again: aqe search 'parser keeps the order keys'" in text
     assert "failed 2 of 3 runs, last in the last run" in text
-    for kind in ("storage", "embedder", "pattern store", "learner", "analyzer"):
+    for kind in ("storage", "embedder", "pattern store", "ranker", "analyzer"):
         assert f"\n{kind} " in text
     assert "aqe rank -k 20 --names" in text
 
@@ -54,7 +54,7 @@ def test_json_tells_it_all(aqe_json, project, results):
     assert document["rank"][0]["failures"] == 2
     assert document["analysis"]["runs"] == 3
     assert {each["kind"] for each in document["backends"]} == {
-        "storage", "embedder", "pattern_store", "learner", "analyzer",
+        "storage", "embedder", "pattern_store", "ranker", "analyzer",
     }  # fmt: skip
     assert set(document["backends"][0]) == {"kind", "backend", "distribution", "version", "reason", "source"}
 

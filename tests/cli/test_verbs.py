@@ -276,7 +276,54 @@ def test_rank(aqe, aqe_json, ingested):
     assert len(lines) == 4
     document = aqe_json("rank", "-C", ingested, "-k", "2")
     assert [each["test"] for each in document["tests"]] == [LOGIN, RETRY]
-    assert set(document["tests"][0]) == {"test", "node", "score", "reason", "runs", "failures", "mean_duration_s"}
+    keys = {"test", "node", "score", "reason", "runs", "failures", "mean_duration_s", "parts"}
+    assert set(document["tests"][0]) == keys
+
+
+def test_rank_within_a_budget(aqe, aqe_json, ingested):
+    everything = aqe_json("rank", "-C", ingested)["tests"]
+    known = [each for each in everything if each["mean_duration_s"]]
+    budget_s = min(each["mean_duration_s"] for each in known)
+    cut = aqe_json("rank", "-C", ingested, "--budget", f"{budget_s * 1000:.6f}ms")["tests"]
+    assert 0 < len(cut) < len(everything)
+    assert aqe_json("rank", "-C", ingested, "--budget", "1.5h")["tests"] == everything
+    nothing = aqe("rank", "-C", ingested, "--budget", "0.001ms")
+    assert (nothing.stdout, nothing.stderr) == ("", "no known test fits into the budget.\n")
+    for wrong in ("0s", "soon", "-3", "5 days"):
+        assert "is not a length of time above 0" in aqe("rank", "-C", ingested, f"--budget={wrong}", code=2).stderr
+
+
+def test_rank_by_changed_files_and_say_why(aqe, ingested):
+    first = aqe("rank", "-C", ingested, "--changed", "src/parser.py", "--explain").stdout.splitlines()
+    row = next(line for line in first if PARSER in line)
+    assert "it is about parser.py, which changed" in row or "its name is like parser.py, which changed" in row
+    assert "changed files +" in row
+    listed = aqe("rank", "-C", ingested, "--changed", "-", "--explain", stdin="\nsrc/parser.py\n").stdout
+    assert listed.splitlines() == first
+    assert "changed files" not in aqe("rank", "-C", ingested).stdout
+
+
+def test_rank_evaluated_on_its_history(aqe, aqe_json, tmp_path):
+    for i in range(8):
+        cases = "".join(
+            f'<testcase classname="m" name="t{n}" time="2">{"<failure/>" if n == 6 else ""}</testcase>'
+            for n in range(7)
+        )
+        stamp = f'timestamp="2026-01-0{i + 1}T00:00:00"'
+        (tmp_path / f"run{i}.xml").write_text(f'<testsuite name="s" tests="7" {stamp}>{cases}</testsuite>')
+    aqe("init")
+    assert aqe("rank", "--evaluate").stderr.endswith("none of them with 6 tests or more: nothing to evaluate.\n")
+    aqe("ingest", *(str(path) for path in tmp_path.glob("run*.xml")))
+    lines = aqe("rank", "--evaluate").stdout.splitlines()
+    assert lines[0] == "8 runs, 8 with a failure, 8 of them scored; NAPFD with 50% of each run's time"
+    assert [line.split("  ")[0] for line in lines[2:]] == ["ranking", "random", "as reported", "last failed"]
+    document = aqe_json("rank", "--evaluate")
+    assert set(document) == {"namespace", "ranker", "evaluation"}
+    found = {each["order"]: each for each in document["evaluation"]["orders"]}
+    assert found["as reported"]["first_failure_s"] == 14.0
+    assert found["ranking"]["first_failure_s"] == pytest.approx((14.0 + 7 * 2.0) / 8)
+    assert set(found["ranking"]) == {"order", "napfd", "apfd", "first_failure_s", "first_failure_share", "saved_s"}
+    assert "--evaluate takes none" in aqe("rank", "--evaluate", "--names", code=2).stderr
 
 
 def test_rank_prints_names_for_scripts(aqe, ingested):

@@ -16,13 +16,14 @@ from aqe_core.contracts import KINDS, LearnerCapabilities, StoreCapabilities
 from aqe_core.errors import CapabilityError, UnknownBackendError, UsageError
 from aqe_core.isolation import PluginSource, resolve
 from aqe_core.plugins import PluginManager
-from aqe_core.testing import backends, check_backend, checks, kit, run_checks
+from aqe_core.testing import backend_ranker, backends, check_backend, checks, kit, run_checks
 from aqe_core.testing.backend_learner import DictLearner
 from aqe_core.validate import as_keys, as_vectors
 
 REFERENCES = {
     "pattern_store": (backends.BruteForceStore, backends.REFERENCE_STORE),
     "learner": (DictLearner, backends.REFERENCE_LEARNER),
+    "ranker": (backend_ranker.ShareRanker, backend_ranker.REFERENCE_RANKER),
     "analyzer": (backends.PlainAnalyzer, backends.REFERENCE_ANALYZER),
     "embedder": (backends.HashEmbedder, backends.REFERENCE_EMBEDDER),
 }
@@ -33,8 +34,8 @@ REFERENCES = {
 def test_reference_passes_with_and_without_guard(kind, checked):
     make, capabilities = REFERENCES[kind]
     if not checked:
-        if kind == "embedder":
-            pytest.skip("embedders have no guard")
+        if kind in {"embedder", "ranker"}:
+            pytest.skip(f"a {kind} has no guard")
         capabilities = attrs.evolve(capabilities, checked=False)
     report = run_checks(kind, make, capabilities)
     assert report.ok, str(report)

@@ -121,7 +121,8 @@ def as_rewards(rewards: Any, n: int) -> NDArray[np.float64]:
 def _as_number(value: Any, what: str, low: float, high: float, *, above: bool = False) -> float:
     number = None
     if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
-        number = float(min(max(value, -MAX_VALUE), MAX_VALUE))  # no int is too long to compare
+        # No int is too long for a float then; a bound would not fit into NumPy's narrow floats.
+        number = float(min(max(value, -(10**300)), 10**300) if isinstance(value, int) else value)
     if number is None or not (low < number if above else low <= number) or not number <= high:
         interval = f"above {low:g} and at most {high:g}" if above else f"in {low:g} .. {high:g}"
         raise InputError(f"{what} is {value!r}, but must be a number {interval}.", fix="choose one in range.")

@@ -75,6 +75,9 @@ class Table:
         Home by state.
     actions : dict
         `Place` by action.
+    names, offsets : dict
+        Home by state and offset by action, only of those whose key is text: what is found here needs no check of its
+        type. ``offsets`` is empty once there are actions beyond the first tile.
     known : int
         Number of pairs that were updated.
     """
@@ -84,6 +87,8 @@ class Table:
         self.epsilon = epsilon
         self.states: dict[Key, int] = {}
         self.actions: dict[Key, Place] = {}
+        self.names: dict[str, int] = {}
+        self.offsets: dict[str, int] = {}
         self.tiles: list[dict[Any, int]] = [self.states]
         self.more: dict[int, list[tuple[int, int]]] = {}  # home -> (tile, block) beyond the first tile, sorted
         self.known = 0
@@ -129,8 +134,9 @@ class Table:
         """Return the home of a state, made if need be."""
         home = self.states.get(state)
         if home is None:
-            (home,) = self._append(1)
-            self.states[state] = home
+            home = self.states[state] = self._append(1)[0]
+            if type(state) is str:
+                self.names[state] = home
         return home
 
     def add_states(self, keys: list[Any]) -> list[int]:
@@ -138,6 +144,7 @@ class Table:
         states = self.states
         new = [key for key in dict.fromkeys(keys) if key not in states]
         states.update(zip(new, self._append(len(new)), strict=True))
+        self.names.update((key, states[key]) for key in new if type(key) is str)
         return [states[key] for key in keys]
 
     def add_action(self, action: Key) -> Place:
@@ -147,6 +154,9 @@ class Table:
             tile, position = divmod(len(self.actions), BLOCK)
             if tile == len(self.tiles):
                 self.tiles.append({})
+                self.offsets.clear()
+            elif tile == 0 and type(action) is str:
+                self.offsets[action] = position
             place = self.actions[action] = (self.tiles[tile], position, tile)
         return place
 

@@ -88,6 +88,17 @@ class Tabular:
         self, state: Any, action: Any, reward: Any, next_state: Any, done: Any, next_action: Any
     ) -> None:
         """Update with anything: check every argument, enter new states and actions."""
+        home, cell, source, reward = self._enter(state, action, reward, next_state, done, next_action)
+        self._table.tally[cell] += 1
+        self._updater.one_by_one([[home], [cell], [source], [reward]], [STALE], pairwise=next_action is not None)
+
+    def _enter(
+        self, state: Any, action: Any, reward: Any, next_state: Any, done: Any, next_action: Any
+    ) -> tuple[int, int, int, float]:
+        """Check every argument, then enter a new state or action; return home, cell, source and reward.
+
+        The source is what the update bootstraps from: a home, or with a next action a cell; `UNSEEN` or `TERMINAL`.
+        """
         state = as_key_name(state, "state")
         action = self._allowed(as_key_name(action, "action"))
         next_state = as_key_name(next_state, "next_state")
@@ -105,8 +116,7 @@ class Tabular:
             source = table.states.get(next_state, UNSEEN)
         else:
             source = table.find(next_state, next_action)
-        table.tally[cell] += 1
-        self._updater.one_by_one([[home], [cell], [source], [reward]], [STALE], pairwise=next_action is not None)
+        return home, cell, source, reward
 
     def _allowed(self, action: Key) -> Key:
         if self._params.actions is not None and action not in self._actions:
@@ -169,7 +179,7 @@ class Tabular:
             self._updater.apply(homes, cells, sources, worth[part], pairwise=following is not None)
 
     def _all_allowed(self, actions: NDArray[np.int64] | list[Key]) -> NDArray[np.int64] | list[Key]:
-        if self._table.declared:
+        if self._table.declared and len(actions):
             unknown = np.flatnonzero(self._table.columns(actions, add=False) == 0)
             if unknown.size:
                 self._allowed(as_key_name(actions[unknown[0]], "action"))  # raises

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aqe_backend_numpy._qtable import BLOCK, NEVER, STALE
+from aqe_backend_numpy._qtable import BLOCK, NEVER, STALE, TERMINAL
 from aqe_backend_numpy._tabular import Tabular
 from aqe_core.errors import CapabilityError
 from aqe_core.validate import as_key_name
@@ -83,13 +83,20 @@ class QLearning(Tabular):
         InvalidActionError
             The action is outside the declared set.
         """
-        # The short way of plain arguments and known states and actions; anything else goes the careful one.
+        # Two short ways for plain arguments, known states and actions; whatever else it is goes the careful one.
+        table = self._table
         try:
-            if (
+            if type(reward) is not float or not -1e290 <= reward <= 1e290:
+                raise KeyError(reward)
+            if type(state) is str and done is False and table.offsets:
+                # Looked up where only text is, which spares asking what the other two are.
+                names = table.names
+                home = names[state]
+                cell = home * BLOCK + table.offsets[action]  # type: ignore[index]  # what is not text is not there
+                following = names[next_state]  # type: ignore[index]  # likewise
+            elif (
                 (type(state) is str or type(state) is int)
                 and (type(action) is str or type(action) is int)
-                and type(reward) is float
-                and -1e290 <= reward <= 1e290
                 and (type(next_state) is str or type(next_state) is int)
                 and (done is False or done is True)
             ):
@@ -97,32 +104,32 @@ class QLearning(Tabular):
                 blocks, cell, _ = self._actions[action]
                 home = states[state]
                 cell += BLOCK * (home if blocks is states else blocks[home])
-                table = self._table
-                worths = table.worths
-                if done:
-                    worth = 0.0
+                if not done:
+                    following = states[next_state]
+                else:
+                    following = TERMINAL
                     if type(next_state) is int:
                         as_key_name(next_state, "next_state")  # it may be too long
-                else:
-                    worth = worths[states[next_state]]
-                    if not worth > NEVER:
-                        worth = table.worth(states[next_state])
-                values = table.values
-                table.tally[cell] += 1
-                old = values[cell]
-                if old == NEVER:
-                    old = self._initial
-                    table.known += 1
-                values[cell] = new = old + self._rate * (reward + self._discount * worth - old)
-                best = worths[home]
-                if new >= best:
-                    worths[home] = new
-                elif old == best:
-                    worths[home] = STALE
-                return
-        except KeyError:
-            pass
-        self._update_with_care(state, action, reward, next_state, done, None)
+            else:
+                raise KeyError(state)
+        except (KeyError, TypeError):
+            home, cell, following, reward = self._enter(state, action, reward, next_state, done, None)
+        worths = table.worths
+        worth = worths[following]
+        if not worth > NEVER:
+            worth = table.worth(following)
+        table.tally[cell] += 1
+        values = table.values
+        old = values[cell]
+        if old == NEVER:
+            old = self._initial
+            table.known += 1
+        values[cell] = new = old + self._rate * (reward + self._discount * worth - old)
+        best = worths[home]
+        if new >= best:
+            worths[home] = new
+        elif old == best:
+            worths[home] = STALE
 
 
 class Sarsa(Tabular):

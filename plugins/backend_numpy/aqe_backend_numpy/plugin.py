@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from aqe_core import hookimpl
-from aqe_core.contracts.capabilities import AnalyzerCapabilities, LearnerCapabilities, StoreCapabilities
+from aqe_core.contracts.capabilities import (
+    AnalyzerCapabilities,
+    LearnerCapabilities,
+    RankerCapabilities,
+    StoreCapabilities,
+)
 from aqe_core.contracts.specs import EngineSpec
 
 AQE_API = 1
@@ -30,9 +35,27 @@ def aqe_learners() -> list[EngineSpec]:
         EngineSpec(
             name="numpy",
             factory="aqe_backend_numpy.learner:make_learner",
-            capabilities=LearnerCapabilities(algorithms=("q-learning", "sarsa"), checked=True),
+            capabilities=LearnerCapabilities(
+                algorithms=("q-learning", "sarsa"), vector_policies=("actor-critic", "ppo"), replay=True, checked=True
+            ),
             requires=("numpy",),
-            summary="tabular Q-learning and SARSA",
+            policy="aqe_backend_numpy.neural.policy:make_policy",
+            replay="aqe_backend_numpy.replay.buffer:NumpyReplay",
+            summary="tabular Q-learning and SARSA; PPO and actor-critic over vectors; replay",
+        )
+    ]
+
+
+@hookimpl
+def aqe_rankers() -> list[EngineSpec]:
+    """Offer the pairwise logistic ranker."""
+    return [
+        EngineSpec(
+            name="numpy",
+            factory="aqe_backend_numpy.ranker:NumpyRanker",
+            capabilities=RankerCapabilities(context=True, budgeted=True),
+            requires=("numpy",),
+            summary="pairwise logistic regression over each test's history",
         )
     ]
 

@@ -365,6 +365,11 @@ def test_an_empty_learner_can_be_kept():
     assert len(other) == 0
 
 
+def test_parameters_may_be_narrow_floats_or_long_integers():
+    params = make_learner(learning_rate=np.float32(0.5), epsilon=np.float16(0.25), initial_value=10**280).get_params()
+    assert (params["learning_rate"], params["epsilon"], params["initial_value"]) == (0.5, 0.25, 1e280)
+
+
 # -- size ---------------------------------------------------------------------------------------------------------
 
 

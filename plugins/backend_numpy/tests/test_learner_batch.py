@@ -220,11 +220,16 @@ def test_every_form_of_the_same_columns_is_the_same():
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_an_empty_batch_teaches_nothing(algorithm):
-    learner = make_learner(algorithm=algorithm)
+@pytest.mark.parametrize("actions", [None, [1, 2], ["a"]])
+def test_an_empty_batch_teaches_nothing(algorithm, actions):
+    learner = make_learner(algorithm=algorithm, actions=actions)
     before = frozen(learner)
     learner.update_batch([], [], [], [])
     learner.update_batch(np.array([]), np.array([], int), np.array([]), (), np.array([], bool), [])
+    assert frozen(learner) == before
+    learner.update(1, actions[0] if actions else 1, 1.0, 1)
+    before = frozen(learner)
+    learner.update_batch([], [], [], [], next_actions=[])
     assert frozen(learner) == before
 
 

@@ -7,10 +7,20 @@ from aqe_core.contracts.specs import IngestSpec
 
 AQE_API = 1
 
+# Read through tree-sitter, which the extra `languages` brings.
+_SYNTAX = (
+    ("javascript", (".js", ".jsx", ".mjs", ".cjs"), "Jest, Vitest, Mocha, Jasmine, Playwright, node:test"),
+    ("typescript", (".ts", ".tsx", ".mts", ".cts"), "the same in TypeScript"),
+    ("java", (".java",), "JUnit 3 to 5 and TestNG"),
+    ("csharp", (".cs",), "xUnit, NUnit and MSTest"),
+    ("go", (".go",), "functions and suite methods of *_test.go"),
+    ("rust", (".rs",), "functions with #[test], #[tokio::test], #[rstest], ..."),
+)
+
 
 @hookimpl
 def aqe_ingest_formats() -> list[IngestSpec]:
-    """Offer Python test sources, JUnit XML and JSON Lines of patterns."""
+    """Offer test sources of seven languages, JUnit XML and JSON Lines of patterns."""
     return [
         IngestSpec(
             name="python-tests",
@@ -33,5 +43,15 @@ def aqe_ingest_formats() -> list[IngestSpec]:
             reader="aqe_ingest_tests.jsonl:read",
             discover=False,
             summary="one pattern a line: name, and text (or src, source), path, class, docstring, markers, ...",
+        ),
+        *(
+            IngestSpec(
+                name=f"{language}-tests",
+                suffixes=suffixes,
+                recognizer="aqe_ingest_tests.syntax.reader:recognize",
+                reader="aqe_ingest_tests.syntax.reader:read",
+                summary=summary,
+            )
+            for language, suffixes, summary in _SYNTAX
         ),
     ]

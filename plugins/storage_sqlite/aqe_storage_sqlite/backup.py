@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import apsw
 
 from aqe_core.contracts.maintenance import Backup, Compaction, Restoration
-from aqe_core.errors import InputError, NoWorkspaceError
+from aqe_core.errors import CorruptStorageError, InputError, NoWorkspaceError
 from aqe_storage_sqlite import connection as sqlite
 from aqe_storage_sqlite import files, pages, schema, text_index, verify
 
@@ -71,11 +71,19 @@ def restore(path: Path, source: Path, *, timeout_s: float) -> Restoration:
             kept = files.backup_name(path, "replaced") if path.exists() else None
             if kept is None:
                 files.place_new(draft, path)
-            elif verify.verify(path, timeout_s=timeout_s).sound:
+            elif _is_sound(path, timeout_s):
                 files.keep_and_replace(path, draft, kept)
             else:
                 files.keep_untouched_and_replace(path, draft, kept)
     return Restoration(path=path, source=source, replaced=kept, rows=rows)
+
+
+def _is_sound(path: Path, timeout_s: float) -> bool:
+    try:
+        verify.require_sound(path, str(path), timeout_s=timeout_s)
+    except CorruptStorageError:
+        return False
+    return True
 
 
 # -- space -----------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["of_entry", "of_pattern", "of_run"]
+__all__ = ["of_entry", "of_pattern", "of_row", "of_run"]
 
 
 def of_pattern(fields: Iterable[str | int]) -> int:
@@ -47,3 +47,25 @@ def _encode(values: tuple[str | int | float, ...]) -> bytes:
 def of_entry(namespace: int, written: int, key: int) -> int:
     """Return the CRC-32 of a journal entry."""
     return zlib.crc32(b"%d %d %d" % (namespace, written, key))
+
+
+def of_row(values: Iterable[str | float | bytes | None]) -> int:
+    """Return the CRC-32 of any row's columns: as a JSON array, then the bytes of its BLOBs.
+
+    Numbers count by their value, since SQLite gives back 1.0 for a 1 in a column of REAL.
+    """
+    given = list(values)
+    total = zlib.crc32(_encode_json([_by_value(value) for value in given]).encode("ascii"))
+    for value in given:
+        if isinstance(value, bytes):
+            total = zlib.crc32(value, total)
+    return total
+
+
+def _by_value(value: str | float | bytes | None) -> str | float | list[int] | None:
+    if isinstance(value, bytes):
+        return [len(value)]
+    if isinstance(value, (int, float)):
+        number = float(value)
+        return int(number) if number.is_integer() and abs(number) < 2**53 else number
+    return value

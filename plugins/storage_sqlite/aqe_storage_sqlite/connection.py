@@ -23,7 +23,17 @@ if TYPE_CHECKING:
 
     from aqe_core.errors import AqeError
 
-__all__ = ["check_engine", "close", "connect", "is_safe", "transaction", "translated"]
+__all__ = [
+    "check_engine",
+    "check_file_system",
+    "close",
+    "connect",
+    "file_system",
+    "is_safe",
+    "transaction",
+    "translated",
+    "translation",
+]
 
 READ = apsw.SQLITE_OPEN_READONLY
 WRITE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
@@ -69,6 +79,42 @@ def check_engine(version: str) -> None:
         raise StorageError(
             f"apsw carries SQLite {version}, which can lose commits when several connections share a file.",
             fix="install a newer one: pip install --upgrade 'apsw>=3.51.3'.",
+        )
+
+
+_FUSED = ("davfs2", "glusterfs", "juicefs", "rclone", "s3fs", "sshfs")
+_NETWORK = {"afs", "beegfs", "ceph", "cifs", "coda", "davfs", "gfs2", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2"}
+_NETWORK |= {"smb3", "smbfs", *(f"fuse.{name}" for name in _FUSED)}
+_MOUNTS = "/proc/self/mountinfo"
+
+
+def file_system(path: Path) -> str:
+    """Return the type of the file system that a folder or file is on, as Linux names it; empty where nothing says so.
+
+    https://docs.kernel.org/filesystems/proc.html#proc-pid-mountinfo-information-about-mounts
+    """
+    try:
+        device = path.stat().st_dev
+        with open(_MOUNTS, encoding="utf-8", errors="replace") as mounts:  # noqa: PTH123  # a name, not a path of ours
+            for mount in map(str.split, mounts):
+                if mount[2] == f"{os.major(device)}:{os.minor(device)}":
+                    return mount[mount.index("-") + 1]
+    except (OSError, ValueError, IndexError):
+        pass
+    return ""
+
+
+def check_file_system(path: Path) -> None:
+    """Raise `StorageError` if a folder is on a network file system.
+
+    A write-ahead log needs memory that all who use the file share, which two computers do not
+    (https://sqlite.org/wal.html), and locks there are often not what they say.
+    """
+    name = file_system(path)
+    if name in _NETWORK:
+        raise StorageError(
+            f"{path} is on a network file system ({name}), where commits of two computers can damage a database.",
+            fix="put the workspace on a local disk; copy backups to the network.",
         )
 
 
@@ -120,18 +166,28 @@ def translated(path: Path) -> Iterator[None]:
     """Turn what apsw raises in the block into errors of ours."""
     try:
         yield
-    except apsw.Error as error:
-        raise _translate(error, path) from error
-    except UnicodeEncodeError as error:
-        raise InputError(
+    except (apsw.Error, UnicodeError, OverflowError) as error:
+        ours = translation(error, path)
+        if ours is error:
+            raise
+        raise ours from error
+
+
+def translation(error: BaseException, path: Path) -> BaseException:
+    """Return what apsw raised as an error of ours, and any other error as it is."""
+    if isinstance(error, apsw.Error):
+        return _translate(error, path)
+    if isinstance(error, UnicodeEncodeError):
+        return InputError(
             f"the text {error.object[:60]!r} holds half a surrogate pair at position {error.start}, "
             "which UTF-8 cannot say.",
             fix="decode its source with errors='replace'.",
-        ) from error
-    except UnicodeDecodeError as error:
-        raise CorruptStorageError(f"{path} holds text that is not UTF-8 ({error}).", fix=RESTORE) from error
-    except OverflowError as error:
-        raise InputError(f"a number does not fit in 64 bits ({error}).", fix="pass smaller numbers.") from error
+        )
+    if isinstance(error, UnicodeDecodeError):
+        return CorruptStorageError(f"{path} holds text that is not UTF-8 ({error}).", fix=RESTORE)
+    if isinstance(error, OverflowError):
+        return InputError(f"a number does not fit in 64 bits ({error}).", fix="pass smaller numbers.")
+    return error
 
 
 def _translate(error: apsw.Error, path: Path) -> AqeError:

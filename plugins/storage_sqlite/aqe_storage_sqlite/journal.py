@@ -18,21 +18,24 @@ if TYPE_CHECKING:
 __all__ = ["append", "changes_since", "last_seq"]
 
 KEPT = 200_000
-"""How many of the newest entries are kept; an engine further behind rebuilds."""
+"""How many of the newest entries are kept, and up to a 256th more; an engine further behind rebuilds."""
 
 
 def append(
     connection: apsw.Connection, namespace: int, *, written: Sequence[int] = (), removed: Sequence[int] = ()
 ) -> None:
-    """Note the keys of patterns that were written and removed, and forget the oldest entries."""
-    if not written and not removed:
+    """Note the keys of patterns that were written and removed, and forget the oldest entries now and then."""
+    count = len(written) + len(removed)
+    if not count:
         return
     connection.executemany(
         "INSERT INTO journal (namespace, written, key, crc32) VALUES (?, ?, ?, ?)",
         [(namespace, 1, key, checksums.of_entry(namespace, 1, key)) for key in written]
         + [(namespace, 0, key, checksums.of_entry(namespace, 0, key)) for key in removed],
     )
-    connection.execute("DELETE FROM journal WHERE seq <= ?", (last_seq(connection) - KEPT,))
+    newest = connection.last_insert_rowid()
+    if newest % max(1, KEPT // 256) < count:
+        connection.execute("DELETE FROM journal WHERE seq <= ?", (newest - KEPT,))
 
 
 def last_seq(connection: apsw.Connection) -> int:

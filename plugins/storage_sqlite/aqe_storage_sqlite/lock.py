@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from aqe_core.errors import StorageBusyError, StorageError
@@ -72,6 +73,7 @@ class FileLock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._files: tuple[FileIO, FileIO] | None = None
+        self._held = False
 
     def acquire(self, deadline_s: float) -> None:
         """Take the lock, trying until ``time.monotonic()`` reaches the deadline, and once at least.
@@ -91,17 +93,20 @@ class FileLock:
             self._wait_for(work, deadline_s)
         finally:
             _unlock(turn)
+        self._held = True
         work.seek(0)
-        work.write(_record())
+        work.write(_record(os.getpid(), int(time.time())))
 
     def release(self) -> None:
         """Give the lock back; harmless when it is not held."""
-        for file in self._files or ():
-            _unlock(file)
+        if self._held and self._files is not None:
+            self._held = False
+            _unlock(self._files[1])
 
     def close(self) -> None:
         """Close the files, which gives the lock back too."""
         files, self._files = self._files, None
+        self._held = False
         for file in files or ():
             file.close()
 
@@ -146,8 +151,9 @@ def _pause_s(waited_s: float) -> float:
     return 0.002 if waited_s > 0.5 else max(0.0001, 0.001 - waited_s / 20)
 
 
-def _record() -> bytes:
+@lru_cache(maxsize=1)  # a busy writer takes the lock a thousand times a second
+def _record(pid: int, since_s: int) -> bytes:
     host = os.uname().nodename if sys.platform != "win32" else os.environ.get("COMPUTERNAME", "?")
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    text = json.dumps({"pid": os.getpid(), "host": host[:64], "since": since}, ensure_ascii=False)
+    since = datetime.fromtimestamp(since_s, UTC).isoformat()
+    text = json.dumps({"pid": pid, "host": host[:64], "since": since}, ensure_ascii=False)
     return text.encode("ascii", "replace").ljust(_RECORD_BYTES - 1) + b"\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,20 @@ if TYPE_CHECKING:
     import apsw
     from numpy.typing import NDArray
 
-__all__ = ["Row", "by_id", "by_key", "count", "keys_where", "origins", "put", "remove", "to_pattern", "to_rows"]
+__all__ = [
+    "Entry",
+    "Put",
+    "Row",
+    "by_id",
+    "by_key",
+    "count",
+    "keys_where",
+    "origins",
+    "put",
+    "remove",
+    "to_entries",
+    "to_pattern",
+]
 
 _TEXTS = ("id", "name", "text", "path", "class_name", "docstring", "origin")
 
@@ -40,48 +54,85 @@ class Row(NamedTuple):
     crc32: int | None
 
 
+class Entry(NamedTuple):
+    """A pattern made ready to be stored, as much of the work as needs no transaction."""
+
+    row: Row
+    words: tuple[str, str]
+    """Name and text as the text index takes them."""
+
+
+class Put(NamedTuple):
+    """What `put` did."""
+
+    keys: list[int]
+    added: int
+    changed: int
+    unchanged: int
+    written: list[int]
+    removed: list[int]
+
+    def report(self) -> PutReport:
+        """Return it as the contract has it."""
+        return PutReport(
+            keys=np.array(self.keys, np.uint64),
+            added=self.added,
+            changed=self.changed,
+            unchanged=self.unchanged,
+            removed=len(self.removed),
+            written_keys=np.array(self.written, np.uint64),
+            removed_keys=np.array(self.removed, np.uint64),
+        )
+
+
 _SELECT = f"SELECT p.key, {', '.join(f'p.{field}' for field in Row._fields)} FROM patterns AS p "  # noqa: S608  # ours
 _INSERT = (
-    f"INSERT INTO patterns (key, namespace, {', '.join(Row._fields)}) "  # noqa: S608  # ours
-    f"VALUES (?, ?, {', '.join('?' * len(Row._fields))})"
+    f"INSERT INTO patterns (namespace, {', '.join(Row._fields)}) "  # noqa: S608  # ours
+    f"VALUES (?, {', '.join('?' * len(Row._fields))})"
 )
 _UPDATE = f"UPDATE patterns SET {', '.join(f'{field} = ?' for field in Row._fields)} WHERE key = ?"  # noqa: S608  # ours
 _NAMESPACE = "(SELECT id FROM namespaces WHERE name = ?)"
 
 
-def to_rows(patterns: Iterable[Pattern]) -> dict[str, Row]:
+def to_entries(patterns: Iterable[Pattern]) -> dict[str, Entry]:
     """Check and encode patterns, by id; of equal ids the last one counts."""
-    return {row.id: row for row in map(_to_row, patterns)}
+    return {entry.row.id: entry for entry in map(_to_entry, patterns)}
 
 
-def _to_row(pattern: Any) -> Row:
+_get_texts = attrgetter(*_TEXTS)
+
+
+def _to_entry(pattern: Any) -> Entry:
     if not isinstance(pattern, Pattern):
         raise InputError(f"{pattern!r:.60} is no Pattern.", fix="pass aqe_core.contracts.Pattern.")
     # Types are told apart by hand: the fields are declared, but nothing has enforced that yet.
     given: Any = pattern
-    for field in _TEXTS:
-        if type(getattr(given, field)) is not str:
+    if set(map(type, _get_texts(given))) != {str}:
+        for field in _TEXTS:
             as_text(getattr(given, field), f"{field} of pattern {given.id!r:.80}")
     if not (isinstance(given.line, int) and 0 <= given.line <= MAX_INTEGER):
         raise InputError(
             f"line of pattern {given.id!r:.80} must be an integer in 0 .. 2**63 - 1.",
             fix="pass 0 when it is unknown.",
         )
-    row = Row(
-        id=pattern.id,
-        markers=_encode_markers(given.markers, pattern.id) if given.markers else "[]",
-        metadata=_encode_metadata(given.metadata, pattern.id) if given.metadata else "{}",
-        content_hash=pattern.content_hash(),
-        line=int(pattern.line),
-        name=pattern.name,
-        path=pattern.path,
-        class_name=pattern.class_name,
-        origin=pattern.origin,
-        docstring=pattern.docstring,
-        text=pattern.text,
-        crc32=None,
+    markers = _encode_markers(given.markers, pattern.id) if given.markers else "[]"
+    metadata = _encode_metadata(given.metadata, pattern.id) if given.metadata else "{}"
+    content_hash = pattern.content_hash()
+    fields = (
+        pattern.id,
+        content_hash,
+        int(pattern.line),
+        pattern.name,
+        pattern.path,
+        pattern.class_name,
+        pattern.origin,
+        markers,
+        metadata,
+        pattern.docstring,
+        pattern.text,
     )
-    return row._replace(crc32=checksums.of_pattern(row[:-1]))
+    row = Row(*fields, checksums.of_pattern(fields))
+    return Entry(row, (text_index.parted(pattern.name), text_index.parted(pattern.text)))
 
 
 def _encode_markers(markers: Any, id_: str) -> str:
@@ -132,61 +183,55 @@ def put(
     connection: apsw.Connection,
     namespace: str,
     ids: Sequence[str],
-    rows: Mapping[str, Row],
+    entries: Mapping[str, Entry],
     complete: Collection[str],
-) -> PutReport:
+) -> Put:
     """Insert what is new, replace what differs, and remove what vanished from the complete origins.
 
-    O(n log N) for n rows given and N stored.
+    O(n log N) for n entries given and N stored.
     """
-    number = (namespaces.ensure if rows else namespaces.number_of)(connection, namespace)
-    stored = {
-        stored_id: rest
-        for stored_id, *rest in connection.executemany(
-            "SELECT id, key, content_hash, line, origin FROM patterns WHERE namespace = ? AND id = ?",
-            ((number, id_) for id_ in rows),
-        )
-    }
-    new = [row for id_, row in rows.items() if id_ not in stored]
-    reworded, changed, moved = [], [], []
-    for id_, (key, content_hash, line, origin) in stored.items():
-        row = rows[id_]
+    number = (namespaces.ensure if entries else namespaces.number_of)(connection, namespace)
+    keys: dict[str, int] = {}
+    changed, updates = [], []
+    for id_, key, content_hash, line, origin in connection.executemany(
+        "SELECT id, key, content_hash, line, origin FROM patterns WHERE namespace = ? AND id = ?",
+        [(number, id_) for id_ in entries],
+    ):
+        keys[id_] = key
+        row = entries[id_].row
         if row.content_hash != content_hash:
-            reworded.append((key, row.name, row.text))
-            changed.append((*row, key))
+            changed.append((key, *entries[id_].words))
+            updates.append((*row, key))
         elif (row.line, row.origin) != (line, origin):
-            moved.append((*row, key))
-
-    first = (connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'patterns'").get or 0) + 1
-    connection.executemany(_INSERT, ((key, number, *row) for key, row in enumerate(new, first)))
-    connection.executemany(_UPDATE, changed + moved)
-    reworded += [(key, row.name, row.text) for key, row in enumerate(new, first)]
-    text_index.put(connection, reworded)
-    changed_keys = sorted(row[-1] for row in changed)
-    vectors.drop(connection, number, np.array(changed_keys, np.int64))
-    written = [*changed_keys, *range(first, first + len(new))]
+            updates.append((*row, key))
+    changed.sort()
+    unchanged = len(keys) - len(changed)
+    if updates:
+        connection.executemany(_UPDATE, updates)
+        vectors.drop(connection, number, np.array([key for key, *_ in changed], np.int64))
+    added = [(id_, entry) for id_, entry in entries.items() if id_ not in keys]
+    if added:
+        connection.executemany(_INSERT, [(number, *entry.row) for _, entry in added])
+        first = connection.last_insert_rowid() + 1 - len(added)  # AUTOINCREMENT gives consecutive keys
+        keys.update((id_, key) for key, (id_, _) in enumerate(added, first))
+        changed += [(key, *entry.words) for key, (_, entry) in enumerate(added, first)]
+    text_index.put(connection, changed)
+    written = [key for key, *_ in changed]
     journal.append(connection, number, written=written)
-
-    vanished = sorted(
-        key
-        for id_, key in connection.executemany(
-            "SELECT id, key FROM patterns WHERE namespace = ? AND origin = ?",
-            ((number, origin) for origin in set(complete)),
-        )
-        if id_ not in rows
-    )
+    vanished = _vanished(connection, number, entries, complete) if complete else []
     _delete(connection, number, vanished)
-    keys = {id_: rest[0] for id_, rest in stored.items()}
-    keys.update((row.id, key) for key, row in enumerate(new, first))
-    return PutReport(
-        keys=np.fromiter((keys[id_] for id_ in ids), np.uint64, len(ids)),
-        added=len(new),
-        changed=len(changed),
-        unchanged=len(stored) - len(changed),
-        removed=len(vanished),
-        written_keys=np.array(written, np.uint64),
-        removed_keys=np.array(vanished, np.uint64),
+    return Put([keys[id_] for id_ in ids], len(added), len(keys) - len(added) - unchanged, unchanged, written, vanished)
+
+
+def _vanished(
+    connection: apsw.Connection, number: int, entries: Collection[str], complete: Collection[str]
+) -> list[int]:
+    """Return the ascending keys of what is stored of some origins and not among the entries."""
+    found = connection.executemany(
+        "SELECT id, key FROM patterns WHERE namespace = ? AND origin = ?",
+        [(number, origin) for origin in set(complete)],
     )
+    return sorted(key for id_, key in found if id_ not in entries)
 
 
 def remove(connection: apsw.Connection, namespace: str, keys: Iterable[int]) -> int:

@@ -19,6 +19,7 @@ from aqe_storage_sqlite import connection as sqlite
 from aqe_storage_sqlite import patterns as pattern_table
 from aqe_storage_sqlite import points as point_table
 from aqe_storage_sqlite import vectors as vector_table
+from aqe_storage_sqlite.legacy import tables as legacy_tables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,6 +98,7 @@ def _check(found: Salvaged) -> list[str]:
     ]
     _check_patterns(found)
     _check_runs(found)
+    _check_taken_over(found)
     _name_namespaces(found, notes)
     _check_vectors(found, notes)
     found.rows["journal"].clear()
@@ -160,6 +162,19 @@ def _is_whole(run: dict[str, Any], results: list[dict[str, Any]], tests: _Rows) 
         (tests[each["test"]]["name"], each["outcome"], float(each["duration_s"]), each["message"]) for each in results
     )
     return bool(checksums.of_run((*head[:3], float(head[3])), rows) == total)
+
+
+def _check_taken_over(found: Salvaged) -> None:
+    for table in schema.TAKEN_OVER:
+        rows: _Rows = found.rows.get(table, {})
+        for key, row in list(rows.items()):
+            values = [value for column, value in row.items() if column != "crc32"]
+            try:
+                right = legacy_tables.is_right(values, row.get("crc32"))
+            except (TypeError, ValueError, OverflowError):
+                right = False
+            if not right:
+                _drop(found, table, key, "its checksum is wrong", f"source {row['source']}, row {row['row']}")
 
 
 def _name_namespaces(found: Salvaged, notes: list[str]) -> None:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = [
     "APPLICATION_ID",
     "CHECKSUMS_SINCE",
+    "LEGACY_CHECKSUMS_SINCE",
     "MIGRATIONS",
+    "TAKEN_OVER",
     "apply",
     "migrate",
     "require_current",
@@ -264,11 +266,19 @@ CREATE INDEX point_blocks_by_time ON point_blocks (series, last_s, first_s);
 CREATE INDEX point_blocks_open ON point_blocks (series, number) WHERE count < 1024;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _LEGACY, _TEXT_AND_POINTS, _CHECKSUMS)
+TAKEN_OVER = ("experiences", "q_values", "entries", "metrics", "legacy_embeddings", "archive")
+"""The tables of rows that were taken over from agentic-qe; the last column of each is their checksum."""
+
+_LEGACY_CHECKSUMS = "".join(f"ALTER TABLE {table} ADD COLUMN crc32 INTEGER;\n" for table in TAKEN_OVER)
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _LEGACY, _TEXT_AND_POINTS, _CHECKSUMS, _LEGACY_CHECKSUMS)
 """SQL that brings a file from version ``i`` to ``i + 1``."""
 
 CHECKSUMS_SINCE = MIGRATIONS.index(_CHECKSUMS) + 1
 """The first version whose rows carry checksums."""
+
+LEGACY_CHECKSUMS_SINCE = MIGRATIONS.index(_LEGACY_CHECKSUMS) + 1
+"""The first version whose taken-over rows carry checksums."""
 
 POINTS_SINCE = MIGRATIONS.index(_TEXT_AND_POINTS) + 1
 """The first version with time series and a text index."""

@@ -14,6 +14,7 @@ from aqe_core.contracts.legacy import LEGACY_NAMESPACE
 from aqe_core.errors import DimensionError, InputError, NotFoundError
 from aqe_core.validate import as_k, as_keys, as_vectors
 from aqe_storage_sqlite import blocks, journal, schema, text_index
+from aqe_storage_sqlite import connection as sqlite
 from aqe_storage_sqlite import patterns as pattern_table
 from aqe_storage_sqlite import points as point_table
 from aqe_storage_sqlite import results as result_table
@@ -129,7 +130,11 @@ class SqliteStorage:
         self.close()
 
     def info(self) -> dict[str, Any]:
-        """Return facts for ``aqe doctor``: engine and version, schema version, size in bytes, durability, counts."""
+        """Return facts for ``aqe doctor``: engine and version, schema version, sizes in bytes, durability, counts.
+
+        ``size_bytes`` is that of the file with its log, ``log_bytes`` that of the log alone. ``file_system`` is the
+        type that Linux names, else empty.
+        """
         with self._database.read() as connection:
             runs, n_results = result_table.count(connection)
             counts = {
@@ -150,7 +155,9 @@ class SqliteStorage:
             "path": str(self.path),
             "read_only": self.read_only,
             "durability": self._database.durability,
+            "file_system": sqlite.file_system(self.path),
             "size_bytes": sum(_size_bytes(f"{self.path}{suffix}") for suffix in ("", "-wal")),
+            "log_bytes": _size_bytes(f"{self.path}-wal"),
             "counts": counts,
         }
 
@@ -165,9 +172,9 @@ class SqliteStorage:
         as_text(namespace, "namespace")
         complete = _as_texts(origins, "origins")
         given = list(patterns)
-        rows = pattern_table.to_rows(given)
+        entries = pattern_table.to_entries(given)
         ids = [pattern.id for pattern in given]
-        return self._database.write(pattern_table.put, namespace, ids, rows, complete)
+        return self._database.write(pattern_table.put, namespace, ids, entries, complete).report()
 
     def get_patterns(self, namespace: str, keys: ArrayLike) -> list[Pattern]:
         """Return patterns by key, in that order.

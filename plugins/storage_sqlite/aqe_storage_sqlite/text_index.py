@@ -19,7 +19,7 @@ from aqe_storage_sqlite import namespaces
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["MAX_WORDS", "is_whole", "optimize", "out_of_step", "put", "rebuild", "remove", "search"]
+__all__ = ["MAX_WORDS", "is_whole", "optimize", "out_of_step", "parted", "put", "rebuild", "remove", "search"]
 
 MAX_WORDS = 64
 """How many distinct words of a query count, the first ones; a query's time grows with its words."""
@@ -31,16 +31,20 @@ _RANK = "bm25(3.0, 1.0)"  # a word in the name tells three times as much as one 
 _INNER_CAPITAL = re.compile(r"[A-Z](?:(?<=[a-z0-9][A-Z])|(?<=[A-Z][A-Z])(?=[a-z]))")
 
 
-def _parted(text: str) -> str:
-    return _INNER_CAPITAL.sub(r" \g<0>", text)
+def parted(text: str) -> str:
+    """Return a text with spaces inside its identifiers, as it is indexed."""
+    return text if text.islower() else _INNER_CAPITAL.sub(r" \g<0>", text)
 
 
 def put(connection: apsw.Connection, patterns: Iterable[tuple[int, str, str]]) -> None:
-    """Index patterns, given as key, name and text, in place of what was indexed under their keys."""
-    connection.executemany(
-        "REPLACE INTO pattern_words (rowid, name, text) VALUES (?, ?, ?)",
-        ((key, _parted(name), _parted(text)) for key, name, text in patterns),
-    )
+    """Index patterns, given as key, name and text, both `parted`, in place of what was indexed under their keys."""
+    connection.executemany("REPLACE INTO pattern_words (rowid, name, text) VALUES (?, ?, ?)", patterns)
+
+
+def put_all(connection: apsw.Connection, source: apsw.Connection) -> None:
+    """Index all patterns of a source, which may be the same file."""
+    rows = source.execute("SELECT key, name, text FROM patterns")
+    put(connection, ((key, parted(name), parted(text)) for key, name, text in rows))
 
 
 def remove(connection: apsw.Connection, keys: Iterable[int]) -> None:
@@ -51,7 +55,7 @@ def remove(connection: apsw.Connection, keys: Iterable[int]) -> None:
 def rebuild(connection: apsw.Connection) -> None:
     """Index all patterns anew, which is how a file gets its index and how a damaged one is repaired."""
     connection.execute("INSERT INTO pattern_words (pattern_words) VALUES ('delete-all')")
-    put(connection, connection.execute("SELECT key, name, text FROM patterns"))
+    put_all(connection, connection)
 
 
 def optimize(connection: apsw.Connection) -> None:
@@ -76,7 +80,7 @@ def is_whole(connection: apsw.Connection) -> bool:
     anew = apsw.Connection(":memory:")
     try:
         anew.execute(table)
-        put(anew, connection.execute("SELECT key, name, text FROM patterns"))
+        put_all(anew, connection)
         return _summary(connection) == _summary(anew)
     except (apsw.Error, UnicodeDecodeError):  # damage can make anything of a word
         return False
@@ -135,5 +139,5 @@ def search(connection: apsw.Connection, namespace: str, query: str, k: int) -> l
 def _to_match(query: str) -> str:
     """Return the query as FTS5 takes it: each word a quoted phrase, so that nothing in it is syntax."""
     words = dict.fromkeys(query.replace("\0", " ").split())  # FTS5 takes NUL for the end
-    phrases = ('"' + _parted(word).replace('"', '""') + '"' for word in list(words)[:MAX_WORDS])
+    phrases = ('"' + parted(word).replace('"', '""') + '"' for word in list(words)[:MAX_WORDS])
     return " OR ".join(phrases)

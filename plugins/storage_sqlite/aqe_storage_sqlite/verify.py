@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,9 +20,9 @@ from aqe_storage_sqlite import patterns as pattern_table
 from aqe_storage_sqlite import points as point_table
 from aqe_storage_sqlite import states as state_table
 from aqe_storage_sqlite import vectors as vector_table
+from aqe_storage_sqlite.legacy import tables as legacy_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 __all__ = ["examine", "open_to_read", "problem_of_state", "require_sound", "verify"]
@@ -30,10 +33,12 @@ _DAMAGED_LIMIT_S = 2.0
 """How long one check may run once the structure is known to be damaged: pages may then point in circles."""
 
 
-def verify(path: Path, *, timeout_s: float = 10.0, alone: bool = False) -> Verification:
+def verify(
+    path: Path, *, timeout_s: float = 10.0, alone: bool = False, structure: _Structure | None = None
+) -> Verification:
     """Examine a file of whatever state; see `aqe_core.contracts.maintenance.StorageMaintenance`.
 
-    ``alone``: as in `open_to_read`.
+    ``alone``: as in `open_to_read`; ``structure``: as in `examine`.
     """
     if not path.is_file():
         raise NoWorkspaceError(f"there is no file {path}.", fix="run `aqe init`, or restore a backup.")
@@ -47,7 +52,7 @@ def verify(path: Path, *, timeout_s: float = 10.0, alone: bool = False) -> Verif
                 version = schema.version_of(connection, path)
             finally:
                 damaged = bool(findings)
-                findings += examine(connection, version, rows, damaged=damaged)
+                findings += examine(connection, version, rows, damaged=damaged, structure=structure)
     except AqeError as error:
         findings.append(Finding(severity="error", check="schema", message=error.message, fix=error.fix))
     except (apsw.Error, UnicodeDecodeError) as error:
@@ -71,20 +76,47 @@ def verify(path: Path, *, timeout_s: float = 10.0, alone: bool = False) -> Verif
 def require_sound(path: Path, what: str, *, timeout_s: float = 10.0, alone: bool = False) -> dict[str, int]:
     """Return the rows by table of a file without errors.
 
+    Looked at is what cannot be made anew: the structure (beside the rest, on another core), the schema, and patterns,
+    runs, time series and what was taken over with their checksums. What is derived from them is left out.
+
     Raises
     ------
     CorruptStorageError
         There is an error; the message names the first one.
     """
-    found = verify(path, timeout_s=timeout_s, alone=alone)
-    if not found.sound:
-        first = found.findings[0]
+    structure = _Structure(path, timeout_s, alone=alone)
+    structure.start()
+    try:
+        found = verify(path, timeout_s=timeout_s, alone=alone, structure=structure)
+    finally:
+        structure.join()
+    findings = [*structure.findings, *(each for each in found.findings if each.severity == "error")]
+    if findings:
+        first = findings[0]
         where = " ".join(part for part in (first.table, first.row) if part)
         raise CorruptStorageError(
             f"{what} is damaged: {first.message}{f' ({where})' if where else ''}",
             fix="run `aqe verify` for all that is wrong, and `aqe repair` to save what can be read.",
         )
     return found.rows
+
+
+class _Structure(threading.Thread):
+    """Looks at a file's structure on a connection of its own, beside the thread that started it."""
+
+    def __init__(self, path: Path, timeout_s: float, *, alone: bool) -> None:
+        super().__init__(name="aqe-verify", daemon=True)
+        self._path = path
+        self._timeout_s = timeout_s
+        self._alone = alone
+        self.findings: list[Finding] = []
+
+    def run(self) -> None:
+        try:
+            with closing(open_to_read(self._path, self._timeout_s, alone=self._alone)) as connection:
+                self.findings = list(_structure(connection, 0, {}))
+        except Exception as error:  # told by the thread that waits
+            self.findings = [_unreadable("structure", error)]
 
 
 def open_to_read(path: Path, timeout_s: float, *, alone: bool = False) -> apsw.Connection:
@@ -110,12 +142,30 @@ def open_to_read(path: Path, timeout_s: float, *, alone: bool = False) -> apsw.C
     return connection
 
 
-def examine(connection: apsw.Connection, version: int, rows: dict[str, int], *, damaged: bool = False) -> list[Finding]:
-    """Run every check that works at a schema version; ``rows`` gets the numbers of rows by table."""
+def examine(
+    connection: apsw.Connection,
+    version: int,
+    rows: dict[str, int],
+    *,
+    damaged: bool = False,
+    structure: _Structure | None = None,
+) -> list[Finding]:
+    """Run every check that works at a schema version; ``rows`` gets the numbers of rows by table.
+
+    With ``structure``, which somebody else is about to find out, only the checks of what cannot be made anew are run,
+    and broken off when it turns out to be damaged.
+    """
     findings: list[Finding] = []
     connection.execute("BEGIN")  # all checks see one state, whoever writes meanwhile
-    for check in (_structure, *((_schema, *_CONTENT) if version else ())):
-        if damaged or findings:
+    if structure is None:
+        checks: tuple[_Check, ...] = (_structure, *((_schema, *_TRUTH, *_MADE_ANEW) if version else ()))
+    else:
+        checks = (_schema, *_TRUTH) if version else ()
+        connection.set_progress_handler(partial(_is_damaged, structure), 10_000)
+    for check in checks:
+        if check is _words and any(finding.severity == "error" for finding in findings):
+            continue
+        if structure is None and (damaged or findings):
             deadline_s = time.monotonic() + _DAMAGED_LIMIT_S
             connection.set_progress_handler(partial(_is_past, deadline_s), 10_000)
         try:
@@ -124,6 +174,10 @@ def examine(connection: apsw.Connection, version: int, rows: dict[str, int], *, 
             findings.append(_unreadable(check.__name__.strip("_"), error))
     connection.set_progress_handler(None)
     return findings
+
+
+def _is_damaged(structure: _Structure) -> bool:
+    return bool(structure.findings)
 
 
 def _is_past(deadline_s: float) -> bool:
@@ -192,7 +246,7 @@ def _has_checksums(version: int) -> bool:
 
 def _patterns(connection: apsw.Connection, version: int, _rows: dict[str, int]) -> Iterator[Finding]:
     fields = [name if name != "crc32" or _has_checksums(version) else "NULL" for name in pattern_table.Row._fields]
-    for row in connection.execute(f"SELECT key, {', '.join(fields)} FROM patterns"):  # noqa: S608  # ours
+    for row in _doubtful_patterns(connection, fields):
         try:
             pattern = pattern_table.to_pattern(row)
             fits = row[-1] is not None or pattern.content_hash() == row[2]
@@ -203,6 +257,16 @@ def _patterns(connection: apsw.Connection, version: int, _rows: dict[str, int]) 
             yield Finding(
                 severity="error", check="patterns", table="patterns", row=f"{row[0]}", message=message, fix=_REPAIR
             )
+
+
+def _doubtful_patterns(connection: apsw.Connection, fields: list[str]) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows whose checksum does not fit what SQLite puts together, or that have none."""
+    content = " || char(0) || ".join(fields[:-1])
+    together = f"SELECT key, {fields[-1]}, CAST({content} AS BLOB) FROM patterns"  # noqa: S608  # ours
+    one = f"SELECT key, {', '.join(fields)} FROM patterns WHERE key = ?"  # noqa: S608  # ours
+    for key, crc32, data in connection.execute(together):
+        if crc32 is None or data is None or zlib.crc32(data) != crc32:
+            yield from connection.execute(one, (key,))
 
 
 def _runs(connection: apsw.Connection, version: int, _rows: dict[str, int]) -> Iterator[Finding]:
@@ -323,6 +387,17 @@ def _points(connection: apsw.Connection, version: int, _rows: dict[str, int]) ->
             yield Finding(severity="error", check="points", table=table, row=str(row), message=message, fix=_REPAIR)
 
 
+def _taken_over(connection: apsw.Connection, version: int, _rows: dict[str, int]) -> Iterator[Finding]:
+    if version >= schema.LEGACY_CHECKSUMS_SINCE:
+        for table in schema.TAKEN_OVER:
+            for *row, crc32 in connection.execute(f"SELECT * FROM {table}"):  # noqa: S608  # ours
+                if not legacy_tables.is_right(row, crc32):
+                    where, message = f"source {row[0]}, row {row[1]}", "its checksum is wrong"
+                    yield Finding(
+                        severity="error", check="taken-over", table=table, row=where, message=message, fix=_REPAIR
+                    )
+
+
 def _text_index(connection: apsw.Connection, version: int, _rows: dict[str, int]) -> Iterator[Finding]:
     if version >= schema.POINTS_SINCE:
         lacking, orphaned = text_index.out_of_step(connection)
@@ -334,17 +409,21 @@ def _text_index(connection: apsw.Connection, version: int, _rows: dict[str, int]
                 )
 
 
+def _words(connection: apsw.Connection, version: int, _rows: dict[str, int]) -> Iterator[Finding]:
+    """Compare the index with the texts, which have to be right for that."""
+    if version < schema.POINTS_SINCE or text_index.out_of_step(connection) != ([], []):
+        return
+    if not text_index.is_whole(connection):
+        message = "the text index is damaged, or of other texts: searching may miss patterns"
+        yield Finding(severity="warning", check="text-index", table="pattern_words", message=message, fix=_DERIVED)
+
+
 def _sequence(connection: apsw.Connection, table: str) -> int:
     return connection.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = ?", (table,)).get or 0
 
 
-_CONTENT: tuple[Callable[[apsw.Connection, int, dict[str, int]], Iterator[Finding]], ...] = (
-    _patterns,
-    _runs,
-    _vectors,
-    _states,
-    _journal,
-    _sequences,
-    _points,
-    _text_index,
-)
+_Check = Callable[[apsw.Connection, int, dict[str, int]], Iterator[Finding]]
+
+_TRUTH: tuple[_Check, ...] = (_patterns, _runs, _sequences, _points, _taken_over)
+_MADE_ANEW: tuple[_Check, ...] = (_vectors, _states, _journal, _text_index, _words)
+"""Checks of what can be made anew from the rest; none of them finds an error, only warnings."""

@@ -7,7 +7,9 @@ Signals reach the main thread only, hence Ctrl-C never strikes the thread that w
 
 from __future__ import annotations
 
+import _thread
 import copy
+import sys
 import threading
 import time
 from collections import deque
@@ -40,6 +42,7 @@ _SLOW_COMMIT_S = 0.0005
 _LONGEST_LINGER_S = 0.002
 _IDLE_S = 1.0  # then the thread ends, so that a storage that nobody closed can be collected, and a fork finds none
 _POLL_S = 0.05
+_THREADS = "end some threads, or raise the limit on them."
 
 
 class _Ticket:
@@ -55,16 +58,20 @@ class _Ticket:
         self.deadline_s = time.monotonic() + timeout_s
         self.caller = threading.get_ident()
         self.claim = threading.Lock()
-        self.done = threading.Lock()
-        self.done.acquire()
-        self.returned = threading.Lock()
-        self.returned.acquire()
+        self.done = _locked()
+        self.returned = _locked() if operation is None else None
         self.result: Any = None
         self.error: BaseException | None = None
 
     def take(self) -> bool:
         """Decide about it; False if that was done before."""
         return self.claim.acquire(blocking=False)
+
+
+def _locked() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
 
 
 class Writer:
@@ -102,6 +109,7 @@ class Writer:
         self._serving = threading.Lock()  # held by the thread that writes
         self._owner = 0  # the thread that may use the connection now
         self._running = self._lent = False
+        self._taken: set[_Ticket] = set()  # claimed by the thread that writes; their callers wait for its answer
         self._closed = False
         self._expected = 1  # how many operations the next batch may have
         self._commit_s = 0.0
@@ -137,14 +145,16 @@ class Writer:
     def lend(self) -> Iterator[apsw.Connection]:
         """Lend the connection outside any transaction, while nobody else writes."""
         ticket = _Ticket(None, self._timeout_s)
+        assert ticket.returned is not None
         try:
             self._submit(ticket)
             yield ticket.result
         finally:
-            ticket.take()
+            # Ctrl-C strikes after a call, so that before the first one nothing can keep the connection from going back.
             if self._owner == ticket.caller:
                 self._owner = 0
             ticket.returned.release()
+            ticket.take()
 
     def _submit(self, ticket: _Ticket) -> None:
         if self._owner == ticket.caller:
@@ -171,16 +181,25 @@ class Writer:
                 raise StorageBusyError(
                     f"{self._path} is being written by another thread of this process.", fix="wait until it is done."
                 )
+            if not self._serving.locked():  # who wrote has left; what it took is answered by now
+                if not ticket.claim.locked():
+                    self._start()
+                elif not ticket.done.acquire(blocking=False):
+                    raise self._unforeseen(RuntimeError("the thread that writes has ended"))
+                else:
+                    return
 
     def _start(self) -> None:
+        # A `threading.Thread` is started by an exchange with it, and Ctrl-C in the midst of that leaves it stuck.
         try:
-            threading.Thread(target=self._work, name="aqe-writer", daemon=True).start()
+            _thread.start_new_thread(self._work, ())
         except RuntimeError:  # no more threads, or the interpreter is shutting down
-            self._work(idle_s=0)
+            self._work_here()
 
     def _wake_up(self) -> None:
-        with suppress(RuntimeError):  # it is awake
-            self._wake.release()
+        if self._wake.locked():
+            with suppress(RuntimeError):  # somebody else was faster
+                self._wake.release()
 
     def drain(self) -> None:
         """Take nothing more, and wait until what is queued is written."""
@@ -208,14 +227,21 @@ class Writer:
 
     # -- on the thread that writes ----------------------------------------------------------------------------------
 
-    def _work(self, idle_s: float = _IDLE_S) -> None:
+    def _work(self) -> None:
+        sys.settrace(threading.gettrace())  # as any thread has it
         # Callers append, then look for a thread; this one leaves, then looks for work. So none is overlooked.
         while self._queue and self._serving.acquire(blocking=False):
             try:
-                while self._wait_for_work(idle_s):
+                while self._wait_for_work(_IDLE_S):
                     self._serve()
             finally:
                 self._serving.release()
+
+    def _work_here(self) -> None:
+        """Write what is queued on the thread of a caller."""
+        with self._serving:  # Ctrl-C cannot strike between a lock's `with` and its block, as it can after `acquire`
+            while self._queue:
+                self._serve()
 
     def _wait_for_work(self, idle_s: float) -> bool:
         """Wait for an operation, and a little for more; False when there is none."""
@@ -233,41 +259,54 @@ class Writer:
         return True
 
     def _serve(self) -> None:
-        """Serve the first of the queue, and with it all that can share its transaction."""
+        """Serve the first of the queue, and with it all that can share its transaction; answer it in any case."""
         first = self._queue[0]
         if first.claim.locked():  # given up by its caller
             self._queue.popleft()
             return
         try:
             with sqlite.translated(self._path):
-                if self._closed and self.connection is None:
-                    raise self._closed_error()  # told to the callers like the others
-                connection = self.connection = self.connection or self._open()
-                try:
-                    self._lock.acquire(first.deadline_s)
-                    self._check()
-                    connection.set_busy_timeout(sqlite.milliseconds(first.deadline_s - time.monotonic()))
-                    if first.operation is None:
-                        self._hand_over(connection)
-                    else:
-                        connection.execute("BEGIN IMMEDIATE")
-                        self._write_batch(connection)
-                    if self.connection is not None:
-                        self._fold_log(connection)
-                finally:
-                    self._lock.release()
+                self._serve_locked(first)
         except StorageBusyError as error:
             now_s = time.monotonic()
             self._fail([each for each in list(self._queue) if each.deadline_s <= now_s or each is first], error)
         except AqeError as error:
             self._fail(list(self._queue), error)
+        except BaseException as error:
+            self._fail_all(error)
+            if not isinstance(error, Exception):
+                raise
         finally:
             self._running, self._owner = False, 0
+
+    def _serve_locked(self, first: _Ticket) -> None:
+        if self._closed and self.connection is None:
+            raise self._closed_error()  # told to the callers like the others
+        connection = self.connection = self.connection or self._open()
+        try:
+            self._lock.acquire(first.deadline_s)
+            self._check()
+            connection.set_busy_timeout(sqlite.milliseconds(first.deadline_s - time.monotonic()))
+            if first.operation is None:
+                self._hand_over(connection)
+            else:
+                connection.execute("BEGIN IMMEDIATE")
+                self._write_batch(connection)
+            if self.connection is not None:
+                self._fold_log(connection)
+        finally:
+            self._lock.release()
 
     def _hand_over(self, connection: apsw.Connection) -> None:
         """Let the first of the queue use the connection until it gives it back."""
         ticket = self._queue.popleft()
-        if not ticket.take():
+        assert ticket.returned is not None
+        if ticket.caller == threading.get_ident():
+            ticket.take()
+            error = StorageError("no thread can be started to write while this one has the connection.", fix=_THREADS)
+            self._finish([ticket], error)
+            return
+        if not ticket.take() or not ticket.returned.locked():
             return
         self._owner, self._running, self._lent = ticket.caller, True, True
         ticket.result = connection
@@ -280,33 +319,38 @@ class Writer:
     def _write_batch(self, connection: apsw.Connection) -> None:
         """Run operations in the open transaction, and commit it; one that fails, fails alone."""
         self._owner, self._running = threading.get_ident(), True
+        ran = self._run_queued(connection)
+        if not ran:
+            self._undo("ROLLBACK")
+            return
+        began_s = time.monotonic()
+        error = self._apply(connection, "COMMIT")
+        if error is not None:
+            self._undo("ROLLBACK")
+            self._finish(ran, error)
+            return
+        self._commit_s = time.monotonic() - began_s
+        self._wrote = True
+        self._expected = len(ran) + len(self._queue)
+        if not self._must_fold():
+            self._lock.release()  # the callers' next operations come soon
+        self._finish(ran)
+
+    def _run_queued(self, connection: apsw.Connection) -> list[_Ticket]:
+        """Run what is queued, and return what the transaction holds of it."""
         ran: list[_Ticket] = []
         while self._queue and len(ran) < MAX_BATCH and self._queue[0].operation is not None:
             ticket = self._queue.popleft()
             if not ticket.take():
                 continue
+            self._taken.add(ticket)
             error = self._apply(connection, ticket)
             if error is not None:
                 self._undo("ROLLBACK")
                 self._finish([ticket], error)
-                ran = self._run_again(connection, ran)
-                break
+                return self._run_again(connection, ran)
             ran.append(ticket)
-        if not ran:
-            self._undo("ROLLBACK")
-            return
-        began_s = time.monotonic()
-        try:
-            with sqlite.translated(self._path):
-                connection.execute("COMMIT")
-        except BaseException as failure:  # the callers wait for one answer or another
-            self._undo("ROLLBACK")
-            self._finish(ran, failure)
-            return
-        self._commit_s = time.monotonic() - began_s
-        self._wrote = True
-        self._expected = len(ran) + len(self._queue)
-        self._finish(ran)
+        return ran
 
     def _run_again(self, connection: apsw.Connection, tickets: list[_Ticket]) -> list[_Ticket]:
         """Run in a new transaction what was rolled back with a failed operation; return what it holds.
@@ -337,14 +381,16 @@ class Writer:
     def _apply(self, connection: apsw.Connection, what: _Ticket | str) -> BaseException | None:
         """Run an operation or statement and return what it raised."""
         try:
-            with sqlite.translated(self._path):
-                if isinstance(what, str):
-                    connection.execute(what)
-                else:
-                    assert what.operation is not None
-                    what.result = what.operation(connection)
+            if isinstance(what, str):
+                connection.execute(what)
+            else:
+                assert what.operation is not None
+                what.result = what.operation(connection)
         except BaseException as error:  # it is raised on the caller's thread
-            return error
+            ours = sqlite.translation(error, self._path)
+            if ours is not error:
+                ours.__cause__ = error
+            return ours
         return None
 
     def _undo(self, sql: str) -> None:
@@ -368,15 +414,36 @@ class Writer:
         """Let the callers go on, each with an error of its own."""
         for ticket in tickets:
             if error is not None:
-                ticket.error = error if len(tickets) == 1 else copy.copy(error)
-                ticket.error.__cause__ = error.__cause__
+                ticket.error = error if len(tickets) == 1 else _copied(error)
             ticket.done.release()
+            self._taken.discard(ticket)
 
-    def _fail(self, tickets: list[_Ticket], error: AqeError) -> None:
+    def _fail(self, tickets: list[_Ticket], error: BaseException) -> None:
         """Take tickets that wait out of the queue, and let their callers know why."""
         for ticket in tickets:
             self._queue.remove(ticket)
         self._finish([ticket for ticket in tickets if ticket.take()], error)
+
+    def _fail_all(self, cause: BaseException) -> None:
+        """Answer everyone who waits after an error that no rule here foresaw, so that nobody waits for good.
+
+        The connection is dropped, which undoes what was not committed.
+        """
+        self._drop()
+        for ticket in self._taken:
+            ticket.error = self._unforeseen(cause)
+            with suppress(RuntimeError):  # it was answered just before
+                ticket.done.release()
+        self._taken.clear()
+        self._fail(list(self._queue), self._unforeseen(cause))
+
+    def _unforeseen(self, cause: BaseException) -> StorageError:
+        error = StorageError(
+            f"writing to {self._path} failed unexpectedly ({type(cause).__name__}: {cause}).",
+            fix="look whether it is stored, then try again; and report this as a bug in aqe.",
+        )
+        error.__cause__ = cause
+        return error
 
     # -- the log ----------------------------------------------------------------------------------------------------
 
@@ -389,12 +456,15 @@ class Writer:
             self._fold_log(connection)
         return 0
 
+    def _must_fold(self) -> bool:
+        return self._log_pages - self._folded_pages >= CHECKPOINT_PAGES
+
     def _fold_log(self, connection: apsw.Connection) -> None:
         """Take a long log over into the file, while no commit can lengthen it.
 
         What fails here has been durable before; a later batch tries again.
         """
-        if self._log_pages - self._folded_pages < CHECKPOINT_PAGES:
+        if not self._must_fold():
             return
         self._folded_pages = self._log_pages
         with suppress(apsw.Error):
@@ -404,3 +474,13 @@ class Writer:
                 connection.set_busy_timeout(sqlite.milliseconds(_CHECKPOINT_WAIT_S))
                 connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
                 self._folded_pages = 0
+
+
+def _copied(error: BaseException) -> BaseException:
+    """Return a copy for another thread to raise; errors that cannot be copied are shared."""
+    try:
+        copied = copy.copy(error)
+    except Exception:  # whatever its constructor does
+        return error
+    copied.__cause__ = error.__cause__
+    return copied

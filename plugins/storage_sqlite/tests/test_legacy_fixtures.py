@@ -65,6 +65,13 @@ def test_the_files_are_unchanged_and_every_row_is_accounted_for(taken):
     assert report["files"] == {}
 
 
+def test_what_was_taken_over_fits_its_checksums(taken):
+    *_, folder = taken
+    report = SqliteStorage.maintenance(folder.parent / "aqe.db").verify()
+    assert report.ok, report.findings
+    assert report.rows["experiences"]
+
+
 def test_rebuilt_values_have_no_difference_to_the_saved_ones(taken):
     view, report, manifest, folder = taken
     engines = [state for database in manifest["databases"] for state in database.get("engine_states", ())]

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import apsw
 import pytest
+from aqe_storage_sqlite import checksums, schema
 from aqe_storage_sqlite.legacy import source, takeover
 from aqe_storage_sqlite.storage import SqliteStorage
 
 from aqe_core.contracts import Legacy, Pattern, TakesOver
-from aqe_core.errors import InputError, NotFoundError, StorageBusyError
+from aqe_core.errors import CorruptStorageError, InputError, NotFoundError, StorageBusyError
 
 SCHEMA = """
 CREATE TABLE learning_experiences (id INTEGER PRIMARY KEY, agent_id TEXT NOT NULL, task_id TEXT, task_type TEXT,
@@ -543,3 +544,112 @@ def test_progress_is_told(old, storage):
     storage.take_over(Path(old), progress=lambda *now: told.append(now))
     assert told[0] == ("memory.db", 0, 7)
     assert told[-1] == ("memory.db", 6, 7)
+
+
+# -- other layouts ----------------------------------------------------------------------------------------------------
+
+BEFORE = json.dumps(state(0, 0.8))
+AFTER = json.dumps(state(1, 0.8 * 0.9))
+ACTION = '{"strategy":"x","parallelization":0.5,"retryPolicy":"none"}'
+V190 = f"""
+CREATE TABLE learning_experiences (id INTEGER PRIMARY KEY, agent_id TEXT NOT NULL, task_id TEXT, task_type TEXT,
+    state TEXT, action TEXT, reward REAL, next_state TEXT, episode_id TEXT, timestamp DATETIME);
+CREATE TABLE q_values (id INTEGER PRIMARY KEY, agent_id TEXT, state_key TEXT, action_key TEXT, q_value REAL,
+    update_count INTEGER, last_updated DATETIME);
+CREATE TABLE patterns (id TEXT PRIMARY KEY, pattern TEXT UNIQUE, confidence REAL, usage_count INTEGER, metadata TEXT,
+    ttl INTEGER, expires_at INTEGER, created_at INTEGER);
+CREATE TABLE memory_entries (key TEXT, partition TEXT, value TEXT, metadata TEXT, created_at INTEGER,
+    expires_at INTEGER, owner TEXT, access_level TEXT, PRIMARY KEY (key, partition));
+INSERT INTO learning_experiences VALUES (1, 'a', 't', 'unit', '{BEFORE}', '{ACTION}', 1.5, '{AFTER}', NULL,
+    '2026-01-06 09:38:42');
+INSERT INTO q_values VALUES (1, 'a', '0.5,0.1,0,0.8,1', 'x:0.5:none', 0.25, 2, '2026-01-06 09:38:42');
+INSERT INTO patterns VALUES ('p', 'unit:x', 0.5, 1, NULL, 0, NULL, 1767692322996);
+INSERT INTO memory_entries VALUES ('k', 'default', '1', NULL, 1767692322996, NULL, 'system', 'private');
+"""
+MIGRATED = f"""
+CREATE TABLE learning_experiences (id TEXT PRIMARY KEY, agent_id TEXT, state TEXT, action TEXT, reward REAL,
+    next_state TEXT, metadata TEXT, created_at INTEGER);
+CREATE TABLE q_values (id TEXT PRIMARY KEY, agent_id TEXT, state TEXT, action TEXT, value REAL, visits INTEGER,
+    updated_at INTEGER);
+CREATE TABLE patterns (id TEXT PRIMARY KEY, type TEXT, content TEXT, confidence REAL, occurrences INTEGER,
+    metadata TEXT, created_at INTEGER, updated_at INTEGER);
+CREATE TABLE memory_entries (id TEXT PRIMARY KEY, key TEXT, value TEXT, namespace TEXT, agent_id TEXT,
+    access_level TEXT, expires_at INTEGER, created_at INTEGER, updated_at INTEGER);
+INSERT INTO learning_experiences VALUES ('e', 'a', '{BEFORE}', '{ACTION}', 1.5, '{AFTER}', NULL, 1767692322);
+INSERT INTO q_values VALUES ('q', 'a', '0.5,0.1,0,0.8,1', 'x:0.5:none', 0.25, 2, 1767692322);
+INSERT INTO patterns VALUES ('p', 'unit', 'unit:x', 0.5, 1, NULL, 1767692322, 1767692322);
+INSERT INTO memory_entries VALUES ('i', 'k', '1', 'default', 'system', 'private', NULL, 1767692322, 1767692322);
+"""
+
+
+@pytest.mark.parametrize("script", [V190, MIGRATED], ids=["written by 1.9.0", "made by migrations only"])
+def test_the_layouts_of_other_versions_are_told_by_their_columns(old, storage, script):
+    old.parent.mkdir(parents=True)
+    with closing(apsw.Connection(str(old))) as connection:
+        connection.execute(script).fetchall()
+    report = storage.take_over(old)
+    tables = report["files"]["memory.db"]["tables"]
+    assert {name: table["converted"] for name, table in tables.items()} == dict.fromkeys(tables, 1)
+    view = storage.legacy()
+    (kept,) = view.experiences("a")
+    assert (kept["reward"], kept["origin"], int(kept["at_s"])) == (1.5, "engine", 1767692322)
+    (values,) = view.q_values("a")
+    assert values["stored"]["0.5,0.1,0,0.8,1"]["x:0.5:none"] == {"value": 0.25, "visits": 2, "lost": False}
+    assert values["rebuilt"]["0.5,0.1,0,0.8,1"]["x:0.5:none"] > 0
+    assert (view.entry("k")["value"], int(view.entry("k")["created_s"])) == (1, 1767692322)
+    assert view.find_patterns(["p"])[0].text == "unit:x"
+
+
+# -- checksums --------------------------------------------------------------------------------------------------------
+
+CHANGES = {
+    "experiences": "reward = coalesce(reward, 0) + 1",
+    "q_values": "visits = visits + 1",
+    "entries": "value = 'null'",
+    "metrics": "value = value + 0.5",
+    "legacy_embeddings": "data = zeroblob(length(data))",
+    "archive": "data = '{}'",
+}
+
+
+@pytest.mark.parametrize("table", schema.TAKEN_OVER)
+def test_a_damaged_row_is_found_and_left_out_by_repair(old, path, table):
+    make(old, experiences=3, entries=ENTRIES, script=ROWS)
+    with SqliteStorage(path, durability="normal") as storage:
+        storage.take_over(old)
+    care = SqliteStorage.maintenance(path)
+    assert care.verify().ok
+    with closing(apsw.Connection(str(path))) as connection:
+        source, row = connection.execute(f"SELECT source, row FROM {table} ORDER BY source, row").fetchone()
+        connection.execute(f"UPDATE {table} SET {CHANGES[table]} WHERE (source, row) = (?, ?)", (source, row))
+        count = connection.execute(f"SELECT count(*) FROM {table}").get
+    (finding,) = (each for each in care.verify().findings if each.severity == "error")
+    assert (finding.table, finding.row) == (table, f"source {source}, row {row}")
+    with pytest.raises(CorruptStorageError, match="checksum is wrong"):
+        care.backup()
+    with SqliteStorage(path, read_only=True) as storage, pytest.raises(CorruptStorageError, match="wrong checksum"):
+        ask(storage.legacy(), table)
+    (lost,) = care.repair().lost
+    assert (lost.table, lost.row) == (table, f"source {source}, row {row}")
+    report = care.verify()
+    assert report.ok
+    assert report.rows[table] == count - 1
+
+
+def ask(legacy, table):
+    """Read everything of a table."""
+    if table == "q_values":
+        return [legacy.q_values(agent) for agent in legacy.agents()]
+    if table == "legacy_embeddings":
+        return [search([1.0] * 2, 9) for search in (legacy.search_patterns, legacy.search_experiences)]
+    if table == "entries":
+        return list(legacy.entries(include_expired=True))
+    return list(getattr(legacy, table)())
+
+
+def test_a_checksum_is_of_values_not_of_their_spelling():
+    assert checksums.of_row([1, "a", None]) == checksums.of_row([1.0, "a", None])
+    assert checksums.of_row([-0.0]) == checksums.of_row([0])
+    assert checksums.of_row([2**60]) == checksums.of_row([float(2**60)])
+    rows = [[1], [2], [1.5], ["1"], [None], [b"1"], [b"", "1"], ["1", b""], [float("inf")], [], ["1", None]]
+    assert len({checksums.of_row(row) for row in rows}) == len(rows)

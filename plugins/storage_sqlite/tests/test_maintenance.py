@@ -107,6 +107,7 @@ def test_a_sound_file_has_no_findings(care, path):
         ("DELETE FROM journal WHERE seq > 290", "warning", "journal", "should be 300"),
         ("UPDATE sqlite_sequence SET seq = 5 WHERE name = 'patterns'", "error", "counters", "were given"),
         ("DELETE FROM pattern_words WHERE rowid = 5", "warning", "text-index", "not in the text index: 5"),
+        ("REPLACE INTO pattern_words (rowid, name, text) VALUES (5, 'a', 'b')", "warning", "text-index", "of other"),
         ("UPDATE point_blocks SET maximum = 3", "error", "points", "wrong checksum"),
         ("DELETE FROM runs WHERE number = 2", "error", "references", "not there"),
         ("DELETE FROM patterns WHERE key = 5", "warning", "vectors", "not there: [5]"),

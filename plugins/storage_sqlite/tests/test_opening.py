@@ -579,3 +579,39 @@ def test_what_sqlite_raises(raised, expected, path):
     assert type(error) is expected
     assert error.message
     assert error.fix
+
+
+MOUNTS = """\
+22 1 4095:77 / / rw,relatime - ext4 /dev/vda rw
+36 22 {device} / /mnt rw shared:5 master:1 - {type} server:/export rw
+"""
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs"])
+def test_a_network_file_system_is_refused(path, monkeypatch, kind):
+    SqliteStorage(path).close()
+    device = path.stat().st_dev
+    mounts = path.with_name("mounts")
+    mounts.write_text(MOUNTS.format(device=f"{os.major(device)}:{os.minor(device)}", type=kind))
+    monkeypatch.setattr("aqe_storage_sqlite.connection._MOUNTS", str(mounts))
+    with pytest.raises(StorageError, match=rf"network file system \({kind}\)"):
+        SqliteStorage(path)
+    with SqliteStorage(path, read_only=True) as storage:
+        assert storage.info()["file_system"] == kind
+
+
+@pytest.mark.parametrize("mounts", ["", "22 1\n", "22 1 0:999999 / / rw - nfs x rw\n", None])
+def test_a_file_system_that_nothing_tells_of_is_taken_for_local(path, monkeypatch, mounts):
+    described = path.with_name("mounts")
+    if mounts is not None:
+        described.write_text(mounts)
+    monkeypatch.setattr("aqe_storage_sqlite.connection._MOUNTS", str(described))
+    with SqliteStorage(path) as storage:
+        assert storage.info()["file_system"] == ""
+
+
+def test_the_log_has_a_size(path):
+    with SqliteStorage(path) as storage:
+        storage.put_patterns("n", [Pattern(id="a", name="n", text="t")])
+        info = storage.info()
+    assert 0 < info["log_bytes"] < info["size_bytes"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dis
+import functools
+import sys
 import threading
 import time
 
@@ -232,24 +235,25 @@ def test_closing_writes_what_is_queued(path):
         assert names(reader) == {"a", "b", "c"}
 
 
-def test_the_thread_ends_when_idle_and_comes_back(storage):
-    def threads():
-        return [thread for thread in threading.enumerate() if thread.name == "aqe-writer"]
-
+def test_the_thread_ends_when_idle_and_comes_back(storage, monkeypatch):
+    monkeypatch.setattr(writer_module, "_IDLE_S", 0.01)
     storage._database.write(insert, "a")
-    until(lambda: not threads())
+    until(lambda: not storage._database._writer._serving.locked())
     storage._database.write(insert, "b")
     assert names(storage) == {"a", "b"}
 
 
 def test_without_a_thread_to_be_had(storage, monkeypatch):
-    def refuse(_):
+    def refuse(*_):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(writer_module._thread, "start_new_thread", refuse)
     assert storage._database.write(insert, "a") == "a"
+    with pytest.raises(StorageError, match="no thread"), storage._database.alone():
+        pass
+    assert storage._database.write(insert, "b") == "b"
     with storage._database.read() as connection:
-        assert connection.execute("SELECT name FROM namespaces").get == "a"
+        assert connection.execute("SELECT group_concat(name) FROM namespaces").get == "a,b"
 
 
 def test_a_lost_connection_is_replaced(storage):
@@ -258,6 +262,148 @@ def test_a_lost_connection_is_replaced(storage):
         storage._database._writer._drop()
     assert storage._database.write(insert, "b") == "b"
     assert names(storage) == {"a", "b"}
+
+
+# -- nobody waits for good ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [MemoryError("x"), ZeroDivisionError("x")])
+@pytest.mark.parametrize("where", ["_run_queued", "_must_fold", "_serve_locked"])
+def test_an_error_that_nothing_foresaw_is_told_to_all(storage, monkeypatch, where, error):
+    """Whatever fails in the thread that writes: each caller gets an answer, and the next ones are served."""
+
+    def strike(*_):
+        raise error
+
+    callers = Callers(storage)
+    with storage._database.alone():
+        for name in "abc":
+            callers.add(name, insert, name)
+        monkeypatch.setattr(writer_module.Writer, where, strike)
+    callers.join()
+    monkeypatch.undo()
+    for outcome in callers.outcomes.values():
+        assert type(outcome) is StorageError
+        assert type(error).__name__ in outcome.message
+        assert isinstance(outcome.__cause__, type(error))
+    assert len({id(outcome) for outcome in callers.outcomes.values()}) == 3
+    assert storage._database.write(insert, "next") == "next"
+    assert names(storage) >= {"next"}
+
+
+class Stubborn(Exception):  # noqa: N818  # a caller's own
+    """An error that cannot be copied."""
+
+    def __init__(self, one, two):
+        super().__init__(one + two)
+
+
+def test_an_error_that_cannot_be_copied(storage, together):
+    def roll_back(connection):
+        connection.execute("ROLLBACK")
+        raise Stubborn("a", "b")
+
+    times = []
+
+    def second_time(connection):
+        times.append(insert(connection, "x"))
+        if len(times) == 2:
+            roll_back(connection)
+
+    outcomes = together((insert, "a"), (second_time,), (fail, ValueError("mine"))).outcomes
+    assert [type(outcomes[key]) for key in range(3)] == [Stubborn, Stubborn, ValueError]
+
+
+def test_a_thread_that_vanished(path, monkeypatch):
+    """A ticket that was taken and never answered is given up; one that was not taken is served by a new thread."""
+    with SqliteStorage(path, timeout_s=0.05) as storage:
+        writer = storage._database._writer
+
+        def vanish(self):
+            self._queue.popleft().take()
+            self._serving.acquire(blocking=False)
+            self._serving.release()
+
+        monkeypatch.setattr(writer_module.Writer, "_work", vanish)
+        with pytest.raises(StorageError, match="has ended"):
+            storage._database.write(insert, "a")
+        monkeypatch.setattr(writer_module.Writer, "_work", lambda self: monkeypatch.undo())
+        assert storage._database.write(insert, "b") == "b"
+        assert writer._taken == set()
+
+
+STRIKES_AFTER = {"RESUME", "CALL", "CALL_KW", "CALL_FUNCTION_EX", "JUMP_BACKWARD"}
+"""Instructions after which CPython looks for signals."""
+
+
+@functools.cache
+def moments(code):
+    """Return where in a function Ctrl-C can strike."""
+    before = [None, *(each.opname for each in dis.get_instructions(code))]
+    return {
+        each.offset
+        for each, previous in zip(dis.get_instructions(code), before, strict=False)
+        if previous in STRIKES_AFTER or (previous or "").startswith("POP_JUMP_BACKWARD")
+    }
+
+
+class Interruption:
+    """Raises KeyboardInterrupt at one moment, counted, of what this thread runs in the writer and in threading."""
+
+    def __init__(self, number):
+        self.left = number
+        self.place = ""
+
+    def __call__(self, frame, event, _):
+        if not frame.f_code.co_filename.endswith(("writer.py", "threading.py", "database.py", "contextlib.py")):
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode" and frame.f_lasti in moments(frame.f_code):
+            self.left -= 1
+            if self.left == 0:
+                self.place = f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_lasti}"
+                raise KeyboardInterrupt
+        return self
+
+    def strike(self, operation):
+        """Run an operation and return whether it was interrupted."""
+        before = sys.gettrace()
+        sys.settrace(self)
+        try:
+            operation()
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(before)
+        return False
+
+
+def borrow(storage, name):
+    with storage._database.alone() as connection:
+        insert(connection, name)
+
+
+@pytest.mark.parametrize("idle_s", [0, 60], ids=["new thread", "waiting thread"])
+@pytest.mark.parametrize("kind", ["write", "borrow"])
+def test_an_interrupt_at_any_moment_leaves_it_working(storage, monkeypatch, kind, idle_s):
+    monkeypatch.setattr(writer_module, "_IDLE_S", idle_s)
+    storage._database.write(insert, "first")
+    for number in range(1, 10_000):
+        name = f"{kind} {number}"
+        interruption = Interruption(number)
+        interrupted = interruption.strike(
+            (lambda: borrow(storage, name)) if kind == "borrow" else (lambda: storage._database.write(insert, name))  # noqa: B023  # called at once
+        )
+        done = []
+        after = threading.Thread(target=lambda: done.append(storage._database.write(insert, f"after {number}")))  # noqa: B023  # joined below
+        after.start()
+        after.join(30)
+        assert done, f"nobody writes any more after an interrupt at {interruption.place}"
+        if not interrupted:
+            break
+    assert number > 10
+    storage._database.write(insert, "last")
+    storage._database._writer._wake_up()
 
 
 # -- the log ----------------------------------------------------------------------------------------------------------

@@ -1,10 +1,15 @@
-from typing import TypedDict
+# What the compiled module holds.
+
+from typing import Any, Self, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from aqe_core.contracts.learner import ActionKey, StateKey
 from aqe_core.contracts.pattern_store import Hits
+from aqe_core.contracts.replay import Transitions
 
+SHARDS: int
 simd_levels: list[str]
 
 class Stats(TypedDict):
@@ -50,3 +55,95 @@ class PatternStore:
     ) -> Hits: ...
     def optimize(self) -> None: ...
     def stats(self) -> Stats: ...
+
+class TabularLearner:
+    def __new__(cls, kind: tuple[bool, bool], numbers: Any, actions: Any, seed: int) -> Self: ...
+    def __len__(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+    def update(
+        self,
+        state: StateKey,
+        action: ActionKey,
+        reward: float,
+        next_state: StateKey,
+        done: bool = False,
+        next_action: ActionKey | None = None,
+    ) -> None: ...
+    def update_batch(
+        self,
+        states: ArrayLike | list[StateKey],
+        actions: ArrayLike | list[ActionKey],
+        rewards: ArrayLike,
+        next_states: ArrayLike | list[StateKey],
+        dones: ArrayLike | None = None,
+        next_actions: ArrayLike | list[ActionKey] | None = None,
+    ) -> None: ...
+    def act(self, state: StateKey, actions: Any, *, explore: bool = True) -> Any: ...
+    def value(self, state: StateKey, action: ActionKey) -> float: ...
+    def shard(self, state: StateKey) -> int: ...
+    def _update(self, names: Any, reward: float, done: bool, next_action: ActionKey | None) -> None: ...
+    def _update_batch(
+        self,
+        states: Any,
+        actions: Any,
+        rewards: NDArray[np.float64],
+        next_states: Any,
+        dones: NDArray[np.bool_] | None,
+        next_actions: Any,
+    ) -> None: ...
+    def _choose(self, state: StateKey, actions: Any, explore: bool) -> int: ...
+    def _value(self, state: StateKey, action: ActionKey) -> float: ...
+    def _visits(self, state: StateKey, action: ActionKey) -> int: ...
+    def _set_rates(self, learning_rate: float, discount: float, epsilon: float) -> None: ...
+    def _params(self) -> tuple[list[float], list[ActionKey], int]: ...
+    def _learned(self) -> tuple[Any, Any, NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], list[int]]: ...
+    def _resume(
+        self,
+        params: Any,
+        names: Any,
+        places: Any,
+        values: NDArray[np.float64],
+        visits: NDArray[np.int64],
+        generator: Any,
+    ) -> None: ...
+
+class ReplayRing:
+    def __new__(cls, options: Any, generator: Any) -> Self: ...
+    def __len__(self) -> int: ...
+    @property
+    def capacity(self) -> int: ...
+    def add(
+        self,
+        observation: ArrayLike,
+        action: Any,
+        reward: float,
+        next_observation: ArrayLike,
+        terminated: bool,
+        truncated: bool = False,
+    ) -> None: ...
+    def add_batch(
+        self,
+        observations: ArrayLike,
+        actions: ArrayLike,
+        rewards: ArrayLike,
+        next_observations: ArrayLike,
+        terminated: ArrayLike,
+        truncated: ArrayLike | None = None,
+    ) -> None: ...
+    def sample(self, batch_size: int, *, importance_exponent: float | None = None) -> Transitions: ...
+    def update_priorities(self, indices: ArrayLike, errors: ArrayLike) -> None: ...
+    def _add_batch(
+        self,
+        observations: NDArray[Any],
+        actions: NDArray[Any],
+        rewards: NDArray[Any],
+        next_observations: NDArray[Any],
+        terminated: NDArray[Any],
+        ended: NDArray[Any],
+    ) -> None: ...
+    def _sample(self, batch_size: int, importance_exponent: float | None) -> Transitions: ...
+    def _update_priorities(self, indices: NDArray[np.int64], errors: NDArray[np.float64]) -> None: ...
+    def _options(self) -> Any: ...
+    def _kept(self) -> tuple[Any, NDArray[np.float64] | None, tuple[int, float], list[int]]: ...
+    def _resume(self, options: Any, columns: Any, weights: Any, place: Any, generator: Any) -> None: ...

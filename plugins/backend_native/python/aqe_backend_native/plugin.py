@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aqe_core import hookimpl
-from aqe_core.contracts.capabilities import StoreCapabilities
+from aqe_core.contracts.capabilities import LearnerCapabilities, StoreCapabilities
 from aqe_core.contracts.specs import EngineSpec
 
 AQE_API = 1
@@ -22,5 +22,23 @@ def aqe_pattern_stores() -> list[EngineSpec]:
             requires=("aqe_backend_native._native",),
             install="pip install ./plugins/backend_native",
             summary="1-bit codes in lists, refined by 10-bit planes; measures its own recall",
+        )
+    ]
+
+
+@hookimpl
+def aqe_learners() -> list[EngineSpec]:
+    """Offer tabular temporal-difference learners."""
+    return [
+        EngineSpec(
+            name="native",
+            factory="aqe_backend_native.learner:make_learner",
+            capabilities=LearnerCapabilities(
+                algorithms=("q-learning", "sarsa", "expected-sarsa"), replay=True, checked=True, thread_safe=True
+            ),
+            requires=("aqe_backend_native._native",),
+            install="pip install ./plugins/backend_native",
+            summary="tabular Q-learning, SARSA and expected SARSA, and experience replay, in Rust",
+            replay="aqe_backend_native.replay:NativeReplay",
         )
     ]

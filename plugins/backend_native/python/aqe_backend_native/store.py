@@ -46,8 +46,9 @@ def make_store(
     index : str
         One of `INDEXES`.
     keep : str
-        One of `KEEPS`. With ``planes`` a score is accurate to about 2e-4 (at 384 dimensions, of the largest magnitude
-        involved), else to 1e-5. Below 128 dimensions, and below 1,024 rows, float32 is kept always.
+        One of `KEEPS`. A score is accurate to about 2e-4 with ``planes``, 3e-5 with ``float16`` and 1e-5 with
+        ``float32``, relative to the largest magnitude involved. Below 128 dimensions, and below 1,024 rows, float32
+        is kept always.
     recall : float
         Recall at 10 that a search is tuned for, between 0.5 and 0.999. The store measures it on its own rows.
     seed : int

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attrs import evolve
 
-from aqe_storage_sqlite import namespaces
+from aqe_core.errors import CorruptStorageError
+from aqe_storage_sqlite import checksums, namespaces
 from aqe_storage_sqlite import patterns as pattern_table
+from aqe_storage_sqlite.encoding import DAMAGED
 from aqe_storage_sqlite.legacy.layouts import Entry, Experience, KeptPattern, Metric, QValue
 from aqe_storage_sqlite.legacy.source import BEFORE_ALL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import apsw
 
@@ -26,14 +28,16 @@ __all__ = [
     "counts_of",
     "end_file",
     "end_table",
+    "is_right",
     "problems_of",
+    "require_right",
     "store",
 ]
 
 
 def _insert(table: str, fields: Sequence[str]) -> str:
-    names = ", ".join(("source", "row", *fields))
-    marks = ", ".join("?" * (len(fields) + 2))
+    names = ", ".join(("source", "row", *fields, "crc32"))
+    marks = ", ".join("?" * (len(fields) + 3))
     return f"INSERT OR REPLACE INTO {table} ({names}) VALUES ({marks})"  # noqa: S608  # names of ours
 
 
@@ -46,6 +50,21 @@ _PLAIN: dict[type, str] = {
 _INSERT_EXPERIENCE = _insert("experiences", _EXPERIENCE_FIELDS)
 _INSERT_EMBEDDING = _insert("legacy_embeddings", ("kind", "id", "data"))
 _INSERT_ARCHIVED = _insert("archive", ("data",))
+
+
+def _insert_checked(connection: apsw.Connection, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    connection.executemany(sql, ((*row, checksums.of_row(row)) for row in rows))
+
+
+def is_right(row: Sequence[Any], crc32: int | None) -> bool:
+    """Say whether a taken-over row, its columns in their order, is as it was stored."""
+    return crc32 is None or checksums.of_row(row) == crc32
+
+
+def require_right(table: str, row: Sequence[Any], crc32: int | None) -> None:
+    """Raise `CorruptStorageError` unless a taken-over row is as it was stored."""
+    if not is_right(row, crc32):
+        raise CorruptStorageError(f"the row {row[1]} of source {row[0]} in {table} has a wrong checksum.", fix=DAMAGED)
 
 
 class Progress(NamedTuple):
@@ -143,8 +162,8 @@ def store(
     elif kind is Experience:
         _store_experiences(connection, source, records)
     elif kind is not None:
-        connection.executemany(_PLAIN[kind], ((source, row, *record) for row, record in records))
-    connection.executemany(_INSERT_ARCHIVED, ((source, row, data) for row, data in archived))
+        _insert_checked(connection, _PLAIN[kind], ((source, row, *record) for row, record in records))
+    _insert_checked(connection, _INSERT_ARCHIVED, ((source, row, data) for row, data in archived))
     connection.execute(
         "UPDATE legacy_tables SET last_row = ?, counts = ? WHERE id = ?",
         (progress.last_row, json.dumps(progress.counts), source),
@@ -152,8 +171,9 @@ def store(
 
 
 def _store_experiences(connection: apsw.Connection, source: int, records: Sequence[tuple[int, Any]]) -> None:
-    connection.executemany(_INSERT_EXPERIENCE, ((source, row, *record[:-1]) for row, record in records))
-    connection.executemany(
+    _insert_checked(connection, _INSERT_EXPERIENCE, ((source, row, *record[:-1]) for row, record in records))
+    _insert_checked(
+        connection,
         _INSERT_EMBEDDING,
         (
             (source, row, "experience", record.task or str(row), record.embedding)
@@ -182,6 +202,5 @@ def _store_patterns(
         patterns.append(evolve(record.pattern, id=id_, origin=origin))
         if record.embedding is not None:
             embeddings.append((source, row, "pattern", id_, record.embedding))
-    rows = pattern_table.to_rows(patterns)
-    pattern_table.put(connection, namespace, [pattern.id for pattern in patterns], rows, ())
-    connection.executemany(_INSERT_EMBEDDING, embeddings)
+    pattern_table.put(connection, namespace, [], pattern_table.to_entries(patterns), ())
+    _insert_checked(connection, _INSERT_EMBEDDING, embeddings)

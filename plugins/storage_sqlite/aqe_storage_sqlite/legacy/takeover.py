@@ -6,18 +6,18 @@ crash, goes on behind the last batch; a file whose content was taken over before
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aqe_core.scratch import scratch_folder
 from aqe_storage_sqlite.legacy import agents, source, tables
 from aqe_storage_sqlite.legacy.javascript import as_json
 from aqe_storage_sqlite.legacy.layouts import UnfitError, converter_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     import apsw
 
@@ -48,12 +48,12 @@ def take_over(database: Database, place: Path, *, namespace: str, progress: Prog
     found = source.find(place)
     files: dict[str, dict[str, Any]] = {}
     numbers: list[int] = []
-    with tempfile.TemporaryDirectory(prefix="aqe-legacy-") as folder:
+    with scratch_folder() as folder:
         for file in found:
             if file.kind != source.SQLITE:
                 files[file.name] = {"kind": file.kind, "tables": {}, "problems": [_NOTES[file.kind]]}
                 continue
-            with source.copied(file, Path(folder)) as (copy, sha256):
+            with source.copied(file, folder) as (copy, sha256):
                 number = _take_file(database, file, copy, sha256, namespace, progress)
             numbers.append(number)
             with database.read() as connection:

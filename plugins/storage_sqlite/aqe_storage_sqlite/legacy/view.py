@@ -103,10 +103,13 @@ class LegacyView:
     def _of_dimension(self, kind: str, dim: int) -> tuple[list[str], NDArray[np.float64]]:
         with self._database.read() as connection:
             found: list[Any] = connection.execute(
-                "SELECT id, data FROM legacy_embeddings WHERE kind = ? AND length(data) = ?", (kind, 4 * dim)
+                "SELECT source, row, kind, id, data, crc32 FROM legacy_embeddings WHERE kind = ? AND length(data) = ?",
+                (kind, 4 * dim),
             ).fetchall()
-        rows = np.frombuffer(b"".join(data for _, data in found), "<f4").astype(np.float64)
-        return [id_ for id_, _ in found], rows.reshape(len(found), dim)
+        for *row, crc32 in found:
+            tables.require_right("legacy_embeddings", row, crc32)
+        rows = np.frombuffer(b"".join(row[4] for row in found), "<f4").astype(np.float64)
+        return [row[3] for row in found], rows.reshape(len(found), dim)
 
     # -- experiences and values -------------------------------------------------------------------------------------
 
@@ -221,6 +224,8 @@ class LegacyView:
                 cursor = connection.execute(sql, (*last, *values))
                 page = [dict(zip((name for name, *_ in cursor.description), row, strict=True)) for row in cursor]
             for row in page:
+                crc32 = row.pop("crc32")
+                tables.require_right(table, list(row.values())[:-2], crc32)  # without file and table_name
                 last = row.pop("source"), row["row"]
                 row["table"] = row.pop("table_name")
                 yield {name: _decoded(value) if name in json_fields else value for name, value in row.items()}
@@ -244,11 +249,13 @@ def _now(now_s: float | None) -> float:
 
 def _stored(connection: apsw.Connection, file: int, agent: str) -> dict[str, dict[str, dict[str, Any]]]:
     found: dict[str, dict[str, dict[str, Any]]] = {}
-    for state, action, value, visits, lost in connection.execute(
-        "SELECT state, action, value, visits, lost FROM q_values WHERE agent = ? "
+    for *row, crc32 in connection.execute(
+        "SELECT source, row, agent, state, action, value, visits, lost, extra, crc32 FROM q_values WHERE agent = ? "
         "AND source IN (SELECT id FROM legacy_tables WHERE file = ?) ORDER BY source, row",
         (agent, file),
     ):
+        tables.require_right("q_values", row, crc32)
+        state, action, value, visits, lost = row[3:8]
         found.setdefault(state, {})[action] = {"value": value, "visits": visits, "lost": bool(lost)}
     return found
 

@@ -1,1 +1,18 @@
-//! The native learners: tabular values, replay, bandits. No Python inside.
+//! The native learners: tabular values and experience replay. No Python inside.
+
+mod batch;
+mod keys;
+mod learner;
+mod pcg;
+mod prefetch;
+pub mod replay;
+mod sums;
+mod table;
+mod twister;
+
+pub use keys::{AsKey, Key, Name};
+pub use learner::{Column, Learned, Learner, SHARDS, Table, Transitions, Undeclared, shard_of};
+pub use pcg::Pcg64;
+pub use sums::Sums;
+pub use table::{Entry, Rules};
+pub use twister::Twister;

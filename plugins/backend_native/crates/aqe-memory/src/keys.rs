@@ -23,6 +23,11 @@ impl KeyMap {
         self.len
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     fn home(&self, key: u64) -> usize {
         // Multiplication instead of a remainder (Lemire 2019): any number of places will do.
         ((u128::from(mixed(key)) * self.places.len() as u128) >> 64) as usize

@@ -37,6 +37,11 @@ impl List {
         self.rows.len()
     }
 
+    /// Whether no slot is in use.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// Slots whose row is there.
     pub fn alive(&self) -> usize {
         self.rows.len() - self.dead

@@ -255,7 +255,7 @@ struct Scanner<'a> {
 
 impl Scanner<'_> {
     fn list(&mut self, list: &List, place: u32, base: f32) {
-        if list.len() == 0 {
+        if list.is_empty() {
             return;
         }
         let level = self.state.level;

@@ -1,0 +1,1 @@
+"""What ``aqe bench`` measures: one module per kind, listed in `aqe_core.cli.bench.KINDS`."""

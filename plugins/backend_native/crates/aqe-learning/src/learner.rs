@@ -1,0 +1,453 @@
+//! Tabular temporal-difference learning: Q-learning, SARSA and expected SARSA.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
+
+use crate::batch;
+use crate::keys::{AsKey, Index, Key, Name};
+use crate::table::{Entry, Rules, Shard, TERMINAL, UNSEEN};
+use crate::twister::Twister;
+
+/// Binary logarithm of the number of shards.
+pub(crate) const SHARD_BITS: u32 = 4;
+/// Number of shards.
+pub const SHARDS: usize = 1 << SHARD_BITS;
+
+/// The shard of a state: an integer's remainder by [`SHARDS`], or some number that a text keeps while the process
+/// lives.
+#[inline]
+pub fn shard_of(state: Key<'_>) -> usize {
+    match state {
+        Key::Int(number) => number as usize % SHARDS,
+        Key::Text(_, hash) => (hash >> (u64::BITS - SHARD_BITS)) as usize,
+    }
+}
+
+/// An action outside the declared set; its position in the batch.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Undeclared(pub usize);
+
+/// Numbers of actions: from 1 on, in order of appearance.
+pub(crate) struct Actions {
+    index: Index,
+    declared: bool,
+}
+
+impl Actions {
+    /// Number of actions known.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// The column of an action, if it has one.
+    #[inline]
+    pub fn find(&self, action: Key<'_>) -> Option<usize> {
+        (self.index.find(action) as usize).checked_sub(1)
+    }
+
+    /// The column of an action, given if need be and allowed.
+    #[inline]
+    pub fn find_or_add(&mut self, action: Key<'_>) -> Result<usize, Undeclared> {
+        match self.index.find(action) {
+            0 if self.declared => Err(Undeclared(0)),
+            0 => Ok(self.index.add(action) as usize - 1),
+            number => Ok(number as usize - 1),
+        }
+    }
+
+    /// Refuse an action outside the declared set.
+    #[inline]
+    pub fn check(&self, action: Key<'_>) -> Result<(), Undeclared> {
+        if self.declared && self.index.find(action) == 0 {
+            return Err(Undeclared(0));
+        }
+        Ok(())
+    }
+}
+
+/// All that a learner knows. Reached through [`Learner`].
+pub struct Table {
+    pub(crate) rules: Rules,
+    pub(crate) actions: RwLock<Actions>,
+    pub(crate) shards: Vec<Mutex<Shard>>,
+    pub(crate) stamp: AtomicU64,
+    generator: Twister,
+    seed: u64,
+}
+
+/// Everything learned, in an order that depends only on what was learned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Learned {
+    /// States in order of their first update.
+    pub states: Vec<Name>,
+    /// Actions, the declared ones first, then in order of their first update.
+    pub actions: Vec<Name>,
+    /// Known pairs as (position of the state, rest), by state, then action.
+    pub pairs: Vec<(usize, Entry)>,
+    /// [`Twister::state`].
+    pub generator: Vec<u32>,
+}
+
+const POISONED: &str = "no thread panicked while it held the table";
+
+fn own<T>(lock: &mut Mutex<T>) -> &mut T {
+    lock.get_mut().expect(POISONED)
+}
+
+impl Table {
+    /// An empty table. `declared`: the whole set of actions, each once; empty where the set is open.
+    pub fn new(mut rules: Rules, declared: &[Name], seed: u64) -> Self {
+        rules.declared = declared.len();
+        let mut actions = Actions {
+            index: Index::new(1, 0),
+            declared: false,
+        };
+        for action in declared {
+            actions
+                .find_or_add(action.key())
+                .expect("nothing is declared yet");
+        }
+        actions.declared = !declared.is_empty();
+        Self {
+            rules,
+            actions: RwLock::new(actions),
+            shards: (0..SHARDS)
+                .map(|_| Mutex::new(Shard::new(rules.initial, SHARD_BITS)))
+                .collect(),
+            stamp: AtomicU64::new(0),
+            generator: Twister::new(seed),
+            seed,
+        }
+    }
+
+    /// The place of a new state among all states.
+    pub(crate) fn next_stamp(&self) -> u64 {
+        self.stamp.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// What the updates follow.
+    pub fn rules(&self) -> Rules {
+        self.rules
+    }
+
+    /// The declared actions.
+    pub fn declared(&mut self) -> Vec<Name> {
+        self.actions.get_mut().expect(POISONED).index.names()[..self.rules.declared].to_vec()
+    }
+
+    /// The seed it was made with.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Number of updates learned, modulo 2**64. O(pairs).
+    pub fn steps(&mut self) -> u64 {
+        let shards = self.shards.iter_mut().map(own);
+        shards.map(|shard| shard.steps()).fold(0, u64::wrapping_add)
+    }
+
+    /// Number of (state, action) pairs with a value.
+    pub fn known(&mut self) -> usize {
+        self.shards.iter_mut().map(|shard| own(shard).known).sum()
+    }
+
+    /// Learn from one transition. O(1), or O(actions of the next state) where its worth must be computed anew.
+    #[inline]
+    pub fn update<K: AsKey>(
+        &mut self,
+        state: K,
+        action: K,
+        reward: f64,
+        next_state: K,
+        done: bool,
+        next_action: Option<Key<'_>>,
+    ) -> Result<(), Undeclared> {
+        let (state, action, next_state) = (state.key(), action.key(), next_state.key());
+        let rules = self.rules;
+        let actions = self.actions.get_mut().expect(POISONED);
+        let next_action = next_action.filter(|_| rules.on_policy);
+        if let Some(next_action) = next_action {
+            actions.check(next_action)?;
+        }
+        let column = actions.find_or_add(action)?;
+        let home_shard = shard_of(state);
+        let stamp = self.stamp.get_mut();
+        let home = own(&mut self.shards[home_shard]).find_or_add(state, || {
+            *stamp += 1;
+            *stamp
+        });
+        own(&mut self.shards[home_shard]).prefetch(home, column);
+        let source = own(&mut self.shards[shard_of(next_state)]);
+        let next = match next_action {
+            _ if done => 0.0,
+            None => source.worth(source.find(next_state), &rules),
+            Some(next_action) => match (source.find(next_state), actions.find(next_action)) {
+                (UNSEEN, _) | (_, None) => rules.initial,
+                (next_home, Some(next_column)) => source.value(next_home, next_column),
+            },
+        };
+        own(&mut self.shards[home_shard]).learn(home, column, reward, next, &rules);
+        Ok(())
+    }
+
+    /// The value of a pair; the initial value if it was never updated. O(1).
+    pub fn value(&mut self, state: Key<'_>, action: Key<'_>) -> Result<f64, Undeclared> {
+        let actions = self.actions.get_mut().expect(POISONED);
+        actions.check(action)?;
+        let shard = own(&mut self.shards[shard_of(state)]);
+        Ok(match (shard.find(state), actions.find(action)) {
+            (UNSEEN, _) | (_, None) => self.rules.initial,
+            (home, Some(column)) => shard.value(home, column),
+        })
+    }
+
+    /// The number of updates of a pair. O(1).
+    pub fn visits(&mut self, state: Key<'_>, action: Key<'_>) -> Result<u64, Undeclared> {
+        let actions = self.actions.get_mut().expect(POISONED);
+        actions.check(action)?;
+        let shard = own(&mut self.shards[shard_of(state)]);
+        Ok(match (shard.find(state), actions.find(action)) {
+            (UNSEEN, _) | (_, None) => 0,
+            (home, Some(column)) => shard.visits(home, column),
+        })
+    }
+
+    /// Change the rates from here on. O(states) where a state is worth what the own policy expects.
+    pub fn set_rates(&mut self, learning_rate: f64, discount: f64, epsilon: f64) {
+        self.rules = Rules {
+            learning_rate,
+            discount,
+            epsilon,
+            ..self.rules
+        };
+        if self.rules.on_policy {
+            self.shards.iter_mut().for_each(|shard| own(shard).doubt());
+        }
+    }
+
+    /// The position of the chosen one of the offered actions, which must not be empty. O(offered).
+    ///
+    /// The first of the best, or with probability epsilon any. Draws what `aqe_backend_numpy` draws.
+    pub fn choose(
+        &mut self,
+        state: Key<'_>,
+        offered: &[Key<'_>],
+        explore: bool,
+    ) -> Result<usize, Undeclared> {
+        let actions = self.actions.get_mut().expect(POISONED);
+        for &action in offered {
+            actions.check(action)?;
+        }
+        if explore && self.generator.random() < self.rules.epsilon {
+            return Ok((self.generator.random() * offered.len() as f64) as usize);
+        }
+        let shard = own(&mut self.shards[shard_of(state)]);
+        let home = shard.find(state);
+        let (mut best, mut chosen) = (f64::NEG_INFINITY, 0);
+        for (position, &action) in offered.iter().enumerate() {
+            let value = match actions.find(action) {
+                Some(column) if home != UNSEEN => shard.value(home, column),
+                _ => self.rules.initial,
+            };
+            if value > best {
+                (best, chosen) = (value, position);
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// Everything learned. O(states log states + pairs).
+    pub fn learned(&mut self) -> Learned {
+        let mut homes = Vec::new();
+        for (number, shard) in self.shards.iter_mut().enumerate() {
+            homes.extend(
+                own(shard)
+                    .homes()
+                    .map(|(stamp, home)| (stamp, number, home)),
+            );
+        }
+        homes.sort_unstable();
+        let mut learned = Learned {
+            states: Vec::with_capacity(homes.len()),
+            actions: self
+                .actions
+                .get_mut()
+                .expect(POISONED)
+                .index
+                .names()
+                .to_vec(),
+            pairs: Vec::new(),
+            generator: self.generator.state(),
+        };
+        for (row, (_, number, home)) in homes.into_iter().enumerate() {
+            let shard = own(&mut self.shards[number]);
+            learned.states.push(shard.name(home).clone());
+            learned
+                .pairs
+                .extend(shard.entries(home).map(|entry| (row, entry)));
+        }
+        learned
+    }
+
+    /// A table that has learned this: names and pairs at most once, positions within the names, visits above 0.
+    /// `None` if the generator's state is none.
+    pub fn from_learned(
+        rules: Rules,
+        declared: usize,
+        seed: u64,
+        learned: &Learned,
+    ) -> Option<Self> {
+        let mut table = Self::new(rules, &learned.actions[..declared], seed);
+        table.generator = Twister::from_state(&learned.generator)?;
+        let actions = table.actions.get_mut().expect(POISONED);
+        for action in &learned.actions[declared..] {
+            actions.index.add(action.key());
+        }
+        let mut places = Vec::with_capacity(learned.states.len());
+        for state in &learned.states {
+            let number = shard_of(state.key());
+            let stamp = table.stamp.get_mut();
+            *stamp += 1;
+            let home = own(&mut table.shards[number]).find_or_add(state.key(), || *stamp);
+            places.push((number, home));
+        }
+        for &(row, entry) in &learned.pairs {
+            let (number, home) = places[row];
+            own(&mut table.shards[number]).enter(home, entry);
+        }
+        Some(table)
+    }
+}
+
+/// A column of keys.
+#[derive(Clone, Copy)]
+pub enum Column<'a> {
+    /// Integers only.
+    Ints(&'a [i64]),
+    /// Anything.
+    Keys(&'a [Key<'a>]),
+}
+
+impl Column<'_> {
+    /// Number of keys.
+    pub fn len(&self) -> usize {
+        match self {
+            Column::Ints(keys) => keys.len(),
+            Column::Keys(keys) => keys.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Transitions, one column each; all of the same length.
+pub struct Transitions<'a> {
+    /// Where something was done.
+    pub states: Column<'a>,
+    /// What was done.
+    pub actions: Column<'a>,
+    /// What it brought.
+    pub rewards: &'a [f64],
+    /// Where it led.
+    pub next_states: Column<'a>,
+    /// Whether the episode ended; all false when absent.
+    pub dones: Option<&'a [bool]>,
+    /// What is done there.
+    pub next_actions: Option<Column<'a>>,
+}
+
+/// A table that several threads share.
+///
+/// Batches take the shards of their states and next states, so those in different shards run at the same time; each
+/// is learned whole before another that shares a shard begins. Everything else takes the whole table.
+pub struct Learner {
+    table: RwLock<Table>,
+}
+
+impl Learner {
+    /// A learner with this table.
+    pub fn new(table: Table) -> Self {
+        Self {
+            table: RwLock::new(table),
+        }
+    }
+
+    /// The whole table, once no other thread uses it.
+    pub fn exclusive(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().expect(POISONED)
+    }
+
+    /// The whole table if no other thread uses it now.
+    #[inline]
+    pub fn try_exclusive(&self) -> Option<RwLockWriteGuard<'_, Table>> {
+        self.table.try_write().ok()
+    }
+
+    /// Learn from transitions in order, as [`Table::update`] does one by one, bit for bit. O(transitions).
+    ///
+    /// An undeclared action is refused before anything is learned.
+    pub fn update_batch(&self, transitions: &Transitions<'_>) -> Result<(), Undeclared> {
+        let table = self.table.read().expect(POISONED);
+        let on_policy = table.rules.on_policy;
+        {
+            let actions = table.actions.read().expect(POISONED);
+            if actions.declared {
+                refuse_undeclared(&actions, transitions.actions)?;
+                let next_actions = transitions.next_actions.filter(|_| on_policy);
+                next_actions.map_or(Ok(()), |column| refuse_undeclared(&actions, column))?;
+            }
+        }
+        let wanted = shards_of(transitions.states) | shards_of(transitions.next_states);
+        // In ascending order, so that no two threads wait for each other.
+        let mut guards: [Option<MutexGuard<'_, Shard>>; SHARDS] = Default::default();
+        for (number, guard) in guards
+            .iter_mut()
+            .enumerate()
+            .filter(|(number, _)| wanted >> number & 1 == 1)
+        {
+            *guard = Some(table.shards[number].lock().expect(POISONED));
+        }
+        batch::learn(&table, &mut guards, transitions);
+        Ok(())
+    }
+}
+
+fn refuse_undeclared(actions: &Actions, column: Column<'_>) -> Result<(), Undeclared> {
+    let position = match column {
+        Column::Ints(keys) => keys
+            .iter()
+            .position(|&key| actions.check(Key::Int(key)).is_err()),
+        Column::Keys(keys) => keys.iter().position(|&key| actions.check(key).is_err()),
+    };
+    position.map_or(Ok(()), |position| Err(Undeclared(position)))
+}
+
+/// The shards of states: one bit each.
+fn shards_of(column: Column<'_>) -> u32 {
+    fn each<K: AsKey>(keys: &[K]) -> u32 {
+        let mut shards = 0;
+        for keys in keys.chunks(256) {
+            shards = keys
+                .iter()
+                .fold(shards, |shards, key| shards | 1 << shard_of(key.key()));
+            if shards == (1 << SHARDS) - 1 {
+                break;
+            }
+        }
+        shards
+    }
+    match column {
+        Column::Ints(keys) => each(keys),
+        Column::Keys(keys) => each(keys),
+    }
+}
+
+/// Where a state is, in one number.
+#[inline]
+pub(crate) fn place(home: u32, shard: usize) -> u32 {
+    debug_assert!(home < 1 << (u32::BITS - SHARD_BITS) && (home == TERMINAL || shard < SHARDS));
+    home << SHARD_BITS | shard as u32
+}

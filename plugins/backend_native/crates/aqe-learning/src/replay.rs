@@ -1,0 +1,451 @@
+//! Experience replay: a ring of transitions, drawn uniformly or by priority, single or several steps taken together.
+
+use crate::pcg::Pcg64;
+use crate::prefetch::prefetch;
+use crate::sums::Sums;
+
+/// Priority of a row without error, before the exponent: every row is drawn now and then.
+const SMALLEST: f64 = 1e-6;
+/// Keeps any sum of priorities finite.
+const LARGEST: f64 = 1e100;
+
+/// What a replay is made with; checked by whoever makes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Largest number of transitions.
+    pub capacity: usize,
+    /// Length of an observation.
+    pub observation_dim: usize,
+    /// Length of an action; 0 where actions are integers.
+    pub action_dim: usize,
+    /// Copies whose steps are added in turn.
+    pub n_envs: usize,
+    /// Largest number of successive steps taken together.
+    pub n_step: usize,
+    /// Of rewards that come later.
+    pub discount: f64,
+    /// Whether rows are drawn by priority.
+    pub prioritized: bool,
+    /// 0 is uniform.
+    pub priority_exponent: f64,
+    /// 1 corrects for priorities in full.
+    pub importance_exponent: f64,
+    /// Told, not used: the generator comes seeded.
+    pub seed: u64,
+}
+
+/// Actions of several rows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Actions<I, V> {
+    /// An integer each.
+    Ints(I),
+    /// A vector each.
+    Vectors(V),
+}
+
+/// Transitions, one per row; matrices row by row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rows<F, A, R, B> {
+    /// Before the step.
+    pub observations: F,
+    /// What was done.
+    pub actions: A,
+    /// What it brought.
+    pub rewards: R,
+    /// After the step.
+    pub next_observations: F,
+    /// The task ended.
+    pub terminated: B,
+    /// The episode ended, for this or another reason.
+    pub ended: B,
+}
+
+/// Rows that are borrowed.
+pub type Given<'a> = Rows<&'a [f32], Actions<&'a [i64], &'a [f32]>, &'a [f64], &'a [bool]>;
+type Kept = Rows<Vec<f32>, Actions<Vec<i64>, Vec<f32>>, Vec<f64>, Vec<bool>>;
+
+/// Rows that were drawn.
+pub struct Drawn {
+    /// Where they lie.
+    pub indices: Vec<i64>,
+    /// Before the step.
+    pub observations: Vec<f32>,
+    /// What was done.
+    pub actions: Actions<Vec<i64>, Vec<f32>>,
+    /// Discounted sum over the steps taken together.
+    pub rewards: Vec<f64>,
+    /// After the last of them.
+    pub next_observations: Vec<f32>,
+    /// The last of them ended the task.
+    pub terminated: Vec<bool>,
+    /// Of the value of what comes after.
+    pub discounts: Vec<f64>,
+    /// Importance weights.
+    pub weights: Vec<f64>,
+}
+
+/// The ring.
+pub struct Replay {
+    options: Options,
+    rows: Kept,
+    head: usize, // where the next row goes
+    size: usize,
+    fresh: usize, // rows before the head that the sums do not know yet
+    highest: f64, // largest weight so far
+    sums: Option<Sums>,
+    random: Pcg64,
+}
+
+impl Replay {
+    /// An empty ring.
+    pub fn new(options: Options, random: Pcg64) -> Self {
+        let n = options.capacity;
+        let actions = match options.action_dim {
+            0 => Actions::Ints(vec![0; n]),
+            dim => Actions::Vectors(vec![0.0; n * dim]),
+        };
+        Self {
+            rows: Rows {
+                observations: vec![0.0; n * options.observation_dim],
+                actions,
+                rewards: vec![0.0; n],
+                next_observations: vec![0.0; n * options.observation_dim],
+                terminated: vec![false; n],
+                ended: vec![false; n],
+            },
+            head: 0,
+            size: 0,
+            fresh: 0,
+            highest: 1.0,
+            sums: options.prioritized.then(|| Sums::new(n)),
+            random,
+            options,
+        }
+    }
+
+    /// Whether there is memory for so many rows of this kind.
+    pub fn affordable(options: &Options, rows: usize) -> bool {
+        let numbers = 2 * options.observation_dim as u128 + options.action_dim as u128;
+        let bytes = rows as u128 * (4 * numbers + 64);
+        usize::try_from(bytes).is_ok_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok())
+    }
+
+    /// What it was made with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Number of rows kept.
+    pub fn len(&self) -> usize {
+        self.size
+    }
+
+    /// Whether nothing was added yet.
+    pub fn is_empty(&self) -> bool {
+        self.size == 0
+    }
+
+    /// Where the next row goes.
+    pub fn head(&self) -> usize {
+        self.head
+    }
+
+    /// Largest weight so far.
+    pub fn highest(&self) -> f64 {
+        self.highest
+    }
+
+    /// The generator.
+    pub fn random(&self) -> &Pcg64 {
+        &self.random
+    }
+
+    /// All rows kept, in the order of the ring.
+    pub fn rows(&self) -> Given<'_> {
+        let (n, dim) = (self.size, self.options.observation_dim);
+        Rows {
+            observations: &self.rows.observations[..n * dim],
+            actions: match &self.rows.actions {
+                Actions::Ints(actions) => Actions::Ints(&actions[..n]),
+                Actions::Vectors(actions) => {
+                    Actions::Vectors(&actions[..n * self.options.action_dim])
+                }
+            },
+            rewards: &self.rows.rewards[..n],
+            next_observations: &self.rows.next_observations[..n * dim],
+            terminated: &self.rows.terminated[..n],
+            ended: &self.rows.ended[..n],
+        }
+    }
+
+    /// Keep rows in order; the columns fit. O(rows).
+    pub fn add(&mut self, given: &Given<'_>) {
+        let (n, capacity) = (given.rewards.len(), self.options.capacity);
+        let skipped = n.saturating_sub(capacity); // would be overwritten at once
+        self.head = (self.head + skipped) % capacity;
+        let (head, dim, kept) = (self.head, self.options.observation_dim, &mut self.rows);
+        put(
+            &mut kept.observations,
+            given.observations,
+            dim,
+            head,
+            skipped,
+        );
+        match (&mut kept.actions, given.actions.clone()) {
+            (Actions::Ints(kept), Actions::Ints(given)) => put(kept, given, 1, head, skipped),
+            (Actions::Vectors(kept), Actions::Vectors(given)) => {
+                put(kept, given, self.options.action_dim, head, skipped);
+            }
+            _ => panic!("actions are of the kind that the options name"),
+        }
+        put(&mut kept.rewards, given.rewards, 1, head, skipped);
+        put(
+            &mut kept.next_observations,
+            given.next_observations,
+            dim,
+            head,
+            skipped,
+        );
+        put(&mut kept.terminated, given.terminated, 1, head, skipped);
+        put(&mut kept.ended, given.ended, 1, head, skipped);
+        let added = n - skipped;
+        self.head = (head + added) % capacity;
+        self.size = (self.size + added).min(capacity);
+        self.fresh = (self.fresh + added).min(capacity);
+    }
+
+    /// Draw `m` rows with replacement, where there is one. O(m n_step), with priorities O(m log len).
+    pub fn sample(&mut self, m: usize, importance_exponent: f64) -> Drawn {
+        let (indices, weights) = self.draw(m, importance_exponent);
+        let (rows, dim) = (&self.rows, self.options.observation_dim);
+        let mut drawn = Drawn {
+            observations: gather(&rows.observations, &indices, dim),
+            actions: match &rows.actions {
+                Actions::Ints(actions) => Actions::Ints(gather(actions, &indices, 1)),
+                Actions::Vectors(actions) => {
+                    Actions::Vectors(gather(actions, &indices, self.options.action_dim))
+                }
+            },
+            rewards: gather(&rows.rewards, &indices, 1),
+            next_observations: Vec::new(),
+            terminated: Vec::new(),
+            discounts: vec![self.options.discount; m],
+            weights,
+            indices,
+        };
+        let mut last = Vec::new();
+        if self.options.n_step > 1 {
+            last.extend_from_slice(&drawn.indices);
+            let sums = drawn.rewards.iter_mut().zip(&mut drawn.discounts);
+            for (index, (reward, discount)) in last.iter_mut().zip(sums) {
+                let after = self.ahead(*index as usize);
+                (*index, *reward, *discount) = (after.0 as i64, after.1, after.2);
+            }
+        }
+        let last = if last.is_empty() {
+            &drawn.indices
+        } else {
+            &last
+        };
+        drawn.next_observations = gather(&rows.next_observations, last, dim);
+        drawn.terminated = gather(&rows.terminated, last, 1);
+        for (discount, terminated) in drawn.discounts.iter_mut().zip(&drawn.terminated) {
+            *discount = if *terminated { 0.0 } else { *discount };
+        }
+        drawn
+    }
+
+    fn draw(&mut self, m: usize, exponent: f64) -> (Vec<i64>, Vec<f64>) {
+        self.enter_fresh();
+        let (size, random) = (self.size, &mut self.random);
+        let Some(sums) = &self.sums else {
+            let indices = (0..m).map(|_| (random.random() * size as f64) as i64);
+            return (indices.collect(), vec![1.0; m]);
+        };
+        let part = sums.total() / m as f64;
+        let indices: Vec<i64> = (0..m)
+            .map(|i| sums.find((i as f64 + random.random()) * part) as i64)
+            .collect();
+        let scale = size as f64 / sums.total();
+        let weight = |&index: &i64| (sums.weight(index as usize) * scale).powf(-exponent);
+        let mut weights: Vec<f64> = indices.iter().map(weight).collect();
+        let largest = weights.iter().copied().fold(0.0, f64::max);
+        weights.iter_mut().for_each(|weight| *weight /= largest);
+        (indices, weights)
+    }
+
+    fn enter_fresh(&mut self) {
+        let Some(sums) = &mut self.sums else { return };
+        let start = (self.head + self.options.capacity - self.fresh) % self.options.capacity;
+        let end = start + self.fresh;
+        sums.fill(start, end.min(self.options.capacity), self.highest);
+        sums.fill(0, end.saturating_sub(self.options.capacity), self.highest);
+        self.fresh = 0;
+    }
+
+    /// The last row of up to `n_step` successive ones, their discounted reward, and the discount after.
+    #[inline]
+    fn ahead(&self, first: usize) -> (usize, f64, f64) {
+        let Options {
+            capacity,
+            n_envs,
+            n_step,
+            discount,
+            ..
+        } = self.options;
+        let (mut reward, mut factor, mut last) = (self.rows.rewards[first], discount, first);
+        let oldest = if self.size == capacity { self.head } else { 0 };
+        // How many more steps of the same copy were added after it.
+        let age = self.size - 1 - (first + capacity - oldest) % capacity;
+        for _ in 0..(age / n_envs).min(n_step - 1) {
+            if self.rows.ended[last] {
+                break;
+            }
+            last = (last + n_envs) % capacity;
+            reward += factor * self.rows.rewards[last];
+            factor *= discount;
+        }
+        (last, reward, factor)
+    }
+
+    /// Set priorities by errors, in order; the rows are there and priorities are drawn by. O(rows log len).
+    pub fn set_errors(&mut self, indices: &[i64], errors: &[f64]) {
+        if indices.is_empty() {
+            return;
+        }
+        self.enter_fresh();
+        let exponent = self.options.priority_exponent;
+        for (&index, error) in indices.iter().zip(errors) {
+            let weight = (error.abs().min(LARGEST) + SMALLEST).powf(exponent);
+            self.highest = self.highest.max(weight);
+            if let Some(sums) = &mut self.sums {
+                sums.set(index as usize, weight);
+            }
+        }
+    }
+
+    /// The weights of all rows, where rows are drawn by priority.
+    pub fn weights(&mut self) -> Option<Vec<f64>> {
+        self.enter_fresh();
+        let sums = self.sums.as_ref()?;
+        Some((0..self.size).map(|index| sums.weight(index)).collect())
+    }
+
+    /// Go on from where an exported ring was, into which all its rows were added.
+    pub fn resume(&mut self, head: usize, highest: f64, weights: Option<&[f64]>) {
+        self.head = head;
+        self.highest = highest;
+        if let (Some(sums), Some(weights)) = (&mut self.sums, weights) {
+            weights
+                .iter()
+                .enumerate()
+                .for_each(|(index, &weight)| sums.set(index, weight));
+            self.fresh = 0;
+        }
+    }
+}
+
+/// Write rows but the first `skipped` into a ring from `head` on.
+#[inline]
+fn put<T: Copy>(ring: &mut [T], rows: &[T], width: usize, head: usize, skipped: usize) {
+    let rows = &rows[skipped * width..];
+    let first = rows.len().min(ring.len() - head * width);
+    ring[head * width..][..first].copy_from_slice(&rows[..first]);
+    ring[..rows.len() - first].copy_from_slice(&rows[first..]);
+}
+
+/// Copy rows; their memory is asked for some rows ahead.
+fn gather<T: Copy>(rows: &[T], indices: &[i64], width: usize) -> Vec<T> {
+    const AHEAD: usize = 12;
+    let ask = |index: i64| {
+        let first = rows.as_ptr().wrapping_add(index as usize * width);
+        (0..width * size_of::<T>())
+            .step_by(64)
+            .for_each(|line| prefetch(first.wrapping_byte_add(line)));
+        prefetch(first.wrapping_add(width - 1));
+    };
+    indices.iter().take(AHEAD).for_each(|&index| ask(index));
+    let mut taken = Vec::with_capacity(indices.len() * width);
+    for (i, &index) in indices.iter().enumerate() {
+        if let Some(&later) = indices.get(i + AHEAD) {
+            ask(later);
+        }
+        taken.extend_from_slice(&rows[index as usize * width..][..width]);
+    }
+    taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replay(capacity: usize, prioritized: bool) -> Replay {
+        let options = Options {
+            capacity,
+            observation_dim: 1,
+            action_dim: 0,
+            n_envs: 1,
+            n_step: 1,
+            discount: 0.5,
+            prioritized,
+            priority_exponent: 1.0,
+            importance_exponent: 0.5,
+            seed: 0,
+        };
+        Replay::new(options, Pcg64::new([1, 2, 3, 5]))
+    }
+
+    fn add(replay: &mut Replay, numbers: std::ops::Range<i64>) {
+        let ints: Vec<i64> = numbers.collect();
+        let seen: Vec<f32> = ints.iter().map(|&number| number as f32).collect();
+        let rewards: Vec<f64> = ints.iter().map(|&number| number as f64).collect();
+        let no = vec![false; ints.len()];
+        replay.add(&Rows {
+            observations: &seen,
+            actions: Actions::Ints(&ints),
+            rewards: &rewards,
+            next_observations: &seen,
+            terminated: &no,
+            ended: &no,
+        });
+    }
+
+    #[test]
+    fn keeps_the_newest() {
+        for prioritized in [false, true] {
+            for parts in [vec![10, 1], vec![7, 7], vec![3, 25], vec![0, 30]] {
+                let mut replay = replay(10, prioritized);
+                let mut total = 0;
+                for part in parts {
+                    add(&mut replay, total..total + part);
+                    total += part;
+                }
+                let drawn = replay.sample(300, 0.5);
+                let Actions::Ints(mut actions) = drawn.actions else {
+                    panic!()
+                };
+                actions.sort_unstable();
+                actions.dedup();
+                assert_eq!(actions, (total - 10..total).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn draws_in_proportion() {
+        let mut replay = replay(8, true);
+        add(&mut replay, 0..4);
+        replay.set_errors(&[0, 1, 2, 3], &[1.0, -2.0, 3.0, 4.0]);
+        let drawn = replay.sample(1000, 1.0);
+        for (row, expected) in [100, 200, 300, 400].into_iter().enumerate() {
+            let n = drawn
+                .indices
+                .iter()
+                .filter(|&&index| index == row as i64)
+                .count();
+            assert!(n.abs_diff(expected) <= 1); // one draw in each of 1000 equal parts
+        }
+        assert!((drawn.weights[0] - 1.0).abs() < 1e-12); // of the rarest
+        assert!((drawn.weights[999] - 0.25).abs() < 1e-5);
+    }
+}

@@ -1,0 +1,197 @@
+//! What the binding of `aqe-learning` takes: names, columns, rewards.
+
+use aqe_learning as core;
+use core::{Column, Key, Name, Transitions};
+use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1};
+use pyo3::Borrowed;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyList, PyString};
+
+const MAX_REWARD: f64 = 1e290;
+
+/// A plain integer: an exact int of 64 bits.
+#[inline(always)]
+pub(super) fn plain_int(object: &Bound<'_, PyAny>) -> Option<i64> {
+    object.cast_exact::<PyInt>().ok()?.extract().ok()
+}
+
+/// A plain key: an exact str that is Unicode, or an exact int of 64 bits.
+#[inline(always)]
+pub(super) fn plain_key<'a>(object: &'a Bound<'_, PyAny>) -> Option<Key<'a>> {
+    if let Ok(text) = object.cast_exact::<PyString>() {
+        return Some(Key::text(text.to_str().ok()?.as_bytes()));
+    }
+    plain_int(object).map(Key::Int)
+}
+
+/// A key that was checked; texts that are no Unicode are encoded with their lone surrogates.
+pub(super) fn checked_name(object: &Bound<'_, PyAny>) -> PyResult<Name> {
+    if let Some(key) = plain_key(object) {
+        return Ok(Name::from(key));
+    }
+    let bytes = object.call_method1("encode", ("utf-8", "surrogatepass"))?;
+    Ok(Name::Text(bytes.cast::<PyBytes>()?.as_bytes().into()))
+}
+
+pub(super) fn checked_names(objects: &Bound<'_, PyAny>) -> PyResult<Vec<Name>> {
+    objects
+        .try_iter()?
+        .map(|object| checked_name(&object?))
+        .collect()
+}
+
+pub(super) fn to_python<'py>(py: Python<'py>, name: &Name) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match name {
+        Name::Int(number) => number.into_pyobject(py)?.into_any(),
+        Name::Text(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => PyString::new(py, text).into_any(),
+            Err(_) => PyBytes::new(py, bytes).call_method1("decode", ("utf-8", "surrogatepass"))?,
+        },
+    })
+}
+
+/// A column of keys as it was given.
+pub(super) enum Given<'py> {
+    Ints(PyReadonlyArray1<'py, i64>),
+    List(Vec<Bound<'py, PyAny>>),
+    Names(Vec<Name>),
+}
+
+/// The same, readable without Python.
+enum Keys<'a> {
+    Ints(&'a [i64]),
+    Keys(Vec<Key<'a>>),
+}
+
+impl<'py> Given<'py> {
+    pub(super) fn plain(object: &Bound<'py, PyAny>) -> Option<Self> {
+        if let Ok(array) = object.cast::<PyArray1<i64>>() {
+            return Some(Given::Ints(array.try_readonly().ok()?));
+        }
+        Some(Given::List(
+            object.cast_exact::<PyList>().ok()?.iter().collect(),
+        ))
+    }
+
+    pub(super) fn checked(object: &Bound<'py, PyAny>) -> PyResult<Self> {
+        match Self::plain(object) {
+            Some(given) if given.keys().is_some() => Ok(given),
+            _ => Ok(Given::Names(checked_names(object)?)),
+        }
+    }
+
+    fn keys(&self) -> Option<Keys<'_>> {
+        Some(match self {
+            Given::Ints(array) => Keys::Ints(array.as_slice().ok()?),
+            Given::List(list) => Keys::Keys(list.iter().map(plain_key).collect::<Option<_>>()?),
+            Given::Names(names) => Keys::Keys(names.iter().map(Name::key).collect()),
+        })
+    }
+}
+
+impl Keys<'_> {
+    fn column(&self) -> Column<'_> {
+        match self {
+            Keys::Ints(keys) => Column::Ints(keys),
+            Keys::Keys(keys) => Column::Keys(keys),
+        }
+    }
+}
+
+/// The columns of a batch as they were given.
+pub(super) struct Batch<'py> {
+    pub states: Given<'py>,
+    pub actions: Given<'py>,
+    pub rewards: PyReadonlyArray1<'py, f64>,
+    pub next_states: Given<'py>,
+    pub dones: Option<PyReadonlyArray1<'py, bool>>,
+    pub next_actions: Option<Given<'py>>,
+}
+
+impl Batch<'_> {
+    /// Learn from it without holding up Python; `None` if it is not plain or not allowed, and nothing was learned.
+    pub(super) fn teach(&self, py: Python<'_>, learner: &core::Learner) -> Option<()> {
+        let (states, actions, next_states) = (
+            self.states.keys()?,
+            self.actions.keys()?,
+            self.next_states.keys()?,
+        );
+        let next_actions = match &self.next_actions {
+            Some(next_actions) => Some(next_actions.keys()?),
+            None => None,
+        };
+        let dones = match &self.dones {
+            Some(dones) => Some(dones.as_slice().ok()?),
+            None => None,
+        };
+        let rewards = self.rewards.as_slice().ok()?;
+        let transitions = Transitions {
+            states: states.column(),
+            actions: actions.column(),
+            rewards,
+            next_states: next_states.column(),
+            dones,
+            next_actions: next_actions.as_ref().map(Keys::column),
+        };
+        let lengths = [
+            Some(transitions.states.len()),
+            Some(transitions.actions.len()),
+            Some(transitions.next_states.len()),
+            transitions.next_actions.map(|column| column.len()),
+            dones.map(<[bool]>::len),
+        ];
+        if lengths
+            .into_iter()
+            .flatten()
+            .any(|length| length != rewards.len())
+        {
+            return None;
+        }
+        py.detach(|| {
+            // Without an early exit, so that the processor looks at several at once.
+            let bounded = rewards.iter().fold(true, |bounded, reward| {
+                bounded & (reward.abs() <= MAX_REWARD)
+            });
+            bounded.then(|| learner.update_batch(&transitions).ok())?
+        })
+    }
+}
+
+/// An argument that may be absent; `None` is a value like any other.
+pub(super) struct Maybe<'a, 'py>(pub Option<Borrowed<'a, 'py, PyAny>>);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Maybe<'a, 'py> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        Ok(Self(Some(object)))
+    }
+}
+
+impl<'py> Maybe<'_, 'py> {
+    /// A bool, if it is one.
+    #[inline]
+    pub(super) fn plain(&self) -> Option<bool> {
+        let Some(object) = self.0 else {
+            return Some(false);
+        };
+        Some(object.cast_exact::<PyBool>().ok()?.is_true())
+    }
+
+    pub(super) fn or_false(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        match self.0 {
+            Some(object) => object.to_owned(),
+            None => PyBool::new(py, false).to_owned().into_any(),
+        }
+    }
+}
+
+/// A reward that needs no care.
+#[inline]
+pub(super) fn plain_reward(reward: &Bound<'_, PyAny>) -> Option<f64> {
+    let value = match reward.cast_exact::<PyFloat>() {
+        Ok(number) => number.value(),
+        Err(_) => reward.cast_exact::<PyInt>().ok()?.extract().ok()?,
+    };
+    (value.abs() <= MAX_REWARD).then_some(value)
+}

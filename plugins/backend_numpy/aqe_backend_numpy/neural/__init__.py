@@ -1,0 +1,1 @@
+"""Small neural policies in NumPy: gradients by hand, no framework."""

@@ -1,0 +1,204 @@
+"""Learners of a workspace: what they learned survives closing, crashes and damage."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import aqe_core
+from aqe_core.errors import InputError, InvalidActionError, NonFiniteError, ReadOnlyError, StorageBusyError
+
+keys = st.one_of(st.sampled_from(["a", "b", "1", "é"]), st.integers(-2, 2), st.just(2**62))
+steps = st.tuples(keys, keys, st.floats(-5, 5), keys, st.booleans(), st.one_of(st.none(), keys))
+
+
+def exported(learner):
+    state = learner.engine.export_state() if hasattr(learner, "engine") else learner.export_state()
+    return dict(state.manifest), {name: array.tolist() for name, array in state.arrays.items()}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(steps, max_size=40), st.integers(1, 7), st.sampled_from(["q-learning", "sarsa"]))
+def test_reopened_equals_uninterrupted(tmp_path_factory, transitions, batch, algorithm):
+    folder = tmp_path_factory.mktemp("ws")
+    plain = aqe_core.open_learner("numpy", algorithm=algorithm)
+    for start in range(0, len(transitions), 11):
+        with aqe_core.open(folder) as ws:
+            learner = ws.learner("x", algorithm=algorithm, batch=batch)
+            for each in transitions[start : start + 11]:
+                learner.update(*each)
+                plain.update(*each)
+    with aqe_core.open(folder) as ws:
+        assert exported(ws.learner("x", algorithm=algorithm)) == exported(plain)
+
+
+def test_batches_of_arrays_and_of_names(tmp_path):
+    plain = aqe_core.open_learner("numpy", algorithm="sarsa")
+    random = np.random.default_rng(0)
+    n = 3000
+    columns = (random.integers(0, 50, n), random.integers(0, 9, n), random.random(n), random.integers(0, 50, n))
+    dones, following = random.random(n) < 0.1, random.integers(0, 9, n)
+    with aqe_core.open(tmp_path) as ws:
+        learner = ws.learner("x", algorithm="sarsa")
+        learner.update_batch(*columns, dones, following)
+        learner.update_batch(["s"], ["a"], [1.0], ["t"])
+        learner.update_batch([], [], [], [])
+        assert learner.pending == 0
+    plain.update_batch(*columns, dones, following)
+    plain.update_batch(["s"], ["a"], [1.0], ["t"])
+    with aqe_core.open(tmp_path) as ws:
+        assert exported(ws.learner("x", algorithm="sarsa")) == exported(plain)
+
+
+def test_many_batches_go_round_the_ring(tmp_path):
+    plain = aqe_core.open_learner("numpy")
+    for part in range(3):
+        with aqe_core.open(tmp_path) as ws:
+            learner = ws.learner("x", batch=1)
+            for step in range(70):
+                learner.update(step % 7, part, float(step), (step + 1) % 7)
+                plain.update(step % 7, part, float(step), (step + 1) % 7)
+    with aqe_core.open(tmp_path) as ws:
+        assert exported(ws.learner("x")) == exported(plain)
+
+
+def test_updates_are_durable_when_flushed_or_old_enough(tmp_path):
+    with aqe_core.open(tmp_path) as ws, aqe_core.open(tmp_path, read_only=True) as reader:
+        learner = ws.learner("x", batch=3)
+        learner.update("s", "a", 1.0, "t")
+        learner.update("s", "a", 1.0, "t")
+        assert learner.pending == 2
+        learner.update("s", "a", 1.0, "t")
+        assert learner.pending == 0
+        assert reader.learner("x").value("s", "a") == learner.value("s", "a")
+        eager = ws.learner("eager", max_wait_s=0.0)
+        eager.update("s", "a", 1.0, "t")
+        assert eager.pending == 0
+
+
+CRASH = """
+import sys
+import aqe_core
+ws = aqe_core.open(sys.argv[1])
+learner = ws.learner("x", batch=50, max_wait_s=60)
+step = 0
+while True:
+    learner.update(step % 13, step % 3, float(step % 5), (step + 1) % 13)
+    step += 1
+    if step % 50 == 0:
+        print(step, flush=True)
+"""
+
+
+def test_after_a_crash_it_equals_a_replay_of_what_was_flushed(tmp_path):
+    for wanted in (150, 2050):
+        folder = tmp_path / str(wanted)
+        folder.mkdir()
+        child = subprocess.Popen([sys.executable, "-c", CRASH, str(folder)], stdout=subprocess.PIPE, text=True)
+        acknowledged = 0
+        for line in child.stdout:
+            acknowledged = int(line)
+            if acknowledged >= wanted:
+                break
+        os.kill(child.pid, signal.SIGKILL)
+        acknowledged = max([acknowledged, *(int(line) for line in child.stdout.read().split())])
+        child.stdout.close()
+        child.wait()
+        with aqe_core.open(folder) as ws:
+            learner = ws.learner("x", batch=50, max_wait_s=60)
+            kept = int(learner.engine.export_state().arrays["visits"].sum())
+            assert kept >= acknowledged
+            assert kept % 50 == 0
+            plain = aqe_core.open_learner("numpy")
+            for step in range(kept):
+                plain.update(step % 13, step % 3, float(step % 5), (step + 1) % 13)
+            assert exported(learner) == exported(plain)
+
+
+def test_two_writers_of_one_name_are_told(tmp_path):
+    with aqe_core.open(tmp_path) as one, aqe_core.open(tmp_path) as other:
+        mine, yours = one.learner("x", batch=1), other.learner("x", batch=1)
+        mine.update("s", "a", 1.0, "t")
+        with pytest.raises(StorageBusyError, match="another process has learned as 'x'"):
+            yours.update("s", "a", 5.0, "t")
+        mine.update("s", "a", 1.0, "t")
+        yours._pending.clear()  # what it could not write is its own loss; closing would raise again
+    with aqe_core.open(tmp_path) as ws:
+        assert ws.learner("x").value("s", "a") == mine.value("s", "a")
+
+
+def test_other_parameters_are_refused(tmp_path):
+    with aqe_core.open(tmp_path) as ws:
+        ws.learner("x", learning_rate=0.5).update("s", "a", 1.0, "t")
+    with aqe_core.open(tmp_path) as ws, pytest.raises(InputError, match=r"made with learning_rate=0\.5"):
+        ws.learner("x", learning_rate=0.25)
+    with aqe_core.open(tmp_path) as ws, pytest.raises(InputError, match="state is of kind"):
+        ws.learner("x", algorithm="sarsa", learning_rate=0.5)
+    with aqe_core.open(tmp_path) as ws:
+        assert ws.learner("x", learning_rate=0.5).value("s", "a") == 0.5
+
+
+def test_a_damaged_batch_ends_the_replay_and_is_told(tmp_path):
+    with aqe_core.open(tmp_path) as ws:
+        learner = ws.learner("x", batch=1)
+        for reward in (1.0, 2.0, 3.0, 4.0):
+            learner.update("s", "a", reward, "t")
+    import apsw
+
+    with apsw.Connection(str(tmp_path / ".aqe" / "aqe.db")) as db:
+        db.execute("UPDATE states SET crc32 = crc32 + 1 WHERE name = 'learner/default/x/02'")
+    (tmp_path / "watch.py").write_text(
+        "from aqe_core import hookimpl\nAQE_API = 1\nseen = []\n@hookimpl\ndef aqe_event(event): seen.append(event)\n"
+    )
+    with aqe_core.open(tmp_path) as ws:
+        events = []
+        ws.plugins.tell = events.append
+        assert ws.learner("x").value("s", "a") == pytest.approx(0.1)
+        assert [(each.name, each.data["batches"]) for each in events if each.name == "learning-lost"] == [
+            ("learning-lost", 2)
+        ]
+        ws.learner("x").update("s", "a", 1.0, "t")
+    with aqe_core.open(tmp_path) as ws:
+        assert ws.learner("x").value("s", "a") == pytest.approx(0.19)
+
+
+def test_bad_input_learns_and_keeps_nothing(tmp_path):
+    with aqe_core.open(tmp_path) as ws:
+        learner = ws.learner("x", actions=["a"])
+        with pytest.raises(NonFiniteError):
+            learner.update("s", "a", float("nan"), "t")
+        with pytest.raises(InvalidActionError):
+            learner.update("s", "b", 1.0, "t")
+        with pytest.raises(InputError, match="half a surrogate pair"):
+            learner.update("é\udc80", "a", 1.0, "t")
+        with pytest.raises(InputError, match="half a surrogate pair"):
+            learner.update_batch(["s"], ["a"], [1.0], ["\udc80"])
+        with pytest.raises(InputError):
+            learner.update_batch(["s"], ["a", "a"], [1.0], ["t"])
+        with pytest.raises(InputError):
+            learner.update_batch(5, ["a"], [1.0], ["t"])
+        with pytest.raises(InputError, match="batch is 0"):
+            ws.learner("y", batch=0)
+        assert len(learner) == learner.pending == 0
+    with aqe_core.open(tmp_path, read_only=True) as ws:
+        learner = ws.learner("x", actions=["a"])
+        with pytest.raises(ReadOnlyError, match="cannot learn"):
+            learner.update("s", "a", 1.0, "t")
+        with pytest.raises(ReadOnlyError, match="cannot learn"):
+            learner.update_batch(["s"], ["a"], [1.0], ["t"])
+        assert learner.act("s", ["a"]) == "a"
+
+
+def test_one_name_is_one_learner_and_namespaces_are_apart(tmp_path):
+    with aqe_core.open(tmp_path) as ws, aqe_core.open(tmp_path, namespace="other") as other:
+        assert ws.learner("x") is ws.learner("x")
+        ws.learner("x").update("s", "a", 1.0, "t")
+        assert other.learner("x").value("s", "a") == 0.0
+        assert len(ws.learner("x")) == 1
