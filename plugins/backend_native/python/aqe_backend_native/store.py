@@ -87,7 +87,7 @@ def make_store(
         keep=keep,
         recall=float(recall),
         seed=_integer("seed", seed, 0, 2**64 - 1),
-        threads=_processors() if threads is None else _integer("threads", threads, 1, 256),
+        threads=0 if threads is None else _integer("threads", threads, 1, 256),  # 0: as many as there are processors
         background=bool(background),
     )
 
@@ -106,8 +106,3 @@ def _integer(name: str, value: Any, least: int, most: int) -> int:
     if not least <= number <= most:
         raise ConfigError(f"{name} is {number}, but must be in {least} .. {most}.", fix="choose one in that range.")
     return number
-
-
-def _processors() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)  # absent on some systems
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -111,7 +111,7 @@ impl Rows {
     pub fn take(&mut self, key: u64) -> u32 {
         let row = self.free.pop().unwrap_or_else(|| {
             let row = self.keys.len();
-            if row % CHUNK == 0 {
+            if row.is_multiple_of(CHUNK) {
                 self.a.push(Buffer::zeroed(CHUNK * self.width / 2));
                 self.rest.push(Buffer::zeroed(CHUNK * self.width * 3 / 4));
                 match &mut self.originals {

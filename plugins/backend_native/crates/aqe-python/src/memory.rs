@@ -3,6 +3,9 @@
 //! What arrives as the contract wants it is used as it is. Anything else goes through `aqe_core.validate`, which
 //! converts it or raises the error that every backend raises.
 
+use std::num::NonZero;
+use std::thread::available_parallelism;
+
 use aqe_memory::{Index, Keep, Level, Metric, Options, Store};
 use numpy::ndarray::{ArrayView1, ArrayView2};
 use numpy::{
@@ -105,7 +108,7 @@ impl<'py> Count<'py> {
 fn keys_of<'py>(keys: &Bound<'py, PyAny>) -> PyResult<PyReadonlyArray1<'py, u64>> {
     let py = keys.py();
     let array = validate(py)?.call_method1(intern!(py, "as_keys"), (keys,))?;
-    Ok(array.extract()?)
+    array.extract()
 }
 
 /// Whether one row can be searched for, or added, as it is: finite, and not zero under cosine.
@@ -159,6 +162,11 @@ impl PatternStore {
                 ("float32", Keep::Float32),
             ],
         )?;
+        let threads = if threads > 0 {
+            threads
+        } else {
+            available_parallelism().map_or(1, NonZero::get)
+        };
         let options = Options {
             dim,
             metric,
@@ -339,7 +347,7 @@ impl PatternStore {
             validate(py)?.call_method1(intern!(py, "as_queries"), (queries, dim, self.metric))?;
         let (matrix, single): (Bound<'py, PyAny>, bool) = answer.extract()?;
         let array = if single { matrix.get_item(0)? } else { matrix };
-        Ok(array.extract()?)
+        array.extract()
     }
 }
 
