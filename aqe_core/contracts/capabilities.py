@@ -56,6 +56,9 @@ class StoreCapabilities:
         Searches may run in several threads at once, also beside one writer.
     max_dim : int
         Largest number of dimensions.
+    score_tolerance : float
+        How far a score may be from its value, relative to the largest magnitude involved; above 1e-5 for a store that
+        keeps less than the vectors.
     """
 
     metrics: frozenset[str] = attrs.field(default=frozenset({"cosine", "dot", "l2"}), converter=_names)
@@ -65,6 +68,7 @@ class StoreCapabilities:
     checked: bool = False
     thread_safe: bool = False
     max_dim: int = 4096
+    score_tolerance: float = 1e-5
 
 
 @attrs.frozen(kw_only=True)

@@ -45,8 +45,9 @@ class PatternStore(Protocol):
       changing them afterwards does not change the store.
     - A call that raises has changed nothing.
     - A score is a function of the query and the one row: the same row gives the same score whatever else is stored,
-      alone or in a batch, to within 1e-5 of the largest magnitude involved (1 for ``cosine``, the product of the norms
-      for ``dot``, the square of their sum for ``l2``). Ties are ties of the returned float32 score.
+      alone or in a batch, to within the capability ``score_tolerance`` (1e-5 unless declared) of the largest magnitude
+      involved (1 for ``cosine``, the product of the norms for ``dot``, the square of their sum for ``l2``). Ties are
+      ties of the returned float32 score.
     """
 
     @property

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-5
 """Of a score, relative to the largest magnitude involved (the contract's number)."""
 
+MOST_TOLERANCE = 0.01
+"""A store may not declare more: scores would not mean much."""
+
 
 def well_formed(hits: Any, shape: tuple[int, ...], what: str) -> None:
     """Require shapes, dtypes, padding at the end, distinct keys, falling scores, and ties in ascending order of key."""
@@ -216,6 +219,27 @@ def check_recall(kit: Context) -> None:
         wanted, _ = exact_top_k(queries, keys, rows, 10, metric)
         recall = recall_at_k(store.search(queries, k=10).keys, wanted)
         require(recall >= 0.95, f"recall@10 by {metric} is {recall:.3f}, expected at least 0.95")
+
+
+@check("pattern_store")
+def check_scores_of_many(kit: Context) -> None:
+    """Scores of 1,500 rows of 160 dimensions are as accurate as the capability ``score_tolerance`` says.
+
+    If this fails, look at what is kept of the vectors: if less than float32, declare how far scores may be off.
+    """
+    tolerance = kit.capabilities.score_tolerance
+    require(0.0 < tolerance <= MOST_TOLERANCE, f"score_tolerance is {tolerance}, but must be above 0, up to 0.01")
+    for metric in metrics(kit):
+        keys, rows = np.arange(1500, dtype=np.uint64), clustered_vectors(1500, 160, seed=18)
+        queries = clustered_vectors(1520, 160, seed=18)[-20:]
+        store = kit.make(dim=160, metric=metric)
+        store.add(keys, rows)
+        hits = store.search(queries, k=10)
+        well_formed(hits, (20, 10), metric)
+        for query, found, scores in zip(queries, hits.keys, hits.scores, strict=True):
+            near = rows[found.astype(int)]
+            scale = score_scale(query, near, metric)[0]
+            close(scores, exact_scores(query, near, metric)[0], tolerance * scale, f"scores by {metric} of many rows")
 
 
 @check("pattern_store", needs="filtered")

@@ -270,6 +270,15 @@ class HalfPrecision(BruteForceStore):
         super()._write(names, rows.astype(np.float16).astype(np.float32))
 
 
+@wrong("scores_of_many")
+class RoundsWhenMany(BruteForceStore):
+    """Keeps fewer bits of its rows once there are many, and does not say so."""
+
+    def _scores(self, queries: Rows, rows: Rows) -> Rows:
+        scores = super()._scores(queries, rows)
+        return np.round(scores, 2) if len(rows) > 1000 else scores
+
+
 @wrong("cosine_of_tiny_and_huge_rows")
 class SingleLengths(BruteForceStore):
     """Computes lengths in float32, where squares underflow and overflow."""

@@ -1,0 +1,198 @@
+//! The kernels for x86-64 with AVX2.
+
+use std::arch::x86_64::*;
+
+use super::{BLOCK, Codes, RUN, Survivors};
+
+const HALF: usize = 32;
+
+/// # Safety
+/// Needs AVX2.
+#[target_feature(enable = "avx2")]
+fn block_sums(codes: &[u8], table: &[u8], sums: &mut [u16; BLOCK]) {
+    assert_eq!(codes.len() * 32, table.len() * BLOCK);
+    assert_eq!(codes.len() % (BLOCK * RUN), 0);
+    let low = _mm256_set1_epi8(15);
+    let byte = _mm256_set1_epi16(255);
+    for half in 0..2 {
+        let (mut even, mut odd) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+        for run in 0..codes.len() / (BLOCK * RUN) {
+            let mut sum = _mm256_setzero_si256();
+            for i in 0..RUN {
+                let pair = run * RUN + i;
+                // SAFETY: `pair` is below codes.len() / 64 = table.len() / 32, checked above.
+                let (code, first, second) = unsafe {
+                    (
+                        _mm256_loadu_si256(codes.as_ptr().add(pair * BLOCK + half * HALF).cast()),
+                        _mm256_broadcastsi128_si256(_mm_loadu_si128(
+                            table.as_ptr().add(32 * pair).cast(),
+                        )),
+                        _mm256_broadcastsi128_si256(_mm_loadu_si128(
+                            table.as_ptr().add(32 * pair + 16).cast(),
+                        )),
+                    )
+                };
+                let lows = _mm256_and_si256(code, low);
+                let highs = _mm256_and_si256(_mm256_srli_epi16(code, 4), low);
+                sum = _mm256_add_epi8(sum, _mm256_shuffle_epi8(first, lows));
+                sum = _mm256_add_epi8(sum, _mm256_shuffle_epi8(second, highs));
+            }
+            even = _mm256_add_epi16(even, _mm256_and_si256(sum, byte));
+            odd = _mm256_add_epi16(odd, _mm256_srli_epi16(sum, 8));
+        }
+        // SAFETY: lanes 16 half .. 16 half + 16 and 32 more are within the 64 sums.
+        unsafe {
+            _mm256_storeu_si256(sums.as_mut_ptr().add(16 * half).cast(), even);
+            _mm256_storeu_si256(sums.as_mut_ptr().add(32 + 16 * half).cast(), odd);
+        }
+    }
+}
+
+/// # Safety
+/// Needs AVX2.
+#[target_feature(enable = "avx2")]
+pub fn scan(list: &Codes, base: f32, threshold: f32, first: usize, out: &mut Survivors) -> usize {
+    let mut sums = [0u16; BLOCK];
+    let (step, shift) = (_mm256_set1_ps(list.step), _mm256_set1_ps(list.shift));
+    let (bases, least) = (_mm256_set1_ps(base), _mm256_set1_ps(threshold));
+    for block in first..list.blocks() {
+        if out.is_full() {
+            return block;
+        }
+        block_sums(list.block(block), list.table, &mut sums);
+        let (slopes, offsets) = list.factors(block);
+        for part in 0..BLOCK / 8 {
+            // SAFETY: 8 lanes from 8 part, of 64 sums, slopes and offsets.
+            let (sum, slope, offset) = unsafe {
+                (
+                    _mm_loadu_si128(sums.as_ptr().add(8 * part).cast()),
+                    _mm256_loadu_ps(slopes.as_ptr().add(8 * part)),
+                    _mm256_loadu_ps(offsets.as_ptr().add(8 * part)),
+                )
+            };
+            let dot = _mm256_add_ps(
+                _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(sum)), step),
+                shift,
+            );
+            let estimate = _mm256_add_ps(_mm256_mul_ps(slope, dot), _mm256_add_ps(offset, bases));
+            let mut mask = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(estimate, least));
+            if mask != 0 {
+                let mut values = [0f32; 8];
+                // SAFETY: eight floats into an array of eight.
+                unsafe { _mm256_storeu_ps(values.as_mut_ptr(), estimate) };
+                while mask != 0 {
+                    let lane = mask.trailing_zeros() as usize;
+                    out.push(
+                        values[lane],
+                        (block * BLOCK + 8 * part + lane) as u32 + list.start,
+                    );
+                    mask &= mask - 1;
+                }
+            }
+        }
+    }
+    list.blocks()
+}
+
+#[target_feature(enable = "avx2")]
+fn total(sums: __m256i) -> i32 {
+    let half = _mm_add_epi32(
+        _mm256_castsi256_si128(sums),
+        _mm256_extracti128_si256(sums, 1),
+    );
+    let two = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0b01_00_11_10));
+    _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0b10_11_00_01)))
+}
+
+/// Add the products of 32 unsigned bytes (at most 15) and 32 signed ones.
+#[target_feature(enable = "avx2")]
+fn add_products(sums: __m256i, small: __m256i, signed: __m256i) -> __m256i {
+    let pairs = _mm256_maddubs_epi16(small, signed); // at most 2 x 15 x 128: no saturation
+    _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+}
+
+/// # Safety
+/// Needs AVX2.
+#[target_feature(enable = "avx2")]
+pub fn dot4(plane: &[u8], query: &[i8]) -> i32 {
+    assert_eq!(plane.len() * 2, query.len());
+    assert_eq!(plane.len() % 64, 0);
+    let low = _mm256_set1_epi8(15);
+    let mut sums = _mm256_setzero_si256();
+    for part in 0..plane.len() / 32 {
+        let q = 128 * (part / 2) + 32 * (part % 2);
+        // SAFETY: 32 bytes from 32 part, and 32 queries from q and q + 64 <= 128 (part / 2) + 96, are within.
+        let (bytes, first, second) = unsafe {
+            (
+                _mm256_loadu_si256(plane.as_ptr().add(32 * part).cast()),
+                _mm256_loadu_si256(query.as_ptr().add(q).cast()),
+                _mm256_loadu_si256(query.as_ptr().add(q + 64).cast()),
+            )
+        };
+        sums = add_products(sums, _mm256_and_si256(bytes, low), first);
+        sums = add_products(
+            sums,
+            _mm256_and_si256(_mm256_srli_epi16(bytes, 4), low),
+            second,
+        );
+    }
+    total(sums)
+}
+
+#[target_feature(enable = "avx2")]
+fn dot2(plane: &[u8], query: &[i8]) -> i32 {
+    assert_eq!(plane.len() * 4, query.len());
+    assert_eq!(plane.len() % 32, 0);
+    let low = _mm256_set1_epi8(3);
+    let mut sums = _mm256_setzero_si256();
+    for part in 0..plane.len() / 32 {
+        let q = 128 * part;
+        // SAFETY: 32 bytes from 32 part of the plane, and 128 queries from 128 part, are within.
+        let (bytes, q0, q1, q2, q3) = unsafe {
+            let start = query.as_ptr().add(q);
+            (
+                _mm256_loadu_si256(plane.as_ptr().add(32 * part).cast()),
+                _mm256_loadu_si256(start.cast()),
+                _mm256_loadu_si256(start.add(32).cast()),
+                _mm256_loadu_si256(start.add(64).cast()),
+                _mm256_loadu_si256(start.add(96).cast()),
+            )
+        };
+        sums = add_products(sums, _mm256_and_si256(bytes, low), q0);
+        sums = add_products(sums, _mm256_and_si256(_mm256_srli_epi16(bytes, 2), low), q1);
+        sums = add_products(sums, _mm256_and_si256(_mm256_srli_epi16(bytes, 4), low), q2);
+        sums = add_products(sums, _mm256_and_si256(_mm256_srli_epi16(bytes, 6), low), q3);
+    }
+    total(sums)
+}
+
+/// # Safety
+/// Needs AVX2.
+#[target_feature(enable = "avx2")]
+pub fn dot10(a: &[u8], b: &[u8], c: &[u8], query: [&[i8]; 2]) -> [i32; 2] {
+    [0, 1].map(|i| 64 * dot4(a, query[i]) + 4 * dot4(b, query[i]) + dot2(c, query[i]))
+}
+
+/// # Safety
+/// Needs AVX2.
+#[target_feature(enable = "avx2")]
+pub fn dots(left: &[u8], rows: &[i8], out: &mut [i32]) {
+    let width = left.len();
+    assert_eq!(width % 128, 0);
+    assert!(rows.len() >= width * out.len());
+    for (i, value) in out.iter_mut().enumerate() {
+        let mut sums = _mm256_setzero_si256();
+        for part in (0..width).step_by(16) {
+            // SAFETY: 16 bytes from `part` of `left`, and of row i, are within.
+            let (a, b) = unsafe {
+                (
+                    _mm_loadu_si128(left.as_ptr().add(part).cast()),
+                    _mm_loadu_si128(rows.as_ptr().add(i * width + part).cast()),
+                )
+            };
+            let products = _mm256_madd_epi16(_mm256_cvtepu8_epi16(a), _mm256_cvtepi8_epi16(b));
+            sums = _mm256_add_epi32(sums, products);
+        }
+        *value = total(sums);
+    }
+}

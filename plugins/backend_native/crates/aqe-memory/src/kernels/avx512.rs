@@ -1,0 +1,225 @@
+//! The kernels for x86-64 with AVX-512 F, BW, VL, DQ and VNNI.
+
+use std::arch::x86_64::*;
+
+use super::{BLOCK, Codes, RUN, Survivors};
+
+/// # Safety
+/// Needs the instructions of `Level::Avx512`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+pub fn scan(list: &Codes, base: f32, threshold: f32, first: usize, out: &mut Survivors) -> usize {
+    let (step, shift) = (_mm512_set1_ps(list.step), _mm512_set1_ps(list.shift));
+    let (bases, least) = (_mm512_set1_ps(base), _mm512_set1_ps(threshold));
+    let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    for block in first..list.blocks() {
+        if out.is_full() {
+            return block;
+        }
+        let (even, odd) = block_sums(list.block(block), list.table);
+        let parts = [
+            _mm512_castsi512_si256(even),
+            _mm512_extracti64x4_epi64(even, 1),
+            _mm512_castsi512_si256(odd),
+            _mm512_extracti64x4_epi64(odd, 1),
+        ];
+        let (slopes, offsets) = list.factors(block);
+        for (part, sums) in parts.into_iter().enumerate() {
+            // SAFETY: 16 lanes from 16 part, of 64 slopes and offsets.
+            let (slope, offset) = unsafe {
+                (
+                    _mm512_loadu_ps(slopes.as_ptr().add(16 * part)),
+                    _mm512_loadu_ps(offsets.as_ptr().add(16 * part)),
+                )
+            };
+            let dot = _mm512_add_ps(
+                _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(sums)), step),
+                shift,
+            );
+            let estimate = _mm512_add_ps(_mm512_mul_ps(slope, dot), _mm512_add_ps(offset, bases));
+            let mask = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(estimate, least);
+            if mask != 0 {
+                let slot = (block * BLOCK + 16 * part) as u32 + list.start;
+                let slots = _mm512_add_epi32(lanes, _mm512_set1_epi32(slot as i32));
+                let (values, places) = out.room();
+                // SAFETY: `room` returns 64 places at least, checked here, of which at most 16 are written.
+                unsafe {
+                    _mm512_storeu_ps(
+                        values[..16].as_mut_ptr(),
+                        _mm512_maskz_compress_ps(mask, estimate),
+                    );
+                    _mm512_storeu_si512(
+                        places[..16].as_mut_ptr().cast(),
+                        _mm512_maskz_compress_epi32(mask, slots),
+                    );
+                }
+                out.len += mask.count_ones() as usize;
+            }
+        }
+    }
+    list.blocks()
+}
+
+/// Sums of the 32 lanes of even bytes and the 32 of odd ones, as 16-bit integers.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn block_sums(codes: &[u8], table: &[u8]) -> (__m512i, __m512i) {
+    assert_eq!(codes.len() * 32, table.len() * BLOCK);
+    assert_eq!(codes.len() % (BLOCK * RUN), 0);
+    let low = _mm512_set1_epi8(15);
+    let byte = _mm512_set1_epi16(255);
+    let (mut even, mut odd) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+    for run in 0..codes.len() / (BLOCK * RUN) {
+        let mut sum = _mm512_setzero_si512();
+        for i in 0..RUN {
+            let pair = run * RUN + i;
+            // SAFETY: `pair` is below codes.len() / 64 = table.len() / 32, checked above.
+            let (code, first, second) = unsafe {
+                (
+                    _mm512_loadu_si512(codes.as_ptr().add(pair * BLOCK).cast()),
+                    _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().add(32 * pair).cast())),
+                    _mm512_broadcast_i32x4(_mm_loadu_si128(
+                        table.as_ptr().add(32 * pair + 16).cast(),
+                    )),
+                )
+            };
+            let lows = _mm512_and_si512(code, low);
+            let highs = _mm512_and_si512(_mm512_srli_epi16(code, 4), low);
+            sum = _mm512_add_epi8(sum, _mm512_shuffle_epi8(first, lows));
+            sum = _mm512_add_epi8(sum, _mm512_shuffle_epi8(second, highs));
+        }
+        even = _mm512_add_epi16(even, _mm512_and_si512(sum, byte));
+        odd = _mm512_add_epi16(odd, _mm512_srli_epi16(sum, 8));
+    }
+    (even, odd)
+}
+
+/// # Safety
+/// Needs the instructions of `Level::Avx512`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+pub fn dot4(plane: &[u8], query: &[i8]) -> i32 {
+    assert_eq!(plane.len() * 2, query.len());
+    assert_eq!(plane.len() % 64, 0);
+    let low = _mm512_set1_epi8(15);
+    let (mut one, mut two) = (_mm512_setzero_si512(), _mm512_setzero_si512());
+    for part in 0..plane.len() / 64 {
+        // SAFETY: 64 bytes from 64 part of the plane, and 128 queries from 128 part, are within.
+        let (bytes, first, second) = unsafe {
+            (
+                _mm512_loadu_si512(plane.as_ptr().add(64 * part).cast()),
+                _mm512_loadu_si512(query.as_ptr().add(128 * part).cast()),
+                _mm512_loadu_si512(query.as_ptr().add(128 * part + 64).cast()),
+            )
+        };
+        one = _mm512_dpbusd_epi32(one, _mm512_and_si512(bytes, low), first);
+        two = _mm512_dpbusd_epi32(
+            two,
+            _mm512_and_si512(_mm512_srli_epi16(bytes, 4), low),
+            second,
+        );
+    }
+    _mm512_reduce_add_epi32(_mm512_add_epi32(one, two))
+}
+
+/// # Safety
+/// Needs the instructions of `Level::Avx512`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+pub fn dot10(a: &[u8], b: &[u8], c: &[u8], query: [&[i8]; 2]) -> [i32; 2] {
+    assert_eq!((a.len() * 2, a.len() * 2), (query[0].len(), query[1].len()));
+    assert_eq!((b.len(), c.len() * 2), (a.len(), a.len()));
+    assert_eq!(a.len() % 64, 0);
+    let (low, high, two) = (
+        _mm512_set1_epi8(15),
+        _mm512_set1_epi8(-16),
+        _mm512_set1_epi8(3),
+    );
+    let counts = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(2), 1);
+    let (mut top, mut rest) = ([_mm512_setzero_si512(); 2], [_mm512_setzero_si512(); 2]);
+    for part in 0..a.len() / 64 {
+        // SAFETY: 64 bytes of a and b, 32 of c from their part are within, by the lengths above.
+        let (a, b, c) = unsafe {
+            (
+                _mm512_loadu_si512(a.as_ptr().add(64 * part).cast()),
+                _mm512_loadu_si512(b.as_ptr().add(64 * part).cast()),
+                _mm512_broadcast_i64x4(_mm256_loadu_si256(c.as_ptr().add(32 * part).cast())),
+            )
+        };
+        let lows = _mm512_or_si512(
+            _mm512_and_si512(_mm512_slli_epi16(a, 4), high),
+            _mm512_and_si512(b, low),
+        );
+        let highs = _mm512_or_si512(
+            _mm512_and_si512(a, high),
+            _mm512_and_si512(_mm512_srli_epi16(b, 4), low),
+        );
+        let c = _mm512_srlv_epi16(c, counts);
+        let (c_lows, c_highs) = (
+            _mm512_and_si512(c, two),
+            _mm512_and_si512(_mm512_srli_epi16(c, 4), two),
+        );
+        for i in 0..2 {
+            // SAFETY: 128 numbers of each query from 128 part are within, by the lengths above.
+            let (first, second) = unsafe {
+                let start = query[i].as_ptr().add(128 * part);
+                (
+                    _mm512_loadu_si512(start.cast()),
+                    _mm512_loadu_si512(start.add(64).cast()),
+                )
+            };
+            top[i] = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(top[i], lows, first), highs, second);
+            rest[i] =
+                _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(rest[i], c_lows, first), c_highs, second);
+        }
+    }
+    [0, 1].map(|i| _mm512_reduce_add_epi32(_mm512_add_epi32(_mm512_slli_epi32(top[i], 2), rest[i])))
+}
+
+/// # Safety
+/// Needs the instructions of `Level::Avx512`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+pub fn dots(left: &[u8], rows: &[i8], out: &mut [i32]) {
+    let width = left.len();
+    assert_eq!(width % 128, 0);
+    assert!(rows.len() >= width * out.len());
+    for (four, values) in out.chunks_mut(4).enumerate() {
+        let mut sums = [_mm512_setzero_si512(); 4];
+        for part in (0..width).step_by(64) {
+            // SAFETY: 64 bytes from `part` are within `left`.
+            let a = unsafe { _mm512_loadu_si512(left.as_ptr().add(part).cast()) };
+            for (i, sum) in sums.iter_mut().enumerate().take(values.len()) {
+                // SAFETY: row 4 four + i is within `rows`, as `out` has a place for it.
+                let b = unsafe {
+                    _mm512_loadu_si512(rows.as_ptr().add((4 * four + i) * width + part).cast())
+                };
+                *sum = _mm512_dpbusd_epi32(*sum, a, b);
+            }
+        }
+        for (value, sum) in values.iter_mut().zip(sums) {
+            *value = _mm512_reduce_add_epi32(sum);
+        }
+    }
+}
+
+/// # Safety
+/// Needs the instructions of `Level::Avx512`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+pub fn compress(values: &mut [f32], others: &mut [u32], bound: f32) -> usize {
+    assert_eq!(values.len(), others.len());
+    let least = _mm512_set1_ps(bound);
+    let mut len = 0;
+    for part in (0..values.len()).step_by(16) {
+        let lanes = ((1u32 << (values.len() - part).min(16)) - 1) as __mmask16;
+        // SAFETY: only the lanes within both slices are read; what is written ends at or before what was read.
+        unsafe {
+            let value = _mm512_maskz_loadu_ps(lanes, values.as_ptr().add(part));
+            let other = _mm512_maskz_loadu_epi32(lanes, others.as_ptr().add(part).cast());
+            let kept = _mm512_mask_cmp_ps_mask::<_CMP_GT_OQ>(lanes, value, least);
+            let count = kept.count_ones();
+            let front = ((1u32 << count) - 1) as __mmask16;
+            let value = _mm512_maskz_compress_ps(kept, value);
+            _mm512_mask_storeu_ps(values.as_mut_ptr().add(len), front, value);
+            let other = _mm512_maskz_compress_epi32(kept, other);
+            _mm512_mask_storeu_epi32(others.as_mut_ptr().add(len).cast(), front, other);
+            len += count as usize;
+        }
+    }
+    len
+}

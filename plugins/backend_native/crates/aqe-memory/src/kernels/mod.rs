@@ -1,0 +1,234 @@
+//! The inner loops, in one version for each [`Level`].
+//!
+//! All sums are of integers, and floats are multiplied and added in one fixed order without fusing, so that every
+//! level gives the same bits.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+use crate::level::Level;
+
+/// Rows that are scanned together.
+pub const BLOCK: usize = 64;
+
+/// Bytes of codes (8 dimensions each) whose table entries add up within a byte.
+pub const RUN: usize = 4;
+
+/// The largest table entry: `2 * RUN` of them fit into a byte.
+pub const MAX_ENTRY: f32 = 31.0;
+
+/// The place of a lane's byte in a line of codes: even bytes first, as 16-bit sums fall out of bytes.
+pub const fn byte_of(lane: usize) -> usize {
+    (lane % 32) * 2 + lane / 32
+}
+
+/// Codes of one list with the table of one query.
+pub struct Codes<'a> {
+    /// For each block of 64 rows one line of 64 bytes for every 8 dimensions.
+    pub codes: &'a [u8],
+    /// For each block 64 slopes, then 64 offsets.
+    pub factors: &'a [f32],
+    /// For each 4 dimensions 16 entries.
+    pub table: &'a [u8],
+    /// The dot product of query and signs is `sum * step + shift`.
+    pub step: f32,
+    /// See `step`.
+    pub shift: f32,
+    /// Added to the slots that are reported.
+    pub start: u32,
+}
+
+impl Codes<'_> {
+    fn blocks(&self) -> usize {
+        self.factors.len() / (2 * BLOCK)
+    }
+
+    fn block(&self, block: usize) -> &[u8] {
+        let width = self.table.len() / 32 * BLOCK;
+        &self.codes[block * width..][..width]
+    }
+
+    fn factors(&self, block: usize) -> (&[f32], &[f32]) {
+        self.factors[block * 2 * BLOCK..][..2 * BLOCK].split_at(BLOCK)
+    }
+}
+
+/// Rows whose estimate is above the threshold, in the order of scanning.
+#[derive(Default)]
+pub struct Survivors {
+    /// Estimates, of which the first `len` count.
+    pub estimates: Vec<f32>,
+    /// Slots beside them.
+    pub slots: Vec<u32>,
+    /// How many there are.
+    pub len: usize,
+}
+
+impl Survivors {
+    /// Forget all, and make room for this many.
+    pub fn reset(&mut self, capacity: usize) {
+        self.len = 0;
+        self.estimates.resize(capacity + BLOCK, 0.0);
+        self.slots.resize(capacity + BLOCK, 0);
+    }
+
+    /// Whether another block may not fit.
+    pub fn is_full(&self) -> bool {
+        self.len + 2 * BLOCK > self.slots.len()
+    }
+
+    fn push(&mut self, estimate: f32, slot: u32) {
+        self.estimates[self.len] = estimate;
+        self.slots[self.len] = slot;
+        self.len += 1;
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn room(&mut self) -> (&mut [f32], &mut [u32]) {
+        (&mut self.estimates[self.len..], &mut self.slots[self.len..])
+    }
+}
+
+macro_rules! dispatch {
+    ($level:expr, $name:ident($($argument:expr),*)) => {
+        match $level {
+            // SAFETY: a level is only made where the processor supports it (`Level::is_supported`).
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => unsafe { avx512::$name($($argument),*) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => unsafe { avx2::$name($($argument),*) },
+            _ => portable::$name($($argument),*),
+        }
+    };
+}
+
+/// Estimate the rows of a list from block `first` on, and collect those above the threshold; stop where `out` is
+/// full. Return the next block. An estimate is `slope * (sum * step + shift) + (offset + base)`.
+pub fn scan(
+    level: Level,
+    list: &Codes,
+    base: f32,
+    threshold: f32,
+    first: usize,
+    out: &mut Survivors,
+) -> usize {
+    dispatch!(level, scan(list, base, threshold, first, out))
+}
+
+/// The dot product of a plane of 4-bit numbers and a query, whose length is a multiple of 128.
+pub fn dot4(level: Level, plane: &[u8], query: &[i8]) -> i32 {
+    dispatch!(level, dot4(plane, query))
+}
+
+/// The dot products of 10-bit numbers, as planes of 4, 4 and 2 bits, and two queries.
+pub fn dot10(level: Level, a: &[u8], b: &[u8], c: &[u8], query: [&[i8]; 2]) -> [i32; 2] {
+    dispatch!(level, dot10(a, b, c, query))
+}
+
+/// The dot products of unsigned bytes and the first `out.len()` rows of signed ones.
+pub fn dots(level: Level, left: &[u8], rows: &[i8], out: &mut [i32]) {
+    dispatch!(level, dots(left, rows, out))
+}
+
+/// Run a closure compiled for the level: its loops use the level's registers, and give the same bits.
+#[inline(always)]
+pub fn vectorized<T>(level: Level, work: impl FnOnce() -> T) -> T {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+        fn with_avx512<T>(work: impl FnOnce() -> T) -> T {
+            work()
+        }
+        #[target_feature(enable = "avx2")]
+        fn with_avx2<T>(work: impl FnOnce() -> T) -> T {
+            work()
+        }
+        match level {
+            // SAFETY: a level is only made where the processor supports it.
+            Level::Avx512 => return unsafe { with_avx512(work) },
+            // SAFETY: as above.
+            Level::Avx2 => return unsafe { with_avx2(work) },
+            Level::Portable => {}
+        }
+    }
+    let _ = level;
+    work()
+}
+
+/// Ask for the cache lines of a slice.
+#[inline(always)]
+pub fn prefetch(bytes: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in bytes.chunks(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: prefetching has no effect but on caches; SSE is part of x86-64.
+        unsafe { _mm_prefetch(line.as_ptr().cast(), _MM_HINT_T0) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = bytes;
+}
+
+/// The nearest integer of a number below 2^22 in magnitude, halves to even. Unlike a cast it is one addition, and is
+/// compiled to vectors.
+#[inline(always)]
+pub fn rounded(x: f32) -> i32 {
+    const SHIFT: f32 = 12_582_912.0; // 1.5 * 2^23: beyond it the spacing of floats is one
+    (x + SHIFT).to_bits().wrapping_sub(SHIFT.to_bits()) as i32
+}
+
+/// Move the values above a bound, and what stands beside them, to the front; return how many there are.
+pub fn compress(level: Level, values: &mut [f32], others: &mut [u32], bound: f32) -> usize {
+    match level {
+        // SAFETY: a level is only made where the processor supports it.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { avx512::compress(values, others, bound) },
+        _ => portable::compress(values, others, bound),
+    }
+}
+
+/// A dot product in 16 partial sums, the same at every level.
+#[inline(always)]
+pub fn dot_f32(left: &[f32], right: &[f32]) -> f32 {
+    let mut sums = [0f32; 16];
+    let (a, b) = (left.chunks_exact(16), right.chunks_exact(16));
+    let (rest_a, rest_b) = (a.remainder(), b.remainder());
+    for (x, y) in a.zip(b) {
+        for i in 0..16 {
+            sums[i] += x[i] * y[i];
+        }
+    }
+    for (i, (x, y)) in rest_a.iter().zip(rest_b).enumerate() {
+        sums[i] += x * y;
+    }
+    sum16(&sums)
+}
+
+/// The sum of 16 numbers, pairwise.
+///
+/// Not inlined, as this and the next one would otherwise be woven into the loops before them, which are then compiled
+/// to pieces of vectors: three times slower.
+#[inline(never)]
+pub fn sum16(sums: &[f32; 16]) -> f32 {
+    let mut sums = *sums;
+    for width in [8, 4, 2, 1] {
+        for i in 0..width {
+            sums[i] += sums[i + width];
+        }
+    }
+    sums[0]
+}
+
+/// The largest of 16 numbers and of one more.
+#[inline(never)]
+pub fn max16(values: &[f32; 16], least: f32) -> f32 {
+    values
+        .iter()
+        .fold(least, |most, x| if *x > most { *x } else { most })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! The kernels in plain Rust: what the other levels must equal, bit for bit.
+
+use super::{BLOCK, Codes, RUN, Survivors};
+
+pub fn block_sums(codes: &[u8], table: &[u8], sums: &mut [u16; BLOCK]) {
+    sums.fill(0);
+    for (run, lines) in codes.chunks_exact(BLOCK * RUN).enumerate() {
+        let mut bytes = [0u8; BLOCK];
+        for (i, line) in lines.chunks_exact(BLOCK).enumerate() {
+            let pair = &table[32 * (RUN * run + i)..][..32];
+            for (sum, &code) in bytes.iter_mut().zip(line) {
+                *sum += pair[usize::from(code & 15)] + pair[16 + usize::from(code >> 4)];
+            }
+        }
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            *sum += u16::from(bytes[super::byte_of(lane)]);
+        }
+    }
+}
+
+pub fn scan(list: &Codes, base: f32, threshold: f32, first: usize, out: &mut Survivors) -> usize {
+    let mut sums = [0u16; BLOCK];
+    for block in first..list.blocks() {
+        if out.is_full() {
+            return block;
+        }
+        block_sums(list.block(block), list.table, &mut sums);
+        let (slopes, offsets) = list.factors(block);
+        for (lane, &sum) in sums.iter().enumerate() {
+            let dot = f32::from(sum) * list.step + list.shift;
+            let estimate = slopes[lane] * dot + (offsets[lane] + base);
+            if estimate > threshold {
+                out.push(estimate, (block * BLOCK + lane) as u32 + list.start);
+            }
+        }
+    }
+    list.blocks()
+}
+
+pub fn dot4(plane: &[u8], query: &[i8]) -> i32 {
+    let mut total = 0;
+    for (bytes, q) in plane.chunks_exact(64).zip(query.chunks_exact(128)) {
+        for i in 0..64 {
+            total += i32::from(bytes[i] & 15) * i32::from(q[i])
+                + i32::from(bytes[i] >> 4) * i32::from(q[64 + i]);
+        }
+    }
+    total
+}
+
+pub fn dot2(plane: &[u8], query: &[i8]) -> i32 {
+    let mut total = 0;
+    for (bytes, q) in plane.chunks_exact(32).zip(query.chunks_exact(128)) {
+        for part in 0..4 {
+            for i in 0..32 {
+                total += i32::from((bytes[i] >> (2 * part)) & 3) * i32::from(q[32 * part + i]);
+            }
+        }
+    }
+    total
+}
+
+pub fn dot10(a: &[u8], b: &[u8], c: &[u8], query: [&[i8]; 2]) -> [i32; 2] {
+    query.map(|query| 64 * dot4(a, query) + 4 * dot4(b, query) + dot2(c, query))
+}
+
+pub fn dots(left: &[u8], rows: &[i8], out: &mut [i32]) {
+    for (value, row) in out.iter_mut().zip(rows.chunks_exact(left.len())) {
+        *value = left
+            .iter()
+            .zip(row)
+            .map(|(&a, &b)| i32::from(a) * i32::from(b))
+            .sum();
+    }
+}
+
+pub fn compress(values: &mut [f32], others: &mut [u32], bound: f32) -> usize {
+    let mut len = 0;
+    for i in 0..values.len() {
+        // Without a branch: which values stay is a matter of chance.
+        let (value, other) = (values[i], others[i]);
+        values[len] = value;
+        others[len] = other;
+        len += usize::from(value > bound);
+    }
+    len
+}

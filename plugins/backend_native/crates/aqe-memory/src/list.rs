@@ -1,0 +1,163 @@
+//! Codes of the rows of one list, in blocks of 64.
+
+use crate::buffer::Buffer;
+use crate::code::Factors;
+use crate::kernels::{BLOCK, Codes, byte_of};
+use crate::query::Query;
+
+/// Marks a slot whose row has left.
+pub const NO_ROW: u32 = u32::MAX;
+
+/// Codes, factors and row numbers; a slot is a place in it.
+#[derive(Clone, Debug)]
+pub struct List {
+    codes: Buffer,
+    factors: Vec<f32>,
+    rows: Vec<u32>,
+    dead: usize,
+    width: usize,
+}
+
+impl List {
+    /// An empty list of codes of `width` bytes, with room for some rows.
+    pub fn new(width: usize, capacity: usize) -> List {
+        let mut list = List {
+            codes: Buffer::zeroed(0),
+            factors: Vec::new(),
+            rows: Vec::new(),
+            dead: 0,
+            width,
+        };
+        list.reserve(capacity.div_ceil(BLOCK));
+        list
+    }
+
+    /// Slots in use, dead ones included.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether no slot is in use.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Slots whose row is there.
+    pub fn alive(&self) -> usize {
+        self.rows.len() - self.dead
+    }
+
+    /// Row numbers by slot, `NO_ROW` where dead.
+    pub fn rows(&self) -> &[u32] {
+        &self.rows
+    }
+
+    fn reserve(&mut self, blocks: usize) {
+        let wanted = blocks * BLOCK * self.width;
+        if self.codes.get().len() < wanted {
+            self.codes.grow(wanted);
+            self.rows.reserve_exact(blocks * BLOCK - self.rows.len());
+            self.factors
+                .reserve_exact(blocks * 2 * BLOCK - self.factors.len());
+        }
+    }
+
+    /// Append a row.
+    pub fn push(&mut self, row: u32, signs: &[u8], factors: Factors) {
+        let (block, lane) = (self.rows.len() / BLOCK, self.rows.len() % BLOCK);
+        if lane == 0 {
+            if self.codes.get().len() < (block + 1) * BLOCK * self.width {
+                self.reserve(block + 1 + block / 8);
+            }
+            self.factors.resize((block + 1) * 2 * BLOCK, 0.0);
+            self.factors[block * 2 * BLOCK + BLOCK..].fill(f32::NEG_INFINITY);
+        }
+        let start = block * BLOCK * self.width + byte_of(lane);
+        let codes = &mut self.codes.get_mut()[start..];
+        for (place, &byte) in codes.iter_mut().step_by(BLOCK).zip(signs) {
+            *place = byte;
+        }
+        self.factors[block * 2 * BLOCK + lane] = factors.slope;
+        self.factors[block * 2 * BLOCK + BLOCK + lane] = factors.offset;
+        self.rows.push(row);
+    }
+
+    /// Let a row leave. False if it is not there. O(slots).
+    pub fn kill(&mut self, row: u32) -> bool {
+        let Some(slot) = self.rows.iter().position(|&other| other == row) else {
+            return false;
+        };
+        self.kill_slot(slot);
+        true
+    }
+
+    /// Let the row in a slot leave.
+    pub fn kill_slot(&mut self, slot: usize) {
+        self.rows[slot] = NO_ROW;
+        self.dead += 1;
+        let (block, lane) = (slot / BLOCK, slot % BLOCK);
+        self.factors[block * 2 * BLOCK + lane] = 0.0;
+        self.factors[block * 2 * BLOCK + BLOCK + lane] = f32::NEG_INFINITY;
+    }
+
+    /// Append the living slots of another list.
+    pub fn append(&mut self, other: &List) {
+        let mut signs = vec![0; self.width];
+        for (slot, &row) in other.rows.iter().enumerate() {
+            if row == NO_ROW {
+                continue;
+            }
+            let (block, lane) = (slot / BLOCK, slot % BLOCK);
+            let codes = &other.codes.get()[block * BLOCK * self.width + byte_of(lane)..];
+            for (byte, &code) in signs.iter_mut().zip(codes.iter().step_by(BLOCK)) {
+                *byte = code;
+            }
+            let factors = &other.factors[block * 2 * BLOCK..];
+            self.push(
+                row,
+                &signs,
+                Factors {
+                    slope: factors[lane],
+                    offset: factors[BLOCK + lane],
+                },
+            );
+        }
+    }
+
+    /// Whether a quarter of the slots is dead.
+    pub fn is_sparse(&self) -> bool {
+        self.dead > BLOCK / 4 && 4 * self.dead > self.rows.len()
+    }
+
+    /// Copy the living slots together.
+    pub fn compact(&mut self) {
+        let mut compacted = List::new(self.width, self.alive());
+        compacted.append(self);
+        *self = compacted;
+    }
+
+    /// The codes with a query's table.
+    pub fn with<'a>(&'a self, query: &'a Query, start: u32) -> Codes<'a> {
+        Codes {
+            codes: self.codes.get(),
+            factors: &self.factors,
+            table: &query.table,
+            step: query.step,
+            shift: query.shift,
+            start,
+        }
+    }
+
+    /// The first block's codes, to be prefetched.
+    pub fn head(&self) -> &[u8] {
+        let codes = self.codes.get();
+        &codes[..codes.len().min(BLOCK * self.width)]
+    }
+
+    /// Memory taken, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.codes.bytes()
+            + 4 * (self.factors.capacity() + self.rows.capacity())
+            + size_of::<List>()
+    }
+}

@@ -1,0 +1,352 @@
+//! What is kept of each row: planes, scale, key, the lists it is in, and the original where wanted.
+
+use crate::buffer::Buffer;
+use crate::kernels::{dot_f32, sum16, vectorized};
+use crate::keys::KeyMap;
+use crate::level::Level;
+use crate::planes;
+use crate::query::Query;
+use crate::{Keep, Metric};
+
+/// Rows that are allocated together.
+const CHUNK: usize = 1024;
+
+/// No list.
+pub const NOWHERE: u32 = u32::MAX;
+
+enum Originals {
+    None,
+    F32(Vec<Vec<f32>>),
+    F16(Vec<Vec<u16>>),
+}
+
+/// All rows of a store, by number. Numbers of removed rows are used again.
+pub struct Rows {
+    /// Dimensions, padded.
+    pub width: usize,
+    /// Subtracted before rows are encoded.
+    pub mean: Vec<f32>,
+    /// The key of each row.
+    pub keys: Vec<u64>,
+    /// The one or two lists that a row is in; `NOWHERE` twice for a number that is free.
+    pub places: Vec<[u32; 2]>,
+    /// From keys to numbers.
+    pub map: KeyMap,
+    level: Level,
+    metric: Metric,
+    dim: usize,
+    a: Vec<Buffer>,
+    rest: Vec<Buffer>,
+    scales: Vec<f32>,
+    half_squares: Vec<f32>,
+    originals: Originals,
+    free: Vec<u32>,
+}
+
+impl Rows {
+    /// No rows yet.
+    pub fn new(dim: usize, metric: Metric, keep: Keep, level: Level) -> Rows {
+        let width = dim.div_ceil(planes::GROUP) * planes::GROUP;
+        let originals = match keep {
+            Keep::Planes => Originals::None,
+            Keep::Float16 => Originals::F16(Vec::new()),
+            Keep::Float32 => Originals::F32(Vec::new()),
+        };
+        Rows {
+            width,
+            mean: vec![0.0; width],
+            keys: Vec::new(),
+            places: Vec::new(),
+            map: KeyMap::default(),
+            level,
+            metric,
+            dim,
+            a: Vec::new(),
+            rest: Vec::new(),
+            scales: Vec::new(),
+            half_squares: Vec::new(),
+            originals,
+            free: Vec::new(),
+        }
+    }
+
+    /// How many rows there are.
+    pub fn alive(&self) -> usize {
+        self.map.len()
+    }
+
+    /// One more than the largest number in use.
+    pub fn numbers(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether the number is in use.
+    pub fn is_alive(&self, row: u32) -> bool {
+        self.places[row as usize][0] != NOWHERE
+    }
+
+    /// Whether originals are kept.
+    pub fn has_originals(&self) -> bool {
+        !matches!(self.originals, Originals::None)
+    }
+
+    /// Forget the originals.
+    pub fn drop_originals(&mut self) {
+        self.originals = Originals::None;
+    }
+
+    /// Make room for more rows.
+    pub fn reserve(&mut self, more: usize) {
+        let fresh = more.saturating_sub(self.free.len());
+        self.keys.reserve(fresh);
+        self.scales.reserve(fresh);
+        self.places.reserve(fresh);
+        if self.metric == Metric::L2 {
+            self.half_squares.reserve(fresh);
+        }
+        self.map.reserve(self.map.len() + more, &self.keys);
+    }
+
+    /// Take a number for a new key; `set` has to follow.
+    pub fn take(&mut self, key: u64) -> u32 {
+        let row = self.free.pop().unwrap_or_else(|| {
+            let row = self.keys.len();
+            if row.is_multiple_of(CHUNK) {
+                self.a.push(Buffer::zeroed(CHUNK * self.width / 2));
+                self.rest.push(Buffer::zeroed(CHUNK * self.width * 3 / 4));
+                match &mut self.originals {
+                    Originals::F32(chunks) => chunks.push(vec![0.0; CHUNK * self.dim]),
+                    Originals::F16(chunks) => chunks.push(vec![0; CHUNK * self.dim]),
+                    Originals::None => {}
+                }
+            }
+            self.keys.push(0);
+            self.scales.push(0.0);
+            self.places.push([NOWHERE; 2]);
+            if self.metric == Metric::L2 {
+                self.half_squares.push(0.0);
+            }
+            row as u32
+        });
+        self.keys[row as usize] = key;
+        self.map.insert(row, &self.keys);
+        row
+    }
+
+    /// Give a number back.
+    pub fn release(&mut self, row: u32) {
+        self.map.remove(self.keys[row as usize], &self.keys);
+        self.places[row as usize] = [NOWHERE; 2];
+        self.free.push(row);
+    }
+
+    /// Write a row; `values` are padded (of unit length under cosine), `centred` the same less the mean.
+    #[inline(always)]
+    pub fn set(&mut self, row: u32, values: &[f32], centred: &[f32]) {
+        let (chunk, place) = (row as usize / CHUNK, row as usize % CHUNK);
+        let (half, more) = (self.width / 2, self.width * 3 / 4);
+        let a = &mut self.a[chunk].get_mut()[place * half..][..half];
+        let rest = &mut self.rest[chunk].get_mut()[place * more..][..more];
+        self.scales[row as usize] = planes::encode(centred, a, rest);
+        if self.metric == Metric::L2 {
+            self.half_squares[row as usize] = 0.5 * dot_f32(values, values);
+        }
+        match &mut self.originals {
+            Originals::None => {}
+            Originals::F32(chunks) => {
+                chunks[chunk][place * self.dim..][..self.dim].copy_from_slice(&values[..self.dim])
+            }
+            Originals::F16(chunks) => {
+                for (out, &x) in chunks[chunk][place * self.dim..][..self.dim]
+                    .iter_mut()
+                    .zip(values)
+                {
+                    *out = half::f16::from_f32(x).to_bits();
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn a(&self, row: u32) -> &[u8] {
+        let half = self.width / 2;
+        &self.a[row as usize / CHUNK].get()[row as usize % CHUNK * half..][..half]
+    }
+
+    #[inline]
+    fn rest(&self, row: u32) -> &[u8] {
+        let more = self.width * 3 / 4;
+        &self.rest[row as usize / CHUNK].get()[row as usize % CHUNK * more..][..more]
+    }
+
+    /// What `rough` will read.
+    pub fn rough_bytes(&self, row: u32) -> &[u8] {
+        self.a(row)
+    }
+
+    /// What `score` will read beside it.
+    pub fn rest_bytes(&self, row: u32) -> &[u8] {
+        match &self.originals {
+            Originals::None => self.rest(row),
+            _ => &[],
+        }
+    }
+
+    /// What orders rows as the score does, by the first plane.
+    #[inline]
+    pub fn rough(&self, query: &Query, row: u32) -> f32 {
+        let dot = planes::rough_dot(self.level, query, self.a(row), self.scales[row as usize]);
+        if self.metric == Metric::L2 {
+            dot - self.half_squares[row as usize]
+        } else {
+            dot
+        }
+    }
+
+    /// The score of a row, of the best that is kept. `dot_mean` is the dot product of query and mean.
+    pub fn score(&self, query: &Query, dot_mean: f64, row: u32) -> f32 {
+        let place = row as usize % CHUNK * self.dim;
+        let value = match &self.originals {
+            Originals::None => {
+                let scale = self.scales[row as usize];
+                let dot =
+                    dot_mean + planes::dot(self.level, query, self.a(row), self.rest(row), scale);
+                match self.metric {
+                    Metric::L2 => {
+                        2.0 * (dot - f64::from(self.half_squares[row as usize])) - query.square
+                    }
+                    _ => dot,
+                }
+            }
+            Originals::F32(chunks) => self.compare(
+                &query.floats[..self.dim],
+                &chunks[row as usize / CHUNK][place..][..self.dim],
+            ),
+            Originals::F16(chunks) => {
+                let bits = &chunks[row as usize / CHUNK][place..][..self.dim];
+                let values: Vec<f32> = bits
+                    .iter()
+                    .map(|&x| half::f16::from_bits(x).to_f32())
+                    .collect();
+                self.compare(&query.floats[..self.dim], &values)
+            }
+        };
+        let bound = match self.metric {
+            Metric::Cosine => 1.0,
+            _ => f64::from(f32::MAX),
+        };
+        value.clamp(
+            -bound,
+            if self.metric == Metric::L2 {
+                0.0
+            } else {
+                bound
+            },
+        ) as f32
+    }
+
+    fn compare(&self, query: &[f32], row: &[f32]) -> f64 {
+        let l2 = self.metric == Metric::L2;
+        let fast = vectorized(
+            self.level,
+            #[inline(always)]
+            || {
+                if l2 {
+                    -distance(query, row)
+                } else {
+                    dot_f32(query, row)
+                }
+            },
+        );
+        if fast.is_finite() {
+            return f64::from(fast);
+        }
+        let pairs = query
+            .iter()
+            .zip(row)
+            .map(|(&q, &x)| (f64::from(q), f64::from(x)));
+        if l2 {
+            -pairs.map(|(q, x)| (q - x) * (q - x)).sum::<f64>()
+        } else {
+            pairs.map(|(q, x)| q * x).sum()
+        }
+    }
+
+    /// The 8 upper bits of a row: `4 * scale * (byte - 128)` is about the centred row. Returns the scale.
+    pub fn bytes_of(&self, row: u32, integers: &mut [u16], out: &mut [u8]) -> f32 {
+        planes::integers(self.a(row), self.rest(row), integers);
+        for (byte, w) in out.iter_mut().zip(integers) {
+            *byte = (*w >> 2) as u8;
+        }
+        self.scales[row as usize]
+    }
+
+    /// The row as floats, padded, of the best that is kept.
+    pub fn floats(&self, row: u32, integers: &mut [u16], out: &mut [f32]) {
+        let place = row as usize % CHUNK * self.dim;
+        match &self.originals {
+            Originals::F32(chunks) => {
+                out[..self.dim].copy_from_slice(&chunks[row as usize / CHUNK][place..][..self.dim]);
+            }
+            Originals::F16(chunks) => {
+                for (value, &x) in out
+                    .iter_mut()
+                    .zip(&chunks[row as usize / CHUNK][place..][..self.dim])
+                {
+                    *value = half::f16::from_bits(x).to_f32();
+                }
+            }
+            Originals::None => {
+                planes::integers(self.a(row), self.rest(row), integers);
+                let scale = self.scales[row as usize];
+                for ((value, &w), mean) in out.iter_mut().zip(integers.iter()).zip(&self.mean) {
+                    *value = mean + scale * f32::from(w as i16 - planes::ZERO as i16);
+                }
+            }
+        }
+    }
+
+    /// Half the squared length under l2, else zero: what estimates subtract.
+    pub fn half_square(&self, row: u32) -> f32 {
+        if self.metric == Metric::L2 {
+            self.half_squares[row as usize]
+        } else {
+            0.0
+        }
+    }
+
+    /// Numbers that are in use, ascending.
+    pub fn living(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.numbers() as u32).filter(|&row| self.is_alive(row))
+    }
+
+    /// Memory taken, in bytes.
+    pub fn bytes(&self) -> usize {
+        let buffers: usize = self.a.iter().chain(&self.rest).map(Buffer::bytes).sum();
+        let originals = match &self.originals {
+            Originals::None => 0,
+            Originals::F32(chunks) => chunks.len() * CHUNK * self.dim * 4,
+            Originals::F16(chunks) => chunks.len() * CHUNK * self.dim * 2,
+        };
+        let numbers = 8 * self.keys.capacity()
+            + 8 * self.places.capacity()
+            + 4 * (self.scales.capacity() + self.half_squares.capacity() + self.free.capacity());
+        buffers + originals + numbers + self.map.bytes()
+    }
+}
+
+#[inline(always)]
+fn distance(left: &[f32], right: &[f32]) -> f32 {
+    let mut sums = [0f32; 16];
+    let (a, b) = (left.chunks_exact(16), right.chunks_exact(16));
+    let (rest_a, rest_b) = (a.remainder(), b.remainder());
+    for (x, y) in a.zip(b) {
+        for i in 0..16 {
+            sums[i] += (x[i] - y[i]) * (x[i] - y[i]);
+        }
+    }
+    for (i, (x, y)) in rest_a.iter().zip(rest_b).enumerate() {
+        sums[i] += (x - y) * (x - y);
+    }
+    sum16(&sums)
+}

@@ -1,0 +1,484 @@
+//! What a store holds: rows, the tail of new ones, lists of the others. Everything here runs under the store's lock.
+
+use std::collections::VecDeque;
+
+use crate::centroids::{Centroids, Ranking};
+use crate::code;
+use crate::kernels::{dot_f32, vectorized};
+use crate::level::Level;
+use crate::list::List;
+use crate::rows::{NOWHERE, Rows};
+use crate::{Keep, Metric, Options};
+
+/// Marks the number of a segment of the tail among the places of a row.
+pub const TAIL: u32 = 1 << 31;
+
+/// Rows of a segment of the tail.
+pub const SEGMENT: usize = 4096;
+
+/// Rows from which the mean is learned for good; below it originals are kept, so that it can be learned anew.
+pub const YOUNG: usize = 1024;
+
+/// Below so many dimensions originals are kept always: they take no more than planes of longer vectors.
+pub const SHORT: usize = 128;
+
+/// The lists and what they were learned on.
+pub struct Lists {
+    /// Centres.
+    pub centroids: Centroids,
+    /// One for each centre.
+    pub lists: Vec<List>,
+    /// Rows at the time of learning.
+    pub learned_on: usize,
+    /// Mean squared distance of rows from their centre at that time.
+    pub error: f64,
+    /// Sum of squared distances of rows merged since.
+    pub merged_error: f64,
+    /// How many were merged since.
+    pub merged: usize,
+}
+
+/// How a search is done.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tuning {
+    /// Lists that are scanned.
+    pub probes: usize,
+    /// Rows that are refined.
+    pub refine: usize,
+    /// Recall at 10 that was measured with this; NaN if not yet.
+    pub recall: f64,
+    /// Rows at the time of measuring.
+    pub measured_on: usize,
+}
+
+/// Rows that changed while lists are being built from those that were there.
+pub struct Build {
+    /// Numbers below it are part of the build.
+    pub numbers: usize,
+    /// Segments before it are part of the build.
+    pub mark: u32,
+    /// Rows of the build that left or changed since.
+    pub touched: Vec<u32>,
+}
+
+/// The state of a store.
+pub struct State {
+    /// All rows.
+    pub rows: Rows,
+    /// Rows that are in no list yet, scanned whole.
+    pub tail: VecDeque<List>,
+    /// Number of the first segment of the tail.
+    pub tail_first: u32,
+    /// Lists, once learned.
+    pub lists: Option<Lists>,
+    /// How to search.
+    pub tuning: Tuning,
+    /// Set while lists are built.
+    pub build: Option<Build>,
+    pub(crate) level: Level,
+    pub(crate) metric: Metric,
+    pub(crate) dim: usize,
+    keep: Keep,
+    young: bool,
+    values: Vec<f32>,
+    centred: Vec<f32>,
+    signs: Vec<u8>,
+}
+
+impl State {
+    /// An empty state.
+    pub fn new(options: &Options) -> State {
+        let (dim, level) = (options.dim, options.level);
+        let rows = Rows::new(dim, options.metric, Keep::Float32, level);
+        let width = rows.width;
+        State {
+            rows,
+            tail: VecDeque::new(),
+            tail_first: 0,
+            lists: None,
+            tuning: Tuning {
+                probes: 0,
+                refine: 100,
+                recall: f64::NAN,
+                measured_on: 0,
+            },
+            build: None,
+            level,
+            metric: options.metric,
+            dim,
+            keep: if dim < SHORT {
+                Keep::Float32
+            } else {
+                options.keep
+            },
+            young: true,
+            values: vec![0.0; width],
+            centred: vec![0.0; width],
+            signs: vec![0; width / 8],
+        }
+    }
+
+    /// Whether the mean is not learned for good yet.
+    pub fn is_young(&self) -> bool {
+        self.young
+    }
+
+    /// Learn the mean of a first batch before it is added.
+    pub fn found(&mut self, vectors: &[f32]) {
+        if self.rows.numbers() == 0 && vectors.len() / self.dim >= YOUNG {
+            let mean = self.mean_of(vectors);
+            self.settle(mean);
+        }
+    }
+
+    fn mean_of(&mut self, vectors: &[f32]) -> Vec<f32> {
+        let n = vectors.len() / self.dim;
+        let step = (n / 8192).max(1);
+        let mut sum = vec![0f64; self.rows.width];
+        let mut count = 0.0;
+        for vector in vectors.chunks_exact(self.dim).step_by(step) {
+            normalize(vector, self.metric, &mut self.values);
+            sum.iter_mut()
+                .zip(&self.values)
+                .for_each(|(total, x)| *total += f64::from(*x));
+            count += 1.0;
+        }
+        sum.into_iter()
+            .map(|total| (total / count) as f32)
+            .collect()
+    }
+
+    /// Start without rows and with this mean, which stays.
+    fn settle(&mut self, mean: Vec<f32>) {
+        self.rows = Rows::new(self.dim, self.metric, self.keep, self.level);
+        self.rows.mean = mean;
+        self.tail.clear();
+        self.young = false;
+    }
+
+    /// Learn the mean of a young store and encode its rows anew, once it is grown.
+    fn grow_up(&mut self) {
+        let (dim, width) = (self.dim, self.rows.width);
+        let living: Vec<u32> = self.rows.living().collect();
+        let mut vectors = vec![0f32; living.len() * dim];
+        let (mut integers, mut floats) = (vec![0; width], vec![0.0; width]);
+        for (out, &row) in vectors.chunks_exact_mut(dim).zip(&living) {
+            self.rows.floats(row, &mut integers, &mut floats);
+            out.copy_from_slice(&floats[..dim]);
+        }
+        let keys: Vec<u64> = living
+            .iter()
+            .map(|&row| self.rows.keys[row as usize])
+            .collect();
+        let mean = self.mean_of(&vectors);
+        self.settle(mean);
+        self.add(&keys, &vectors);
+    }
+
+    /// Add rows or replace them. Vectors are finite, and not zero under cosine.
+    pub fn add(&mut self, keys: &[u64], vectors: &[f32]) {
+        self.rows.reserve(keys.len());
+        for (&key, vector) in keys.iter().zip(vectors.chunks_exact(self.dim)) {
+            if let Some(row) = self.rows.map.get(key, &self.rows.keys) {
+                self.drop_row(row);
+            }
+            let row = self.rows.take(key);
+            let place = self.open_segment();
+            let segment = self.tail.back_mut().expect("open_segment leaves one");
+            let (rows, values, centred, signs) = (
+                &mut self.rows,
+                &mut self.values,
+                &mut self.centred,
+                &mut self.signs,
+            );
+            let metric = self.metric;
+            vectorized(
+                self.level,
+                #[inline(always)]
+                || {
+                    normalize(vector, metric, values);
+                    for ((out, x), mean) in centred.iter_mut().zip(&*values).zip(&rows.mean) {
+                        *out = x - mean;
+                    }
+                    rows.set(row, values, centred);
+                    let mut factors = code::encode(values, &rows.mean, signs);
+                    factors.offset -= rows.half_square(row);
+                    segment.push(row, signs, factors);
+                },
+            );
+            self.rows.places[row as usize] = [place, NOWHERE];
+        }
+        if self.young && self.rows.alive() >= YOUNG {
+            self.grow_up();
+        }
+    }
+
+    fn open_segment(&mut self) -> u32 {
+        if self
+            .tail
+            .back()
+            .is_none_or(|segment| segment.len() >= SEGMENT)
+        {
+            self.new_segment();
+        }
+        TAIL | (self.tail_first + self.tail.len() as u32 - 1)
+    }
+
+    /// Begin a segment.
+    pub fn new_segment(&mut self) {
+        let rows = self
+            .tail
+            .back()
+            .map_or(0, |last| SEGMENT.min(2 * last.len()));
+        self.tail.push_back(List::new(self.rows.width / 8, rows));
+    }
+
+    /// Remove keys; return how many were there.
+    pub fn remove(&mut self, keys: &[u64]) -> usize {
+        let before = self.rows.alive();
+        for &key in keys {
+            if let Some(row) = self.rows.map.get(key, &self.rows.keys) {
+                self.drop_row(row);
+            }
+        }
+        self.tidy();
+        before - self.rows.alive()
+    }
+
+    fn drop_row(&mut self, row: u32) {
+        for place in self.rows.places[row as usize] {
+            if place != NOWHERE {
+                let list = self.list_mut(place);
+                list.kill(row);
+                if list.is_sparse() && place & TAIL == 0 {
+                    list.compact();
+                }
+            }
+        }
+        self.rows.release(row);
+        if let Some(build) = &mut self.build
+            && (row as usize) < build.numbers
+        {
+            build.touched.push(row);
+        }
+    }
+
+    fn list_mut(&mut self, place: u32) -> &mut List {
+        if place & TAIL != 0 {
+            &mut self.tail[((place & !TAIL) - self.tail_first) as usize]
+        } else {
+            &mut self.lists.as_mut().expect("a row is in a list").lists[place as usize]
+        }
+    }
+
+    /// Reclaim what removed rows took in the tail.
+    pub fn tidy(&mut self) {
+        if self.build.is_some() {
+            return; // which segments are part of the build must stay known
+        }
+        while self
+            .tail
+            .front()
+            .is_some_and(|segment| segment.alive() == 0)
+        {
+            self.tail.pop_front();
+            self.tail_first += 1;
+        }
+        let (slots, alive) = self.tail.iter().fold((0, 0), |sum, list| {
+            (sum.0 + list.len(), sum.1 + list.alive())
+        });
+        if slots > alive + SEGMENT / 4 && 4 * (slots - alive) > slots {
+            let old = std::mem::take(&mut self.tail);
+            self.tail_first = 0;
+            for segment in &old {
+                if self
+                    .tail
+                    .back()
+                    .is_none_or(|last| last.len() + segment.alive() > SEGMENT)
+                {
+                    self.new_segment();
+                }
+                let place = TAIL | (self.tail.len() as u32 - 1);
+                self.tail.back_mut().expect("just made").append(segment);
+                for &row in segment
+                    .rows()
+                    .iter()
+                    .filter(|&&row| row != crate::list::NO_ROW)
+                {
+                    self.rows.places[row as usize] = [place, NOWHERE];
+                }
+            }
+        }
+        if self.rows.alive() == 0 {
+            self.lists = None;
+            self.tail.clear();
+            self.tail_first = 0;
+            let mean = std::mem::take(&mut self.rows.mean);
+            let keep = if self.young { Keep::Float32 } else { self.keep };
+            self.rows = Rows::new(self.dim, self.metric, keep, self.level);
+            self.rows.mean = mean;
+        }
+    }
+
+    /// Rows in the tail.
+    pub fn in_tail(&self) -> usize {
+        self.tail.iter().map(List::alive).sum()
+    }
+
+    /// Move rows from the tail into the lists that were chosen for them, if they are still where they were.
+    pub fn merge(&mut self, moves: &[(u32, u32, [u32; 2])], buffers: &mut Buffers) {
+        for &(row, from, chosen) in moves {
+            if self.rows.places[row as usize] != [from, NOWHERE] {
+                continue;
+            }
+            self.rows
+                .floats(row, &mut buffers.integers, &mut buffers.floats);
+            let mut places = [chosen[0], chosen[1]];
+            if places[0] == places[1] {
+                places[1] = NOWHERE;
+            }
+            let half = self.rows.half_square(row);
+            self.list_mut(from).kill(row);
+            let lists = self.lists.as_mut().expect("merging goes into lists");
+            for place in places.into_iter().filter(|&place| place != NOWHERE) {
+                let factors = vectorized(
+                    self.level,
+                    #[inline(always)]
+                    || {
+                        lists
+                            .centroids
+                            .centre(place, &self.rows.mean, &mut buffers.centred);
+                        code::encode(&buffers.floats, &buffers.centred, &mut buffers.signs)
+                    },
+                );
+                let factors = code::Factors {
+                    offset: factors.offset - half,
+                    ..factors
+                };
+                lists.lists[place as usize].push(row, &buffers.signs, factors);
+            }
+            for ((out, x), mean) in buffers
+                .centred
+                .iter_mut()
+                .zip(&buffers.floats)
+                .zip(&self.rows.mean)
+            {
+                *out = x - mean;
+            }
+            lists.merged_error += lists.centroids.error(places[0], &buffers.centred);
+            lists.merged += 1;
+            self.rows.places[row as usize] = places;
+        }
+    }
+
+    /// Put lists in place that were built since `self.build` was set.
+    pub fn install(&mut self, mut lists: Lists, places: &[[u32; 2]]) {
+        let mut build = self.build.take().expect("a build was begun");
+        build.touched.sort_unstable();
+        build.touched.dedup();
+        for &row in &build.touched {
+            for place in places[row as usize] {
+                if place != NOWHERE {
+                    lists.lists[place as usize].kill(row);
+                }
+            }
+        }
+        let mut touched = build.touched.iter().peekable();
+        for (row, place) in places.iter().enumerate() {
+            if touched.peek().is_some_and(|&&next| next as usize == row) {
+                touched.next();
+            } else if place[0] != NOWHERE {
+                self.rows.places[row] = *place;
+            }
+        }
+        while self.tail_first < build.mark && !self.tail.is_empty() {
+            self.tail.pop_front();
+            self.tail_first += 1;
+        }
+        self.lists = Some(lists);
+        self.tuning.measured_on = 0; // until it is measured, every row is scored
+        self.tidy();
+    }
+
+    /// Choose lists for a row. `None` if there are no lists.
+    pub fn choose(&self, centroids: &Centroids, row: u32, buffers: &mut Buffers) -> [u32; 2] {
+        self.rows
+            .floats(row, &mut buffers.integers, &mut buffers.floats);
+        for ((out, x), mean) in buffers
+            .centred
+            .iter_mut()
+            .zip(&buffers.floats)
+            .zip(&self.rows.mean)
+        {
+            *out = x - mean;
+        }
+        let scale = self
+            .rows
+            .bytes_of(row, &mut buffers.integers, &mut buffers.bytes);
+        centroids.choose(
+            self.level,
+            &buffers.bytes,
+            4.0 * scale,
+            &buffers.centred,
+            &mut buffers.ranking,
+        )
+    }
+
+    /// Memory taken, in bytes.
+    pub fn bytes(&self) -> usize {
+        let tail: usize = self.tail.iter().map(List::bytes).sum();
+        let lists = self.lists.as_ref().map_or(0, |lists| {
+            lists.lists.iter().map(List::bytes).sum::<usize>() + lists.centroids.bytes()
+        });
+        self.rows.bytes() + tail + lists
+    }
+}
+
+/// Scratch for reading rows.
+pub struct Buffers {
+    /// The row as integers.
+    pub integers: Vec<u16>,
+    /// The row as floats.
+    pub floats: Vec<f32>,
+    /// The row less the mean.
+    pub centred: Vec<f32>,
+    /// The upper bits.
+    pub bytes: Vec<u8>,
+    /// A code.
+    pub signs: Vec<u8>,
+    /// For choosing lists.
+    pub ranking: Ranking,
+}
+
+impl Buffers {
+    /// For rows of this padded width.
+    pub fn new(width: usize) -> Buffers {
+        Buffers {
+            integers: vec![0; width],
+            floats: vec![0.0; width],
+            centred: vec![0.0; width],
+            bytes: vec![0; width],
+            signs: vec![0; width / 8],
+            ranking: Ranking::default(),
+        }
+    }
+}
+
+/// Copy a vector, of unit length under cosine; what is beyond its end stays zero.
+#[inline(always)]
+pub fn normalize(vector: &[f32], metric: Metric, out: &mut [f32]) {
+    let out = &mut out[..vector.len()];
+    out.copy_from_slice(vector);
+    if metric != Metric::Cosine {
+        return;
+    }
+    let mut square = dot_f32(vector, vector);
+    if !(1e-30..1e30).contains(&square) {
+        // Outside the range in which squares of float32 are safe.
+        let largest = vector.iter().fold(0f32, |most, x| most.max(x.abs()));
+        out.iter_mut().for_each(|x| *x /= largest);
+        square = dot_f32(out, out);
+    }
+    let inverse = 1.0 / square.sqrt();
+    out.iter_mut().for_each(|x| *x *= inverse);
+}

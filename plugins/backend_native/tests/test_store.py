@@ -1,0 +1,206 @@
+"""The native pattern store from Python: the conformance kit, options, real data, threads."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aqe_core.contracts import StoreCapabilities
+from aqe_core.errors import ConfigError, DimensionError, InputError
+from aqe_core.testing import PatternStoreConformance
+
+pytest.importorskip(
+    "aqe_backend_native._native", reason="the native backend is not installed: pip install ./plugins/backend_native"
+)
+
+from aqe_backend_native.plugin import aqe_pattern_stores
+from aqe_backend_native.store import make_store
+
+DATA = Path(__file__).parents[4] / "shared" / "data" / "test-patterns"
+
+
+class TestNativeStore(PatternStoreConformance):
+    capabilities = aqe_pattern_stores()[0].capabilities
+
+    def make(self, **options):
+        return make_store(**options)
+
+
+class TestNativeStoreFloat32InLists(PatternStoreConformance):
+    capabilities = StoreCapabilities(filtered=True, checked=True, thread_safe=True)
+
+    def make(self, **options):
+        return make_store(keep="float32", index="lists", background=False, **options)
+
+
+def clustered(n, dim, seed=0):
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((50, dim))
+    return (centres[rng.integers(50, size=n)] + 0.6 * rng.standard_normal((n, dim))).astype(np.float32)
+
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def recall(store, rows, queries):
+    scores = unit(queries) @ unit(rows).T
+    least = np.sort(scores, axis=1)[:, -10]
+    found = np.stack([store.search(query).keys for query in queries]).astype(int)
+    return np.mean(np.take_along_axis(scores, found, axis=1) >= least[:, None] - 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"index": "hnsw"}, ConfigError, "index is 'hnsw', but must be one of auto, flat, lists."),
+        ({"keep": "bits"}, ConfigError, "keep is 'bits', but must be one of planes, float16, float32."),
+        ({"recall": 1.0}, ConfigError, "recall is 1.0, but must be in 0.5 .. 0.999."),
+        ({"recall": "high"}, ConfigError, "recall is 'high'"),
+        ({"seed": -1}, ConfigError, "seed is -1"),
+        ({"seed": 0.5}, InputError, "seed is 0.5, but must be an integer."),
+        ({"threads": 0}, ConfigError, "threads is 0"),
+        ({"dim": 4097}, DimensionError, "dim is 4097, but must be in 1 .. 4096."),
+    ],
+)
+def test_wrong_options_are_refused(options, error, words):
+    with pytest.raises(error) as caught:
+        make_store(**{"dim": 8, **options})
+    assert words in str(caught.value)
+
+
+def test_an_unknown_simd_level_is_refused(monkeypatch):
+    monkeypatch.setenv("AQE_SIMD", "avx1024")
+    with pytest.raises(ConfigError, match="AQE_SIMD is 'avx1024'"):
+        make_store(dim=8)
+
+
+def test_lists_are_learned_and_recall_is_measured():
+    rows, queries = clustered(6000, 128), clustered(6100, 128)[-100:]
+    store = make_store(dim=128, background=False)
+    store.add(np.arange(6000), rows)
+    stats = store.stats()
+    assert stats["rows"] == 6000
+    assert stats["recall"] >= 0.95
+    assert stats["memory_bytes"] < 6000 * 700
+    assert recall(store, rows, queries) >= 0.93
+    assert recall_by_ef(store, rows, queries, 400) >= recall_by_ef(store, rows, queries, 20)
+
+
+def recall_by_ef(store, rows, queries, ef):
+    exact = [store.search(query, exact=True).keys for query in queries]
+    found = [store.search(query, ef=ef).keys for query in queries]
+    return np.mean([len(np.intersect1d(a, b)) for a, b in zip(exact, found, strict=True)]) / 10
+
+
+@pytest.mark.parametrize("ef", [0, -1, 2.5, "3"])
+def test_a_wrong_ef_is_refused(ef):
+    store = make_store(dim=8)
+    with pytest.raises(InputError):
+        store.search(np.ones(8, np.float32), ef=ef)
+
+
+def test_a_large_k_does_not_take_memory_for_rows_that_are_not_there():
+    store = make_store(dim=8)
+    store.add([1], np.ones((1, 8)))
+    hits = store.search(np.ones(8), k=1_000_000)
+    assert hits.keys[0] == 1
+    assert (hits.scores[1:] == -np.inf).all()
+
+
+def test_a_batch_in_threads_answers_as_single_searches_do():
+    rows = clustered(3000, 160)
+    store = make_store(dim=160, threads=3, background=False)
+    store.add(np.arange(3000), rows)
+    batch = store.search(rows[:200], k=7)
+    for i in range(200):
+        alone = store.search(rows[i], k=7)
+        assert np.array_equal(alone.keys, batch.keys[i])
+        assert np.array_equal(alone.scores, batch.scores[i])
+
+
+def test_the_same_calls_give_the_same_store():
+    rows = clustered(5000, 128)
+    answers = []
+    for _ in range(2):
+        store = make_store(dim=128, background=False, seed=3)
+        for part in np.array_split(np.arange(5000), 7):
+            store.add(part, rows[part])
+        hits = store.search(rows[:50])
+        answers.append((hits.keys.tobytes(), hits.scores.tobytes(), store.stats()))
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e25])
+@pytest.mark.parametrize("metric", ["cosine", "dot"])
+def test_very_small_and_very_large_numbers(metric, scale):
+    rows = clustered(300, 16)
+    store = make_store(dim=16, metric=metric)
+    store.add(np.arange(300), rows * np.float32(scale))
+    hits = store.search(rows[5], k=300)
+    assert sorted(hits.keys.tolist()) == list(range(300))
+    assert np.isfinite(hits.scores).all()
+
+
+def test_searches_go_on_while_rows_are_added_and_lists_learned():
+    rows = clustered(9000, 128)
+    store = make_store(dim=128)
+    store.add(np.arange(2000), rows[:2000])
+    stop = threading.Event()
+    wrong = []
+
+    def read():
+        while not stop.is_set():
+            hits = store.search(rows[7])
+            if hits.keys[0] != 7 or len({*hits.keys.tolist()}) != 10:
+                wrong.append(hits)
+
+    threads = [threading.Thread(target=read) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for start in range(2000, 9000, 500):
+        store.add(np.arange(start, start + 500), rows[start : start + 500])
+    store.optimize()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert store.stats()["tail"] in {0, 9000}
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="needs the shared data set of test patterns")
+@pytest.mark.parametrize("target", [0.95, 0.99])
+def test_recall_on_real_patterns(target):
+    rows = unit(np.load(DATA / "vectors.npy")[:12000].astype(np.float32))
+    queries = unit(np.load(DATA / "queries.npy")[:400].astype(np.float32))
+    store = make_store(dim=384, recall=target, background=False)
+    store.add(np.arange(12000), rows)
+    assert store.stats()["lists"] > 1
+    assert store.stats()["memory_bytes"] < 12000 * 700
+    assert recall(store, rows, queries) >= target - 0.01
+
+
+@pytest.mark.parametrize("level", ["portable", "avx2", "avx512"])
+def test_a_forced_level_gives_the_same_answers(level):
+    code = (
+        "import numpy as np, aqe_backend_native.store as s\n"
+        "r = np.random.default_rng(1).standard_normal((1500, 130)).astype(np.float32)\n"
+        "t = s.make_store(dim=130, background=False); t.add(np.arange(1500), r)\n"
+        "h = t.search(r[:20]); print(h.keys.tolist(), h.scores.view(np.uint32).tolist(), t.stats()['simd'])\n"
+    )
+
+    def answer(simd):
+        env = {**os.environ, "AQE_SIMD": simd}
+        out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+        return out.stdout.rsplit(maxsplit=1)
+
+    hits, used = answer(level)
+    if used != level:
+        pytest.skip(f"this processor does not have {level}")
+    assert hits == answer("portable")[0]
