@@ -76,7 +76,8 @@ def make_store(
     _one_of("index", index, INDEXES)
     _one_of("keep", keep, KEEPS)
     _one_of("AQE_SIMD", os.environ.get("AQE_SIMD", ""), _SIMD)
-    if not isinstance(recall, (int, float)) or not 0.5 <= recall <= 0.999:
+    wanted: Any = recall  # whatever was passed
+    if not isinstance(wanted, (int, float)) or not 0.5 <= wanted <= 0.999:
         raise ConfigError(f"recall is {recall!r}, but must be in 0.5 .. 0.999.", fix="choose e.g. 0.95 or 0.99.")
     from aqe_backend_native import _native  # the one place that needs the compiled module
 
