@@ -8,7 +8,15 @@ __version__ = "0.1.0"
 # Written out for type checkers and readers; `__getattr__` loads each name from its module.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from aqe_core.binding import open_analyzer, open_embedder, open_learner, open_ranker, open_replay, open_store
+    from aqe_core.binding import (
+        open_analyzer,
+        open_embedder,
+        open_learner,
+        open_ranker,
+        open_replay,
+        open_store,
+        open_text_index,
+    )
     from aqe_core.errors import AqeError
     from aqe_core.hookspecs import hookimpl
     from aqe_core.legacy import open_legacy
@@ -29,6 +37,7 @@ __all__ = [
     "open_ranker",
     "open_replay",
     "open_store",
+    "open_text_index",
 ]
 
 _HOME = {
@@ -44,6 +53,7 @@ _HOME = {
     "open_ranker": "binding",
     "open_replay": "binding",
     "open_store": "binding",
+    "open_text_index": "binding",
 }
 
 

@@ -12,7 +12,7 @@ import attrs
 
 from aqe_core import contracts
 from aqe_core.config import DEFAULT_BACKENDS
-from aqe_core.contracts.capabilities import LearnerCapabilities, StoreCapabilities
+from aqe_core.contracts.capabilities import BANDIT_ALGORITHMS, LearnerCapabilities, StoreCapabilities
 from aqe_core.errors import AqeError, CapabilityError, ConfigError, ContractError, PluginError, UsageError
 from aqe_core.events import Event
 from aqe_core.isolation import isolated, resolve
@@ -22,7 +22,7 @@ from aqe_core.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from aqe_core.config import Config
-    from aqe_core.contracts import Analyzer, Embedder, Learner, PatternStore, PolicyLearner, Ranker, Replay
+    from aqe_core.contracts import Analyzer, Embedder, Learner, PatternStore, PolicyLearner, Ranker, Replay, TextIndex
 
 __all__ = [
     "bind",
@@ -32,6 +32,7 @@ __all__ = [
     "open_ranker",
     "open_replay",
     "open_store",
+    "open_text_index",
     "selection_of",
 ]
 
@@ -44,6 +45,7 @@ CONTRACTS: dict[str, type] = {
     "embedder": contracts.Embedder,
     "policy": contracts.PolicyLearner,
     "replay": contracts.Replay,
+    "text_index": contracts.TextIndex,
 }
 """Contracts by kind of engine, and of the further products that a learner may have (fields of its spec)."""
 
@@ -145,7 +147,7 @@ def selection_of(engine: object) -> Selection:
     if reference is None or selection is None or reference() is not engine:
         raise UsageError(
             f"this {type(engine).__name__} was not made by aqe, or its class has __slots__ without __weakref__.",
-            fix="make it with open_store, open_learner, open_ranker, open_analyzer or open_embedder.",
+            fix="make it with open_store, open_learner, open_ranker, open_analyzer, open_embedder or open_text_index.",
         )
     return selection
 
@@ -159,7 +161,7 @@ def _make(found: FoundEngine, required: dict[str, Any], options: dict[str, Any],
     what = f"failed to make its {product or found.kind.replace('_', ' ')}"
     with isolated(found.source, what, AqeError):
         engine = factory(**required, **options)
-        _check_contract(found, engine, required, CONTRACTS[product or found.kind])
+        _check_contract(found, engine, required, _contract_of(found, required, product))
         capabilities: Any = found.spec.capabilities
         if product or getattr(capabilities, "checked", True):
             return engine
@@ -167,7 +169,7 @@ def _make(found: FoundEngine, required: dict[str, Any], options: dict[str, Any],
 
         guard: dict[str, Any] = {
             "pattern_store": guards.GuardedStore,
-            "learner": guards.GuardedLearner,
+            "learner": guards.guarded_learner,
             "analyzer": guards.GuardedAnalyzer,
         }
         return guard[found.kind](engine, capabilities)
@@ -247,6 +249,13 @@ def _check_options(
         if known[name].default is inspect.Parameter.empty and name not in options:
             raise ConfigError(f"{who} needs the option {name!r}.", fix=f"pass it, or set {found.kind}.options.{name}.")
     return options
+
+
+def _contract_of(found: FoundEngine, required: dict[str, Any], product: str) -> type:
+    """Return the protocol that an engine has to fulfil; among learners the algorithm decides."""
+    if found.kind == "learner" and not product and required.get("algorithm") in tuple(BANDIT_ALGORITHMS):
+        return contracts.Bandit
+    return CONTRACTS[product or found.kind]
 
 
 def _check_contract(found: FoundEngine, engine: Any, required: dict[str, Any], contract: type) -> None:
@@ -353,7 +362,9 @@ def open_learner(
     name : str
         A backend, or ``file:PATH.py:CLASS``.
     algorithm : str
-        ``q-learning`` or ``sarsa``; with ``observation_dim`` ``ppo`` or ``actor-critic``.
+        ``q-learning``, ``sarsa``, ``expected-sarsa``, ``actor-critic``, ``ppo``; with ``observation_dim``
+        ``actor-critic`` or ``ppo`` over vectors; ``linucb``, ``discounted-linucb`` or ``thompson``, which need ``dim``
+        and ``actions`` and make a `aqe_core.contracts.Bandit`; or what else the backend declares.
     observation_dim : int, optional
         Length of an observation, for a policy over float vectors instead of named states. It also needs ``n_actions``
         (discrete actions) or ``action_dim`` (vectors).
@@ -519,3 +530,34 @@ def open_embedder(name: str = "lexical", **options: Any) -> Embedder:
     """
     embedder: Embedder = _open("embedder", name, {}, options)
     return embedder
+
+
+def open_text_index(name: str = "numpy", **options: Any) -> TextIndex:
+    """Make an empty text index, in memory.
+
+    Parameters
+    ----------
+    name : str
+        A backend, or ``file:PATH.py:CLASS``.
+    **options
+        The backend's own.
+
+    Returns
+    -------
+    TextIndex
+
+    Raises
+    ------
+    PluginError, ConfigError
+        As for `open_store`.
+
+    Examples
+    --------
+    >>> import aqe_core
+    >>> index = aqe_core.open_text_index("numpy")
+    >>> index.add([7, 8], [("test_retry_is_capped", "assert delays[-1] == 30"), ("test_login", "assert ok")])
+    >>> index.search("capped retries", k=1).keys.tolist()
+    [7]
+    """
+    index: TextIndex = _open("text_index", name, {}, options)
+    return index

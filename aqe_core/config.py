@@ -33,6 +33,7 @@ DEFAULT_BACKENDS = {
     "analyzer": "numpy",
     "storage": "sqlite",
     "embedder": "lexical",
+    "text_index": "numpy",
 }
 """What is used when nothing else was said."""
 
@@ -44,7 +45,7 @@ class Key:
     Attributes
     ----------
     type : str
-        ``string``, ``boolean``, ``list of strings`` or ``any``.
+        ``string``, ``boolean``, ``number``, ``list of strings`` or ``any``.
     default : object
     doc : str
     """
@@ -77,8 +78,12 @@ KEYS: dict[str, Key] = {
     **_engine_keys("ranker", "ranker", DEFAULT_BACKENDS["ranker"]),
     **_engine_keys("analyzer", "analyzer", DEFAULT_BACKENDS["analyzer"]),
     **_engine_keys("embedder", "embedder", DEFAULT_BACKENDS["embedder"]),
+    **_engine_keys("text_index", "text index", DEFAULT_BACKENDS["text_index"]),
     **_engine_keys("storage", "storage", DEFAULT_BACKENDS["storage"]),
     "storage.path": Key("string", ".aqe/aqe.db", "The file that holds everything, relative to the project's root."),
+    "search.mode": Key("string", "hybrid", "How texts are searched for: `hybrid`, `vector` or `lexical`."),
+    "search.lexical_weight": Key("number", 1.0, "Weight of shared words in a hybrid score."),
+    "search.vector_weight": Key("number", 0.5, "Weight of nearness of vectors in a hybrid score."),
     "ingest.exclude": Key(
         "list of strings", [], "Folders and files to leave out, as shell patterns on relative paths."
     ),
@@ -100,6 +105,7 @@ ENVIRONMENT: dict[str, str] = {
     "AQE_RANKER": "Ranker of tests to use, above the config files.",
     "AQE_ANALYZER": "Analyzer to use, above the config files.",
     "AQE_EMBEDDER": "Embedder to use, above the config files.",
+    "AQE_TEXT_INDEX": "Text index to use, above the config files.",
     "AQE_STORAGE": "Storage to use, above the config files.",
     "AQE_SAFE": "Kill switch: when on, only the defaults are used and no third-party plugin is loaded.",
     "AQE_PLUGINS": "Comma-separated plugin names: no other third-party plugin is loaded.",
@@ -302,6 +308,7 @@ def _typed(key: str, value: Any, where: str) -> Any:
     fits = {
         "string": isinstance(value, str),
         "boolean": isinstance(value, bool),
+        "number": isinstance(value, (int, float)) and not isinstance(value, bool),
         "list of strings": isinstance(value, list) and all(isinstance(item, str) for item in value),
         "any": True,
     }[expected]

@@ -17,6 +17,7 @@
     ├── InputError (ValueError)     a value that no backend can use
     │   ├── DimensionError          a vector of the wrong length
     │   ├── NonFiniteError          NaN or infinity
+    │   ├── FingerprintError        vectors of two embedders, or of one fitted twice
     │   ├── KeyRangeError           a key that is not an integer in 0 .. 2**64 - 2
     │   └── InvalidActionError      no action to choose from, or one outside the declared set
     ├── IngestError                 a file that cannot be read as what it claims to be
@@ -48,6 +49,7 @@ __all__ = [
     "DimensionError",
     "DuplicateNameError",
     "FileTooLargeError",
+    "FingerprintError",
     "FutureSchemaError",
     "IngestError",
     "InputError",
@@ -182,6 +184,12 @@ class NonFiniteError(InputError):
     """NaN or infinity where a finite number is needed."""
 
     code = "input-non-finite"
+
+
+class FingerprintError(InputError):
+    """Vectors that cannot be compared: other embedders made them, or one that was fitted to something else."""
+
+    code = "input-fingerprint"
 
 
 class KeyRangeError(InputError):

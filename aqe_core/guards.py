@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aqe_core import validate
+from aqe_core.contracts.capabilities import BANDIT_ALGORITHMS
 from aqe_core.contracts.pattern_store import NO_KEY, Hits
 from aqe_core.errors import CapabilityError, ContractError, DimensionError, InputError, InvalidActionError
 
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from aqe_core.contracts.analyzer import Analyzer, Description, Flakiness, GroupDescription
+    from aqe_core.contracts.bandit import Bandit
     from aqe_core.contracts.capabilities import StoreCapabilities
     from aqe_core.contracts.learner import ActionKey, Learner, StateKey
     from aqe_core.contracts.pattern_store import PatternStore
     from aqe_core.state import EngineState
 
-__all__ = ["GuardedAnalyzer", "GuardedLearner", "GuardedStore"]
+__all__ = ["GuardedAnalyzer", "GuardedBandit", "GuardedLearner", "GuardedStore", "guarded_learner"]
 
 
 class GuardedStore:
@@ -203,6 +205,92 @@ class GuardedLearner:
     def value(self, state: StateKey, action: ActionKey) -> float:
         """See `aqe_core.contracts.Learner.value`."""
         return self._engine.value(validate.as_key_name(state, "state"), self._action(action))
+
+
+class GuardedBandit:
+    """A bandit whose input is checked before it arrives."""
+
+    __slots__ = ("__weakref__", "_engine", "export_state", "get_params", "import_state")
+
+    def __init__(self, engine: Bandit) -> None:
+        self._engine = engine
+        self.get_params: Callable[[], dict[str, Any]] = engine.get_params
+        self.export_state: Callable[[], EngineState] = engine.export_state
+        self.import_state: Callable[[EngineState], None] = engine.import_state
+
+    @property
+    def algorithm(self) -> str:
+        """Name of the algorithm."""
+        return self._engine.algorithm
+
+    @property
+    def dim(self) -> int:
+        """Length of a context."""
+        return self._engine.dim
+
+    @property
+    def actions(self) -> tuple[ActionKey, ...]:
+        """The actions."""
+        return self._engine.actions
+
+    @property
+    def steps(self) -> int:
+        """Number of updates."""
+        return self._engine.steps
+
+    def _action(self, action: object) -> ActionKey:
+        key = validate.as_key_name(action, "action")
+        if key not in self._engine.actions:
+            raise InvalidActionError(f"the action {key!r} is not declared.", fix="use a declared one.")
+        return key
+
+    def _offered(self, actions: Any) -> list[ActionKey]:
+        offered = (
+            list(self._engine.actions) if actions is None else [self._action(a) for a in _items(actions, "actions")]
+        )
+        if not offered:
+            raise InvalidActionError("no action was offered.", fix="offer at least one.")
+        return offered
+
+    def act(self, context: ArrayLike, actions: Sequence[Any] | None = None, *, explore: bool = True) -> Any:
+        """See `aqe_core.contracts.Bandit.act`."""
+        offered: list[Any] = self._offered(actions)
+        chosen = self._engine.act(validate.as_context(context, self.dim), offered, explore=explore)
+        if chosen not in offered:
+            raise ContractError(f"the backend chose {chosen!r}, which was not offered.", fix="report it to its author.")
+        return chosen
+
+    def probabilities(self, context: ArrayLike, actions: Sequence[ActionKey] | None = None) -> NDArray[np.float64]:
+        """See `aqe_core.contracts.Bandit.probabilities`."""
+        return self._engine.probabilities(validate.as_context(context, self.dim), self._offered(actions))
+
+    def values(self, context: ArrayLike) -> NDArray[np.float64]:
+        """See `aqe_core.contracts.Bandit.values`."""
+        return self._engine.values(validate.as_context(context, self.dim))
+
+    def update(self, context: ArrayLike, action: ActionKey, reward: float) -> None:
+        """See `aqe_core.contracts.Bandit.update`."""
+        row = validate.as_context(context, self.dim)
+        self._engine.update(row, self._action(action), validate.as_reward(reward))
+
+    def update_batch(self, contexts: ArrayLike, actions: Any, rewards: ArrayLike) -> None:
+        """See `aqe_core.contracts.Bandit.update_batch`."""
+        rows = validate.as_contexts(contexts, self.dim)
+        names, gains = (
+            [self._action(action) for action in _items(actions, "actions")],
+            validate.as_values(rewards, "rewards"),
+        )
+        if not len(rows) == len(names) == len(gains):
+            raise DimensionError(
+                f"there are {len(rows)} contexts, {len(names)} actions and {len(gains)} rewards.",
+                fix="pass one of each per outcome.",
+            )
+        self._engine.update_batch(rows, names, gains)
+
+
+def guarded_learner(engine: Any, _: object = None) -> Any:
+    """Return a learner or bandit behind its guard."""
+    return GuardedBandit(engine) if engine.algorithm in BANDIT_ALGORITHMS else GuardedLearner(engine)
 
 
 def _items(names: Any, what: str) -> list[Any]:

@@ -58,6 +58,11 @@ def aqe_embedders() -> Sequence[EngineSpec]:  # type: ignore[empty-body]  # same
 
 
 @hookspec
+def aqe_text_indexes() -> Sequence[EngineSpec]:  # type: ignore[empty-body]  # same
+    """Offer text indexes (`aqe_core.contracts.TextIndex`)."""
+
+
+@hookspec
 def aqe_ingest_formats() -> Sequence[IngestSpec]:  # type: ignore[empty-body]  # same
     """Offer file formats that hold patterns or test results."""
 

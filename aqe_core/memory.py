@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 
-from aqe_core.contracts.embedder import Document
-from aqe_core.contracts.pattern_store import NO_KEY
+from aqe_core import searching
 from aqe_core.contracts.records import Pattern, PutReport
-from aqe_core.errors import CapabilityError, InputError, NotFoundError
-from aqe_core.events import Event
-from aqe_core.state import EngineState
+from aqe_core.embedding import EmbeddedPatterns, Reembedding
+from aqe_core.errors import InputError, NotFoundError
+from aqe_core.filtering import Filter
+from aqe_core.indexing import IndexedTexts, document
+from aqe_core.searching import Match, Ranked, Tuning
+from aqe_core.validate import as_k
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -22,33 +25,12 @@ if TYPE_CHECKING:
 
     from aqe_core.contracts.embedder import Embedder
     from aqe_core.contracts.pattern_store import PatternStore
-    from aqe_core.contracts.storage import Changes
+    from aqe_core.contracts.text_index import TextIndex, WordMatch
     from aqe_core.workspace import Workspace
 
 __all__ = ["Match", "Patterns"]
 
-_BATCH = 2048
-_REFIT_GROWTH = 1.25
-"""The embedder is fitted anew when the collection has grown or shrunk by this factor since the last fit."""
-
-
-@attrs.frozen
-class Match:
-    """One hit of a search.
-
-    Attributes
-    ----------
-    pattern : Pattern
-    score : float
-        The pattern store's; larger is better. Under ``cosine`` 1.0 is the same direction.
-    """
-
-    pattern: Pattern
-    score: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the form that ``aqe search --json`` prints."""
-        return {"score": round(self.score, 6), **self.pattern.to_dict()}
+_SPARE = 200
 
 
 class Patterns:
@@ -59,11 +41,9 @@ class Patterns:
         self._storage = workspace.storage
         self._namespace = workspace.namespace
         self._lock = workspace.lock  # one lock for the whole workspace
-        self._embedder: Embedder | None = None
-        self._fitted_on = 0
-        self._store: PatternStore | None = None
-        self._seq = -1
-        self._data_version = -1
+        self._embedded = EmbeddedPatterns(workspace)
+        self._texts = IndexedTexts(workspace)
+        self._filter = Filter(workspace)
 
     def __len__(self) -> int:
         """Return the number of patterns."""
@@ -106,8 +86,11 @@ class Patterns:
         """Store patterns as `add` does and report what changed; see `aqe_core.contracts.Storage.put_patterns`."""
         with self._lock:
             report = self._storage.put_patterns(self._namespace, patterns, origins=origins)
-            self._refit_if_grown(progress)
-            self._synced(progress)
+            self._embedded.refit_if_grown(progress)
+            self._embedded.synced(progress)
+            self._texts.synced(progress)
+        if progress is not None:
+            self._embedded.wait(progress)
         return report
 
     def get(self, key: int | str) -> Pattern:
@@ -134,18 +117,30 @@ class Patterns:
         numbers += [pattern.key for pattern in found if pattern is not None and pattern.key is not None]
         return self._storage.remove_patterns(self._namespace, numbers)
 
-    def search(self, query: str | ArrayLike, k: int = 10, *, where: Mapping[str, Any] | None = None) -> list[Match]:
-        """Find the patterns nearest to a text or vector.
+    def search(
+        self,
+        query: str | ArrayLike,
+        k: int = 10,
+        *,
+        where: Mapping[str, Any] | None = None,
+        mode: str | None = None,
+        dedupe: bool = False,
+    ) -> list[Match]:
+        """Find the patterns that fit a text or vector best.
 
         Parameters
         ----------
         query : str or array of float32, shape (dim,)
             Words, code, or a vector of this workspace's embedder.
         k : int
-            At most this many; fewer only if there are fewer.
+            At most this many. Fewer only if there are fewer, or in ``lexical`` mode, if fewer have a word of the query.
         where : mapping, optional
-            All entries must fit: ``id``, ``name``, ``path``, ``class_name``, ``origin``, ``marker`` or a metadata key;
-            a list means any of.
+            Only patterns that fit; see `aqe_core.filtering`.
+        mode : str, optional
+            ``hybrid`` (words and vectors), ``vector`` or ``lexical`` (words). By default the configured one for texts,
+            ``vector`` for vectors.
+        dedupe : bool
+            Leave out near copies of better hits; `Match.copies` names them. Looks at 200 hits more than k.
 
         Returns
         -------
@@ -155,167 +150,121 @@ class Patterns:
         Raises
         ------
         InputError
-            The query, ``k`` or ``where`` is wrong.
+            The query, ``k``, ``where`` or ``mode`` is wrong.
         """
-        store = self._synced()
-        vector = self.embedder.embed_queries([query])[0] if isinstance(query, str) else query
-        if where is None:
-            hits = store.search(vector, k)
-            keys, scores = np.atleast_1d(hits.keys), np.atleast_1d(hits.scores)
-            found = keys != NO_KEY
-            keys, scores = keys[found], scores[found]
-        else:
-            keys, scores = self._search_among(store, vector, k, self._storage.pattern_keys(self._namespace, where))
-        patterns = self._storage.get_patterns(self._namespace, keys)
-        return [Match(pattern, float(score)) for pattern, score in zip(patterns, scores, strict=True)]
+        chosen = searching.mode_for(query, mode, self.tuning)
+        k = as_k(k)
+        among = None if where is None else self._filter.keys(where)
+        ranked = self._ranked(query, k, chosen, among, spare=_SPARE if dedupe else 0)
+        if not dedupe:
+            return self._matches(ranked.first(k))
+        kept, copies = searching.without_copies(ranked, self._vectors_of, k)
+        ids = {pattern.key: pattern.id for pattern in self._storage.get_patterns(self._namespace, _joined(copies))}
+        return [
+            attrs.evolve(match, copies=tuple(ids[int(key)] for key in keys))
+            for match, keys in zip(self._matches(kept), copies, strict=True)
+        ]
 
-    def _search_among(
-        self, store: PatternStore, vector: ArrayLike, k: int, allowed: NDArray[np.uint64]
-    ) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
-        """Return the best k allowed keys, also from a store that cannot filter: it is asked for more and more."""
-        try:
-            hits = store.search(vector, k, among=allowed)
-        except CapabilityError:
-            return _widening(store, vector, k, allowed)
-        found = hits.keys != NO_KEY
-        return hits.keys[found], hits.scores[found]
+    def _ranked(
+        self, query: str | ArrayLike, k: int, mode: str, among: NDArray[np.uint64] | None, *, spare: int
+    ) -> Ranked:
+        """Return at least the best k, and about as many more as are to spare."""
+        if mode == "lexical":
+            assert isinstance(query, str)
+            return searching.worded(self.texts, query, k + spare, among)
+        store = self._embedded.synced()
+        vector = self.embedder.embed_queries([query])[0] if isinstance(query, str) else query
+        if mode == "vector":
+            return searching.nearest(store, vector, k + spare, among)
+        assert isinstance(query, str)
+        return searching.hybrid(
+            self.texts, store, query, vector, k, among=among, tuning=self.tuning, narrow=self._narrow
+        )
+
+    def _matches(self, ranked: Ranked) -> list[Match]:
+        patterns = self._storage.get_patterns(self._namespace, ranked.keys)
+        parts = zip(patterns, ranked.scores.tolist(), ranked.lexical.tolist(), ranked.vector.tolist(), strict=True)
+        return [
+            Match(
+                pattern,
+                score,
+                None if lexical != lexical else lexical,  # noqa: PLR0124  # NaN
+                None if vector != vector else vector,  # noqa: PLR0124  # NaN
+            )
+            for pattern, score, lexical, vector in parts
+        ]
+
+    def _vectors_of(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
+        return self._storage.load_vectors(self._namespace, self.embedder.fingerprint, keys)
+
+    def hint(self, where: Mapping[str, Any]) -> str:
+        """Return a sentence about fields of a filter that no pattern has; empty if there are none."""
+        return self._filter.hint(where)
+
+    def word_matches(self, query: str, pattern: Pattern) -> list[WordMatch]:
+        """Return where the words of a query stand in what is indexed of a pattern (`document`)."""
+        return self.texts.matches(query, document(pattern))
+
+    @cached_property
+    def tuning(self) -> Tuning:
+        """How this workspace searches."""
+        return Tuning.of(self._ws.config)
+
+    @property
+    def _narrow(self) -> bool:
+        """Whether vectors need to be computed for the best by words only: they are of words, and a scan is exact."""
+        found = {kind: self._ws.selections[kind].backend for kind in ("embedder", "pattern_store")}
+        said = {kind: self._ws.plugins.find_engine(kind, name).spec.capabilities for kind, name in found.items()}
+        store = said["pattern_store"]
+        return (
+            getattr(said["embedder"], "kind", "") == "lexical"
+            and getattr(store, "exact", False)
+            and getattr(store, "filtered", False)
+        )
 
     # -- following the truth ----------------------------------------------------------------------------------------
 
     @property
     def embedder(self) -> Embedder:
-        """The embedder, bound at first use, with its fitted state."""
-        if self._embedder is None:
-            embedder: Embedder = self._ws.bound("embedder")
-            self._load_fit(embedder)
-            self._embedder = embedder
-        return self._embedder
+        """The embedder whose vectors are searched; bound at first use, with its fitted state."""
+        return self._embedded.embedder
+
+    @property
+    def texts(self) -> TextIndex:
+        """The text index, caught up with the truth."""
+        return self._texts.synced()
 
     @property
     def store(self) -> PatternStore:
         """The pattern store, caught up with the truth."""
-        return self._synced()
+        return self._embedded.synced()
 
-    def _state_name(self) -> str:
-        return f"embedder/{self._namespace}"
+    @property
+    def reembedding(self) -> Reembedding | None:
+        """How far the making of new vectors in the background has come; None when none are made."""
+        return self._embedded.reembedding
 
-    def _load_fit(self, embedder: Embedder) -> bool:
-        """Load the stored fit if there is another than the embedder has. Return whether vectors may differ now."""
-        kept = self._storage.load_state(self._state_name())
-        if kept is None:
-            return False
-        before = embedder.fingerprint
-        state, _ = kept
-        try:
-            embedder.import_state(
-                EngineState(kind=state.manifest["kind"], manifest=state.manifest["fit"], arrays=state.arrays)
-            )
-        except (InputError, KeyError) as error:
-            # Of another embedder, or of another version of it: it is fitted anew with the next write.
-            self._ws.plugins.tell(Event(name="state-dropped", data={"state": self._state_name(), "error": str(error)}))
-            return False
-        self._fitted_on = int(state.manifest["documents"])
-        return embedder.fingerprint != before
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until no vectors are being made in the background. Return whether that is so."""
+        return self._embedded.wait(timeout_s=timeout_s)
 
-    def _refit_if_grown(self, progress: Callable[[str, int, int], None] | None) -> None:
-        embedder = self.embedder
-        count = len(self)
-        if count == 0 or self._fitted_on / _REFIT_GROWTH < count < max(self._fitted_on, 1) * _REFIT_GROWTH:
-            return
-        before = embedder.fingerprint
-        documents = [document(pattern) for batch in self._storage.iter_patterns(self._namespace) for pattern in batch]
-        if progress is not None:
-            progress("fitting the embedder", 0, len(documents))
-        embedder.fit(documents)
-        self._fitted_on = len(documents)
-        fit = embedder.export_state()
-        manifest = {"kind": fit.kind, "fit": dict(fit.manifest), "documents": len(documents)}
-        self._storage.save_state(
-            self._state_name(), EngineState(kind="workspace/embedder/1", manifest=manifest, arrays=fit.arrays)
-        )
-        if embedder.fingerprint != before:
-            self._store = None
-            self._ws.plugins.tell(
-                Event(name="refitted", data={"namespace": self._namespace, "patterns": len(documents)})
-            )
+    def put_vectors(self, keys: ArrayLike, vectors: ArrayLike, fingerprint: str) -> None:
+        """Take vectors that the same embedder made elsewhere; see `aqe_core.embedding.EmbeddedPatterns`.
 
-    def _synced(self, progress: Callable[[str, int, int], None] | None = None) -> PatternStore:
-        """Return the store after it has applied everything that is in the truth."""
-        version = self._storage.data_version()
-        store = self._store
-        if store is not None and version == self._data_version:
-            return store
-        with self._lock:
-            embedder = self.embedder
-            if version != self._data_version and self._load_fit(embedder):
-                self._store = None  # another process has fitted the embedder anew: all vectors differ
-            changes = None if self._store is None else self._storage.changes_since(self._namespace, self._seq)
-            if changes is None or not self._apply(changes, progress):
-                self._rebuild(progress)
-            self._data_version = version
-            assert self._store is not None
-            return self._store
+        Raises
+        ------
+        FingerprintError
+            They were made under another fingerprint than the workspace's; nothing was stored.
+        """
+        self._embedded.put_vectors(keys, vectors, fingerprint)
 
-    def _apply(self, changes: Changes, progress: Callable[[str, int, int], None] | None) -> bool:
-        """Bring the store up to date; False if it cannot remove or replace, and has to be built anew."""
-        assert self._store is not None
-        try:
-            self._store.remove(changes.removed)
-            self._add(changes.written, progress)
-        except CapabilityError:
-            return False
-        self._seq = changes.seq
-        return True
-
-    def _rebuild(self, progress: Callable[[str, int, int], None] | None) -> None:
-        embedder = self.embedder
-        self._seq = self._storage.last_seq()
-        options = {"dim": embedder.dim, "metric": "cosine"}
-        self._store = self._ws.bound("pattern_store", options)
-        keys, vectors = self._storage.load_vectors(self._namespace, embedder.fingerprint)
-        if len(keys):
-            self._store.add(keys, vectors)
-        if len(keys) < len(self):
-            self._add(np.setdiff1d(self._storage.pattern_keys(self._namespace), keys, assume_unique=True), progress)
-
-    def _add(self, keys: NDArray[np.uint64], progress: Callable[[str, int, int], None] | None) -> None:
-        """Bring patterns into the store: vectors from storage where they are kept, embedded (and kept) where not."""
-        assert self._store is not None
-        embedder = self.embedder
-        if not len(keys):
-            return
-        kept, vectors = self._storage.load_vectors(self._namespace, embedder.fingerprint, keys)
-        if len(kept):
-            self._store.add(kept, vectors)
-        missing = np.setdiff1d(keys, kept, assume_unique=True)
-        for start in range(0, len(missing), _BATCH):
-            if progress is not None:
-                progress("embedding", start, len(missing))
-            chunk = missing[start : start + _BATCH]
-            patterns = self._storage.get_patterns(self._namespace, chunk)
-            vectors = embedder.embed([document(pattern) for pattern in patterns])
-            self._store.add(chunk, vectors)
-            if not self._storage.read_only:
-                self._storage.put_vectors(self._namespace, chunk, vectors, embedder.fingerprint)
+    def close(self) -> None:
+        """End what runs in the background."""
+        self._embedded.close()
 
 
-def _widening(
-    store: PatternStore, vector: ArrayLike, k: int, allowed: NDArray[np.uint64]
-) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
-    wanted = min(k, len(allowed))
-    width = max(4 * k, 64)
-    while True:
-        hits = store.search(vector, width)
-        fits = np.isin(hits.keys, allowed)
-        if int(fits.sum()) >= wanted or width >= len(store):
-            return hits.keys[fits][:k], hits.scores[fits][:k]
-        width *= 4
-
-
-def document(pattern: Pattern) -> Document:
-    """Return what is embedded of a pattern."""
-    parts = (pattern.class_name, pattern.docstring if pattern.docstring not in pattern.text else "", pattern.text)
-    return Document(pattern.name, "\n".join(part for part in parts if part))
+def _joined(keys: list[NDArray[np.uint64]]) -> NDArray[np.uint64]:
+    return np.concatenate([np.empty(0, np.uint64), *keys])
 
 
 _FIELDS = {"id", "name", "text", "path", "class_name", "docstring", "markers", "line", "metadata", "origin"}

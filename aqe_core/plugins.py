@@ -24,6 +24,7 @@ from aqe_core.contracts.capabilities import (
     LearnerCapabilities,
     RankerCapabilities,
     StoreCapabilities,
+    TextIndexCapabilities,
 )
 from aqe_core.contracts.specs import EngineSpec, IngestSpec
 from aqe_core.errors import (
@@ -68,6 +69,7 @@ HOOKS = {
     "analyzer": "aqe_analyzers",
     "storage": "aqe_storages",
     "embedder": "aqe_embedders",
+    "text_index": "aqe_text_indexes",
 }
 
 KNOWN_EXTRAS = {
@@ -87,6 +89,7 @@ CAPABILITIES: dict[str, type[Capabilities]] = {
     "ranker": RankerCapabilities,
     "analyzer": AnalyzerCapabilities,
     "embedder": EmbedderCapabilities,
+    "text_index": TextIndexCapabilities,
 }
 """What the spec of an engine of each kind must declare; a storage declares nothing."""
 

@@ -97,6 +97,7 @@ def write_state(path: str | os.PathLike[str], state: EngineState) -> None:
     Examples
     --------
     >>> import numpy as np
+    >>> from aqe_core.state import EngineState, read_state, write_state
     >>> write_state("a.aqestate", EngineState(kind="x/1", manifest={"n": 1}, arrays={"v": np.arange(3.0)}))
     >>> read_state("a.aqestate").arrays["v"].tolist()
     [0.0, 1.0, 2.0]

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "as_context",
+    "as_contexts",
     "as_dim",
     "as_done",
     "as_groups",
@@ -254,6 +256,57 @@ def as_values(values: ArrayLike, what: str = "values") -> NDArray[np.float64]:
             f"{what}[{where}] is {array[where]}.", fix="drop missing values before; they are not zero."
         )
     return array
+
+
+def as_context(context: ArrayLike, dim: int) -> NDArray[np.float64]:
+    """Return a context as float64 of shape (dim,); finite, and so is the sum of its squares."""
+    if type(context) is np.ndarray and context.dtype == np.float64 and context.shape == (dim,):
+        array = context
+    else:
+        array = _as_float64(context, "context")
+        if array.shape != (dim,):
+            raise DimensionError(
+                f"the context has shape {array.shape}, but must have shape ({dim},).",
+                fix="encode it as the bandit was made for.",
+            )
+    square = float(np.vdot(array, array))  # unlike dot it warns of no overflow, which is refused below
+    if square - square != 0.0:  # true exactly for NaN and the infinities
+        _refuse_context(array, "the context")
+    return array
+
+
+def as_contexts(contexts: ArrayLike, dim: int) -> NDArray[np.float64]:
+    """Return contexts as float64 of shape (n, dim); finite, and so are the sums of their squares."""
+    array = _as_float64(contexts, "contexts")
+    if array.size == 0 and array.ndim < 2:
+        array = array.reshape(0, dim)
+    if array.ndim != 2 or array.shape[1] != dim:
+        raise DimensionError(
+            f"contexts have shape {array.shape}, but must have shape (n, {dim}).",
+            fix="encode them as the bandit was made for.",
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        wrong = np.flatnonzero(~np.isfinite(np.einsum("ij,ij->i", array, array)))
+    if wrong.size:
+        _refuse_context(array[wrong[0]], f"contexts[{wrong[0]}]")
+    return array
+
+
+def _as_float64(values: ArrayLike, what: str) -> NDArray[np.float64]:
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"dtype {array.dtype}")
+        return np.asarray(array, np.float64, order="C")
+    except (TypeError, ValueError) as error:
+        raise DimensionError(f"{what} cannot be read as float64 ({error}).", fix="pass numbers.") from None
+
+
+def _refuse_context(row: NDArray[np.float64], what: str) -> None:
+    place = int(np.abs(row).argmax()) if np.isfinite(row).all() else int(np.flatnonzero(~np.isfinite(row))[0])
+    raise NonFiniteError(
+        f"{what} has {row[place]} at position {place}.", fix="pass finite numbers whose squares are finite."
+    )
 
 
 def as_outcomes(failed: ArrayLike, what: str = "failed", n: int | None = None) -> NDArray[np.bool_]:

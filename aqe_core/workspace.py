@@ -52,6 +52,7 @@ def open(  # noqa: A001  # aqe_core.open() is the public name
     ranker: str | None = None,
     analyzer: str | None = None,
     embedder: str | None = None,
+    text_index: str | None = None,
 ) -> Workspace:
     """Open the workspace of a project.
 
@@ -66,6 +67,7 @@ def open(  # noqa: A001  # aqe_core.open() is the public name
     read_only : bool
         Refuse every write; implies that nothing is created.
     pattern_store, learner, ranker, analyzer, embedder : str, optional
+    pattern_store, learner, analyzer, embedder, text_index : str, optional
         Backends to use here, above every configuration.
 
     Returns
@@ -99,6 +101,7 @@ def open(  # noqa: A001  # aqe_core.open() is the public name
         "ranker": ranker,
         "analyzer": analyzer,
         "embedder": embedder,
+        "text_index": text_index,
     }
     return Workspace(
         root, load(root), namespace=namespace, create=create and not read_only, read_only=read_only, explicit=explicit
@@ -360,13 +363,17 @@ class Workspace:
         return analyze(self, k)
 
     def close(self) -> None:
-        """Make what learners have learned durable, and release the data file. May be called twice.
+        """End what runs in the background, make what learners have learned durable, and release the data file.
+
+        May be called twice.
 
         Raises
         ------
         StorageError
             Writing what a learner has collected failed; the file is released all the same.
         """
+        if "patterns" in vars(self):
+            self.patterns.close()
         try:
             while self._learners:
                 self._learners.popitem()[1].flush()

@@ -158,9 +158,10 @@ def contracts(module: str) -> str:
 
 def state() -> str:
     """Return the portable state of an engine."""
-    from aqe_core.state import EngineState
+    from aqe_core.state import EngineState, Portable, read_state, write_state
 
-    return described_class(EngineState)
+    functions = [described_function("###", each.__name__, each) for each in (write_state, read_state)]
+    return "\n\n".join([described_class(EngineState), described_class(Portable), *functions])
 
 
 def errors_tree() -> str:
@@ -332,6 +333,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "reasons": reasons,
     "state": state,
     "analyzer": lambda: contracts("analyzer"),
+    "bandit": lambda: contracts("bandit"),
     "capabilities": lambda: contracts("capabilities"),
     "embedder": lambda: contracts("embedder"),
     "ingest": lambda: contracts("ingest"),
@@ -345,6 +347,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "replay": lambda: contracts("replay"),
     "specs": lambda: contracts("specs"),
     "storage": lambda: contracts("storage"),
+    "text-index": lambda: contracts("text_index"),
     "template-module": lambda: template("aqe_backend_demo.py", "python"),
     "template-pyproject": lambda: template("pyproject.toml", "toml"),
     "template-test": lambda: template("tests/test_demo.py", "python"),

@@ -9,6 +9,7 @@ from aqe_backend_numpy.neural.policy import make_policy
 from aqe_backend_numpy.ranker import NumpyRanker
 from aqe_backend_numpy.replay.buffer import NumpyReplay
 from aqe_backend_numpy.store import NumpyPatternStore
+from aqe_backend_numpy.text_index import NumpyTextIndex
 from aqe_storage_sqlite.storage import SqliteStorage
 
 from aqe_core.contracts import (
@@ -17,6 +18,7 @@ from aqe_core.contracts import (
     LearnerCapabilities,
     RankerCapabilities,
     StoreCapabilities,
+    TextIndexCapabilities,
 )
 from aqe_core.testing import (
     AnalyzerConformance,
@@ -25,6 +27,7 @@ from aqe_core.testing import (
     PatternStoreConformance,
     RankerConformance,
     StorageConformance,
+    TextIndexConformance,
 )
 
 
@@ -37,7 +40,14 @@ class TestNumpyStore(PatternStoreConformance):
 
 class TestNumpyLearner(LearnerConformance):
     capabilities = LearnerCapabilities(
-        algorithms=("q-learning", "sarsa"), vector_policies=("actor-critic", "ppo"), replay=True, checked=True
+        algorithms=(
+            *("q-learning", "sarsa", "expected-sarsa", "actor-critic", "ppo"),
+            *("linucb", "discounted-linucb", "thompson"),
+        ),
+        checked=True,
+        inspectable=True,
+        vector_policies=("actor-critic", "ppo"),
+        replay=True,
     )
 
     def make(self, **options):
@@ -65,6 +75,13 @@ class TestLexicalEmbedder(EmbedderConformance):
 
     def make(self, **options):
         return LexicalEmbedder(**options)
+
+
+class TestNumpyTextIndex(TextIndexConformance):
+    capabilities = TextIndexCapabilities(thread_safe=True)
+
+    def make(self, **options):
+        return NumpyTextIndex(**options)
 
 
 class TestSqliteStorage(StorageConformance):

@@ -53,9 +53,9 @@ def command(
     SQLite used directly (and better-sqlite3, if node finds it) on the same disk. Works in a temporary folder and
     removes it.
 
-    JSON keys: what, rounds, measures (name, unit, value, lowest, highest, peers (name, value, ratio)); of learning also
-    backend, absent, failed; of storage also folder, sqlite_version, node, syncs_per_write, and p50_ms and p99_ms of a
-    measure.
+    JSON keys: what, backend, rounds, measures (name, unit, value, lowest, highest, peers (name, value, ratio); of
+    storage also p50_ms, p99_ms), facts (of learning absent, failed; of storage folder, sqlite_version, node,
+    syncs_per_write).
     """
     from aqe_core.cli.invocation import progress
 
@@ -70,7 +70,9 @@ def command(
             rows=rows or module.ROWS,
             progress=shown,
         )
-    call.emit({"what": what, **measured}, lambda: _draw(measured, module.notes(measured)))
+    told = {"what": what, "backend": found.spec.name, **{name: measured[name] for name in ("rounds", "measures")}}
+    facts = {name: value for name, value in measured.items() if name not in told}
+    call.emit({**told, "facts": facts}, lambda: _draw(measured, module.notes(measured)))
     return 0
 
 

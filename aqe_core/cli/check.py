@@ -18,7 +18,10 @@ __all__ = ["command"]
 
 @click.command("check")
 @click.argument("name")
-@click.option("--kind", help="Only this kind of engine: pattern-store, learner, ranker, analyzer, storage or embedder.")
+@click.option(
+    "--kind",
+    help="Only this kind of engine: pattern-store, learner, ranker, analyzer, storage, embedder or text-index.",
+)
 @click.option("--verbose", "-v", is_flag=True, help="Also show passed and skipped checks, and tracebacks.")
 @takes(project=False, namespace=False)
 def command(call: Invocation, *, name: str, kind: str | None, verbose: bool) -> int:

@@ -243,6 +243,16 @@ def _try_embedder(make: Callable[..., Any]) -> str:
     return f"{embedder.dim} dimensions, the nearer of two texts found"
 
 
+def _try_text_index(make: Callable[..., Any]) -> str:
+    from aqe_core.contracts.embedder import Document
+
+    index = make()
+    index.add([7, 8], [Document("test_retry_is_capped", "retry after timeout"), Document("test_login", "password")])
+    hits = index.search("capped retry", 2)
+    _require(hits.keys[0] == 7, "the text that holds the words is not found first")
+    return "two texts added, the one that holds the words found"
+
+
 def _try_storage(make: Callable[..., Any]) -> str:
     from aqe_core.contracts.records import Pattern
 
@@ -269,4 +279,5 @@ _WORK: dict[str, Work] = {
     "ranker": _try_ranker,
     "analyzer": _try_analyzer,
     "embedder": _try_embedder,
+    "text_index": _try_text_index,
 }

@@ -22,9 +22,9 @@ __all__ = ["command"]
 def command(call: Invocation, *, kind: str) -> int:
     """Say which backend is used, and why.
 
-    KIND is pattern-store, learner, ranker, analyzer, storage or embedder. Every rung of the ladder is shown, highest
-    first;
-    the first that says something decides and is marked with ">". Exits with 1 if what it names cannot be used.
+    KIND is pattern-store, learner, ranker, analyzer, storage, embedder or text-index. Every rung of the ladder is
+    shown, highest first; the first that says something decides and is marked with ">". Exits with 1 if what it names
+    cannot be used.
 
     JSON keys: kind, namespace, backend, reason, source, rungs (name, value, reason, source, decided), options,
     fallback, distribution, version, status, note.

@@ -19,7 +19,7 @@ _SHOWN = 20
 
 @click.command("ingest")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@takes("embedder", "pattern_store")
+@takes("embedder", "pattern_store", "text_index")
 def command(call: Invocation, *, paths: tuple[Path, ...]) -> None:
     """Take test sources and result files into the workspace.
 

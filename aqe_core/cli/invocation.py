@@ -56,6 +56,7 @@ class Invocation:
             ranker=self.backends.get("ranker"),
             analyzer=self.backends.get("analyzer"),
             embedder=self.backends.get("embedder"),
+            text_index=self.backends.get("text_index"),
         )
 
     def open_to_read(self) -> Workspace:

@@ -42,7 +42,7 @@ _PYTEST = "python -m pytest --junitxml=junit.xml"
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A result file (JUnit XML) to take as well; may be given several times.",
 )
-@takes("pattern_store", "learner", "ranker", "analyzer", "embedder", project=False)
+@takes("pattern_store", "learner", "ranker", "analyzer", "embedder", "text_index", project=False)
 def command(call: Invocation, *, results: tuple[Path, ...]) -> int:
     """From a project to search, ranking and analysis of its tests, in one go.
 

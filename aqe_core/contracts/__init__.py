@@ -1,6 +1,7 @@
 """What a plugin author reads: one file per kind of engine."""
 
 from aqe_core.contracts.analyzer import Analyzer, Description, Flakiness, GroupDescription
+from aqe_core.contracts.bandit import Bandit
 from aqe_core.contracts.capabilities import (
     AnalyzerCapabilities,
     Capabilities,
@@ -8,10 +9,11 @@ from aqe_core.contracts.capabilities import (
     LearnerCapabilities,
     RankerCapabilities,
     StoreCapabilities,
+    TextIndexCapabilities,
 )
 from aqe_core.contracts.embedder import Document, Embedder
 from aqe_core.contracts.ingest import Ingested, Reader, Recognizer, Skipped
-from aqe_core.contracts.learner import ActionKey, Learner, StateKey
+from aqe_core.contracts.learner import ActionKey, InspectableLearner, Learner, StateKey
 from aqe_core.contracts.legacy import LEGACY_NAMESPACE, Legacy, TakesOver
 from aqe_core.contracts.maintenance import (
     Backup,
@@ -31,6 +33,7 @@ from aqe_core.contracts.records import OUTCOMES, Pattern, PutReport, ResultTable
 from aqe_core.contracts.replay import Replay, Transitions
 from aqe_core.contracts.specs import KINDS, EngineSpec, IngestSpec
 from aqe_core.contracts.storage import Changes, Storage
+from aqe_core.contracts.text_index import TextIndex, WordMatch
 
 __all__ = [
     "KINDS",
@@ -42,6 +45,7 @@ __all__ = [
     "Analyzer",
     "AnalyzerCapabilities",
     "Backup",
+    "Bandit",
     "Candidates",
     "Capabilities",
     "Changes",
@@ -59,6 +63,7 @@ __all__ = [
     "Hits",
     "IngestSpec",
     "Ingested",
+    "InspectableLearner",
     "Learner",
     "LearnerCapabilities",
     "Legacy",
@@ -87,8 +92,11 @@ __all__ = [
     "TakesOver",
     "TestHistory",
     "TestResult",
+    "TextIndex",
+    "TextIndexCapabilities",
     "Transfer",
     "Transitions",
     "VectorEnv",
     "Verification",
+    "WordMatch",
 ]

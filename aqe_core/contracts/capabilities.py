@@ -17,7 +17,16 @@ __all__ = [
     "LearnerCapabilities",
     "RankerCapabilities",
     "StoreCapabilities",
+    "TextIndexCapabilities",
 ]
+
+
+POLICY_ALGORITHMS = frozenset({"actor-critic", "ppo"})
+"""Learners of a softmax policy over a table of preferences (`aqe_core.contracts.Learner`)."""
+
+
+BANDIT_ALGORITHMS = frozenset({"linucb", "discounted-linucb", "thompson"})
+"""Learners over vectors without a next state (`aqe_core.contracts.Bandit`)."""
 
 
 def _names(value: object) -> frozenset[str]:
@@ -69,7 +78,8 @@ class LearnerCapabilities:
     Attributes
     ----------
     algorithms : frozenset of str
-        Of ``q-learning``, ``sarsa`` and what later versions add.
+        Of ``q-learning``, ``sarsa``, ``expected-sarsa``, ``actor-critic``, ``ppo`` (`aqe_core.contracts.Learner`),
+        ``linucb``, ``discounted-linucb``, ``thompson`` (`aqe_core.contracts.Bandit`), or others of its own.
     vector_policies : frozenset of str
         Algorithms of policies over float vectors (`aqe_core.contracts.PolicyLearner`): ``actor-critic``, ``ppo``.
         Policies and replays check their input themselves, whatever ``checked`` says.
@@ -79,6 +89,8 @@ class LearnerCapabilities:
         As for `StoreCapabilities`.
     thread_safe : bool
         Calls from several threads keep the table consistent.
+    inspectable : bool
+        Its learners are `aqe_core.contracts.InspectableLearner`.
     """
 
     algorithms: frozenset[str] = attrs.field(default=frozenset({"q-learning"}), converter=_names)
@@ -86,6 +98,17 @@ class LearnerCapabilities:
     replay: bool = False
     checked: bool = False
     thread_safe: bool = False
+    inspectable: bool = False
+
+    @property
+    def policies(self) -> frozenset[str]:
+        """Those of the algorithms that learn a preference per pair, and draw from their softmax."""
+        return self.algorithms & POLICY_ALGORITHMS
+
+    @property
+    def bandits(self) -> frozenset[str]:
+        """Those that are `aqe_core.contracts.Bandit`."""
+        return self.algorithms & BANDIT_ALGORITHMS
 
 
 @attrs.frozen(kw_only=True)
@@ -136,6 +159,24 @@ class EmbedderCapabilities:
     fits: bool = False
 
 
+@attrs.frozen(kw_only=True)
+class TextIndexCapabilities:
+    """What a text index can do.
+
+    Attributes
+    ----------
+    thread_safe : bool
+        As for `StoreCapabilities`.
+    """
+
+    thread_safe: bool = False
+
+
 Capabilities: TypeAlias = (
-    StoreCapabilities | LearnerCapabilities | RankerCapabilities | AnalyzerCapabilities | EmbedderCapabilities
+    StoreCapabilities
+    | LearnerCapabilities
+    | RankerCapabilities
+    | AnalyzerCapabilities
+    | EmbedderCapabilities
+    | TextIndexCapabilities
 )

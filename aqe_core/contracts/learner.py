@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_che
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import ArrayLike
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
     from aqe_core.state import EngineState
 
-__all__ = ["ActionKey", "Learner", "StateKey"]
+__all__ = ["ActionKey", "InspectableLearner", "Learner", "StateKey"]
 
 StateKey: TypeAlias = str | int
 """A state's name: text or a 64-bit integer. ``1`` and ``"1"`` are two states."""
@@ -24,18 +25,24 @@ A = TypeVar("A", str, int)
 
 @runtime_checkable
 class Learner(Protocol):
-    """Values of (state, action) pairs, learned by temporal differences.
+    """What to do in named states, learned from transitions: a table of values or of preferences.
 
     Made by a factory ``factory(*, algorithm: str, **hyper_parameters)``. Every tabular learner knows
     ``learning_rate``, ``discount``, ``epsilon`` (exploration), ``initial_value``, ``actions`` (the declared set, or
-    None) and ``seed``, and refuses one out of range with `InputError`. Rules that every learner keeps:
+    None) and ``seed``, and refuses one out of range with `InputError`. ``q-learning``, ``sarsa`` and
+    ``expected-sarsa`` learn the value of each pair; ``actor-critic`` and ``ppo`` a preference per pair, of which a
+    softmax is the policy, and a value per state; the softmax of a state runs over the declared actions, or over those
+    tried there. They also know ``value_learning_rate`` and ``entropy_coefficient``, and ``ppo`` knows ``gae_lambda``,
+    ``clip``, ``epochs``, ``rollout`` (transitions per training) and ``normalize_advantage``. Rules that every learner
+    keeps:
 
     - ``update_batch`` equals the same updates one at a time, in order, bit for bit.
     - The same seed and the same calls give the same learner, bit for bit.
     - A call that raises has changed nothing.
-    - A terminal transition (``done=True``) does not bootstrap.
+    - A terminal transition (``done=True``) does not bootstrap. An episode that was only cut off passes False, and does.
     - The value of a next state is taken over its actions that have a value, and with ``actions`` declared over all of
       them; a next state without any has the initial value.
+    - Only an offered action is chosen: what is not offered is masked.
     - Equal learners export equal states, however they came about.
     """
 
@@ -72,10 +79,11 @@ class Learner(Protocol):
         next_state : str or int
             Where it led.
         done : bool
-            The episode ended there: the next state is worth nothing.
+            The episode ended there (Gymnasium's ``terminated``): the next state is worth nothing. False where it was
+            cut off (``truncated``): the next state's value stands for the rest.
         next_action : str or int, optional
             The action that will be taken next (SARSA). Without it SARSA uses the expectation under its own policy.
-            Q-learning does not look at it.
+            The others do not look at it.
 
         Raises
         ------
@@ -118,11 +126,11 @@ class Learner(Protocol):
         ...
 
     def act(self, state: StateKey, actions: Sequence[A], *, explore: bool = True) -> A:
-        """Choose one of the offered actions, epsilon-greedily.
+        """Choose one of the offered actions.
 
-        The greedy choice is the offered action of the highest value; an action never tried has the initial value;
-        of equal ones the first offered is chosen. With ``explore`` a uniformly random one is taken with probability
-        epsilon.
+        The greedy choice is the offered action of the highest value or preference (see `value`); of equal ones the
+        first offered is chosen. With ``explore`` a uniformly random one is taken with probability epsilon, and
+        otherwise a policy draws from the softmax of the preferences of the offered actions.
 
         Raises
         ------
@@ -132,7 +140,10 @@ class Learner(Protocol):
         ...
 
     def value(self, state: StateKey, action: ActionKey) -> float:
-        """Return the learned value of an action in a state; the initial value if it was never tried."""
+        """Return the learned value of an action in a state; the initial value if it was never tried.
+
+        Of a policy, its preference: larger is likelier, 0 if it was never tried.
+        """
         ...
 
     def export_state(self) -> EngineState:
@@ -146,5 +157,36 @@ class Learner(Protocol):
         ------
         InputError
             It is not a state of this kind of learner; nothing was changed.
+        """
+        ...
+
+
+@runtime_checkable
+class InspectableLearner(Learner, Protocol):
+    """A learner that tells how it got there, and whose rates may change; for the capability ``inspectable``."""
+
+    def visits(self, state: StateKey, action: ActionKey) -> int:
+        """Return the number of updates of a pair, 0 if it was never tried."""
+        ...
+
+    def probabilities(self, state: StateKey, actions: Sequence[A]) -> NDArray[np.float64]:
+        """Return the probability with which ``act`` with ``explore`` chooses each offered action.
+
+        The propensities that off-policy evaluation needs in a log; nothing is drawn.
+
+        Raises
+        ------
+        InvalidActionError
+            Nothing was offered, or something outside the declared set.
+        """
+        ...
+
+    def set_params(self, **changes: float) -> None:
+        """Change ``learning_rate``, ``discount`` or ``epsilon`` from here on; a schedule is one call per episode.
+
+        Raises
+        ------
+        InputError
+            Another parameter was named, or one is out of range; nothing was changed.
         """
         ...

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "EngineSpec", "IngestSpec"]
 
-KINDS = ("pattern_store", "learner", "ranker", "analyzer", "storage", "embedder")
+KINDS = ("pattern_store", "learner", "ranker", "analyzer", "storage", "embedder", "text_index")
 """Kinds of engine; also the names of the config tables that choose them."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*(/[a-z0-9_-]+)?")

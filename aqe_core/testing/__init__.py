@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         PatternStoreConformance,
         RankerConformance,
         StorageConformance,
+        TextIndexConformance,
     )
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "RankerConformance",
     "Report",
     "StorageConformance",
+    "TextIndexConformance",
     "capture",
     "check_backend",
     "checks",
@@ -51,6 +53,7 @@ _HOME = {
     "RankerConformance": "testing.pytest_kit",
     "Report": "testing.kit",
     "StorageConformance": "testing.pytest_kit",
+    "TextIndexConformance": "testing.pytest_kit",
     "capture": "events",
     "check_backend": "testing.installed",
     "checks": "testing.kit",

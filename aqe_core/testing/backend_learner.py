@@ -1,4 +1,4 @@
-"""The reference learner: a dictionary and the two textbook formulas (see `aqe_core.testing.backends`)."""
+"""The reference learner: a dictionary and the textbook formulas (see `aqe_core.testing.backends`)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from aqe_core.validate import as_key_name, as_outcomes, as_reward, as_values
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from aqe_core.contracts.learner import A, ActionKey, StateKey
 
-__all__ = ["DictLearner"]
+__all__ = ["DictLearner", "as_names", "as_number", "as_share"]
 
 
 class DictLearner:
-    """Tabular Q-learning or SARSA over string and integer keys.
+    """Tabular Q-learning, SARSA or expected SARSA over string and integer keys.
 
     The best value of a state is that of its best action with a value; a state without any is worth the initial value.
     """
@@ -38,17 +38,18 @@ class DictLearner:
         initial_value: float = 0.0,
         seed: int = 0,
     ) -> None:
-        if algorithm not in {"q-learning", "sarsa"}:
-            raise InputError(f"algorithm is {algorithm!r}.", fix="choose q-learning or sarsa.")
+        if algorithm not in {"q-learning", "sarsa", "expected-sarsa"}:
+            raise InputError(f"algorithm is {algorithm!r}.", fix="choose q-learning, sarsa or expected-sarsa.")
         self.algorithm = algorithm
         self._params = {
-            "learning_rate": _as_share(learning_rate, "learning_rate"),
-            "discount": _as_share(discount, "discount"),
-            "epsilon": _as_share(epsilon, "epsilon"),
-            "initial_value": _as_number(initial_value, "initial_value"),
+            "learning_rate": as_share(learning_rate, "learning_rate"),
+            "discount": as_share(discount, "discount"),
+            "epsilon": as_share(epsilon, "epsilon"),
+            "initial_value": as_number(initial_value, "initial_value"),
             "seed": seed,
         }
         self._table: dict[StateKey, dict[ActionKey, float]] = {}
+        self._visits: dict[tuple[StateKey, ActionKey], int] = {}
         self._rng = np.random.default_rng(seed)
 
     def __len__(self) -> int:
@@ -83,6 +84,7 @@ class DictLearner:
     ) -> None:
         future = 0.0 if done else self._future(next_state, then)
         row = self._table.setdefault(state, {})
+        self._visits[state, action] = self._visits.get((state, action), 0) + 1
         row[action] = td(
             row.get(action, self._params["initial_value"]),
             reward,
@@ -114,12 +116,12 @@ class DictLearner:
         gains = as_values(rewards, "rewards").tolist()
         n = len(gains)
         rows = zip(
-            _as_names(states, "state", n),
-            _as_names(actions, "action", n),
+            as_names(states, "state", n),
+            as_names(actions, "action", n),
             gains,
-            _as_names(next_states, "next_state", n),
+            as_names(next_states, "next_state", n),
             [False] * n if dones is None else as_outcomes(dones, "dones", n).tolist(),
-            [None] * n if next_actions is None else _as_names(next_actions, "next_action", n),
+            [None] * n if next_actions is None else as_names(next_actions, "next_action", n),
             strict=True,
         )
         self._learn_all(list(rows))
@@ -135,8 +137,29 @@ class DictLearner:
         here, offered = as_key_name(state, "state"), [as_key_name(action, "action") for action in actions]
         if explore and self._rng.random() < self._params["epsilon"]:
             return actions[int(self._rng.integers(len(actions)))]
-        values = [self.value(here, action) for action in offered]
-        return actions[values.index(max(values))]
+        return actions[self._best(here, offered)]
+
+    def _best(self, state: StateKey, offered: Sequence[ActionKey]) -> int:
+        values = [self.value(state, action) for action in offered]
+        return values.index(max(values))
+
+    def probabilities(self, state: StateKey, actions: Sequence[ActionKey]) -> NDArray[np.float64]:
+        """Return the probability of each offered action."""
+        if not len(actions):
+            raise InvalidActionError("there is no action to choose from.", fix="offer at least one.")
+        shares = np.full(len(actions), self._params["epsilon"] / len(actions))
+        shares[self._best(state, actions)] += 1.0 - self._params["epsilon"]
+        return shares
+
+    def visits(self, state: StateKey, action: ActionKey) -> int:
+        """Return the number of updates of a pair."""
+        return self._visits.get((state, action), 0)
+
+    def set_params(self, **changes: float) -> None:
+        """Change rates."""
+        if not changes.keys() <= {"learning_rate", "discount", "epsilon"}:
+            raise InputError(f"cannot change {sorted(changes)}.", fix="change learning_rate, discount or epsilon.")
+        self._params |= {name: as_share(value, name) for name, value in changes.items()}
 
     def value(self, state: StateKey, action: ActionKey) -> float:
         """Return the learned value."""
@@ -150,7 +173,7 @@ class DictLearner:
         manifest = {
             "algorithm": self.algorithm,
             "params": self.get_params(),
-            "pairs": [list(pair) for pair in pairs],
+            "pairs": [[*pair, self._visits.get(pair, 0)] for pair in pairs],
             "generator": self._rng.bit_generator.state,
         }
         return EngineState(
@@ -165,8 +188,10 @@ class DictLearner:
             if state.kind != f"learner/{self.algorithm}/test-1":
                 raise InputError(f"it is of kind {state.kind!r}")
             table: dict[StateKey, dict[ActionKey, float]] = {}
-            for (s, a), value in zip(state.manifest["pairs"], state.arrays["values"].tolist(), strict=True):
+            visits: dict[tuple[StateKey, ActionKey], int] = {}
+            for (s, a, n), value in zip(state.manifest["pairs"], state.arrays["values"].tolist(), strict=True):
                 table.setdefault(as_key_name(s, "state"), {})[as_key_name(a, "action")] = value
+                visits[s, a] = n
             generator = np.random.default_rng()
             generator.bit_generator.state = state.manifest["generator"]
             params = dict(state.manifest["params"])
@@ -175,24 +200,27 @@ class DictLearner:
                 f"this is not a state of the learner {self.algorithm!r} ({error}).",
                 fix="import a state that such a learner exported.",
             ) from None
-        self._table, self._rng, self._params = table, generator, params
+        self._table, self._visits, self._rng, self._params = table, visits, generator, params
 
 
-def _as_names(column: Any, what: str, n: int) -> list[StateKey]:
+def as_names(column: Any, what: str, n: int) -> list[StateKey]:
+    """Return a column of names."""
     items = column.tolist() if isinstance(column, np.ndarray) else list(column)
     if len(items) != n:
         raise DimensionError(f"there are {n} rewards, but {len(items)} {what}s.", fix="pass one of each.")
     return [as_key_name(item, what) for item in items]
 
 
-def _as_share(value: Any, name: str) -> float:
-    share = _as_number(value, name)
+def as_share(value: Any, name: str) -> float:
+    """Return a number in 0 .. 1."""
+    share = as_number(value, name)
     if not 0.0 <= share <= 1.0:
         raise InputError(f"{name} is {value!r}, but must be in 0 .. 1.", fix="pass a number in that range.")
     return share
 
 
-def _as_number(value: Any, name: str) -> float:
+def as_number(value: Any, name: str) -> float:
+    """Return a finite number."""
     if not isinstance(value, (int, float)) or not math.isfinite(value):
         raise InputError(f"{name} is {value!r}, but must be a finite number.", fix="pass a finite number.")
     return float(value)

@@ -20,6 +20,7 @@ from aqe_core.contracts.capabilities import (
     EmbedderCapabilities,
     LearnerCapabilities,
     StoreCapabilities,
+    TextIndexCapabilities,
 )
 from aqe_core.contracts.pattern_store import NO_KEY, Hits
 from aqe_core.errors import InputError
@@ -47,18 +48,26 @@ if TYPE_CHECKING:
 
 __all__ = [
     "REFERENCE_ANALYZER",
+    "REFERENCE_BANDIT",
     "REFERENCE_EMBEDDER",
     "REFERENCE_LEARNER",
+    "REFERENCE_POLICY",
     "REFERENCE_STORE",
+    "REFERENCE_TEXT_INDEX",
     "BruteForceStore",
     "HashEmbedder",
     "PlainAnalyzer",
 ]
 
 REFERENCE_STORE = StoreCapabilities(exact=True, filtered=True, checked=True, thread_safe=True)
-REFERENCE_LEARNER = LearnerCapabilities(algorithms=("q-learning", "sarsa"), checked=True)
+REFERENCE_LEARNER = LearnerCapabilities(
+    algorithms=("q-learning", "sarsa", "expected-sarsa"), checked=True, inspectable=True
+)
+REFERENCE_BANDIT = LearnerCapabilities(algorithms=("linucb", "discounted-linucb", "thompson"), checked=True)
+REFERENCE_POLICY = LearnerCapabilities(algorithms=("actor-critic", "ppo"), checked=True, inspectable=True)
 REFERENCE_ANALYZER = AnalyzerCapabilities(checked=True)
 REFERENCE_EMBEDDER = EmbedderCapabilities(kind="lexical", fits=True)
+REFERENCE_TEXT_INDEX = TextIndexCapabilities(thread_safe=True)
 
 
 class BruteForceStore:

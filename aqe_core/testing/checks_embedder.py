@@ -1,21 +1,27 @@
-"""Checks of embedders: unit rows, determinism, fingerprints, fitted state."""
+"""Checks of embedders: unit rows, determinism, fingerprints, fitted state, threads, and no network."""
 
 # ruff: noqa: D401  # the first line of a check says what is promised
 from __future__ import annotations
 
 import json
+import socket
+import threading
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import numpy as np
 
 from aqe_core.contracts.embedder import Document, Embedder
 from aqe_core.errors import InputError
 from aqe_core.state import EngineState
-from aqe_core.testing.expect import close, equal, raises, require, same_array
+from aqe_core.testing.expect import close, equal, raises, require, run_threads, same_array
 from aqe_core.testing.kit import Context, check
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 DOCUMENTS = (
@@ -228,3 +234,69 @@ def check_nearness(kit: Context) -> None:
     nearest = (queries @ documents.T).argmax(axis=1)
     hits = int((nearest == np.arange(len(DOCUMENTS))).sum())
     require(hits >= len(DOCUMENTS) - 1, f"{hits} of {len(DOCUMENTS)} documents are nearest to their own name")
+
+
+@check("embedder")
+def check_large_batches(kit: Context) -> None:
+    """Hundreds of documents get the vectors that each gets alone; a document may occur more than once.
+
+    If this fails, look at where a batch is cut, and at caches that are full.
+    """
+    embedder = fitted(kit)
+    many = [Document(f"{name}_{i}", f"{text} {i}") for i in range(60) for name, text in DOCUMENTS]
+    rows = embedder.embed([*many, *many[:3]])
+    well_formed(rows, len(many) + 3, embedder.dim, "many documents")
+    for i in (0, 1, 63, 64, 127, 128, 255, 256, len(many) - 1):
+        close(rows[i], embedder.embed([many[i]])[0], 1e-5, f"document {i} of {len(many)} alone")
+    close(rows[-3:], rows[:3], 1e-5, "documents that occur twice")
+
+
+@check("embedder")
+def check_threads(kit: Context) -> None:
+    """Calls from several threads return what they return alone: a search may come while a collection is embedded.
+
+    If this fails, look at buffers and caches that calls share; a lock around a call is enough.
+    """
+    embedder = fitted(kit)
+    documents, queries = both(embedder)
+    failures: list[str] = []
+
+    def work() -> None:
+        for _ in range(5):
+            found = both(embedder)
+            close(found[0], documents, 1e-5, "documents embedded beside other threads")
+            close(found[1], queries, 1e-5, "queries embedded beside other threads")
+
+    run_threads([], [work] * 4, threading.Event(), failures)
+    require(not failures, "; ".join(failures))
+
+
+@check("embedder")
+def check_no_network(kit: Context) -> None:
+    """Nothing is looked for in a network: neither when it is made, nor when it fits or embeds.
+
+    If this fails, look at libraries that fetch a model, or ask whether there is a newer one.
+    """
+    with _no_network() as tried:
+        both(fitted(kit))
+    require(not tried, f"it tried to reach {tried[:3]}")
+
+
+@contextmanager
+def _no_network() -> Iterator[list[str]]:
+    """Refuse connections and look-ups inside the block, and note them."""
+    tried: list[str] = []
+
+    def refuse(*arguments: Any, **_: Any) -> Any:
+        tried.append(str(arguments[-1] if isinstance(arguments[0], socket.socket) else arguments[0]))
+        raise OSError("there is no network here")
+
+    patches = [mock.patch.object(socket.socket, name, refuse) for name in ("connect", "connect_ex")]
+    patches.append(mock.patch.object(socket, "getaddrinfo", refuse))
+    for patch in patches:
+        patch.start()
+    try:
+        yield tried
+    finally:
+        for patch in patches:
+            patch.stop()

@@ -6,14 +6,18 @@ from __future__ import annotations
 import json
 import threading
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aqe_core.contracts.learner import Learner
-from aqe_core.state import EngineState
+from aqe_core.contracts.capabilities import BANDIT_ALGORITHMS, POLICY_ALGORITHMS
+from aqe_core.contracts.learner import InspectableLearner, Learner
+from aqe_core.errors import InputError, InvalidActionError
+from aqe_core.state import EngineState, read_state, write_state
 from aqe_core.testing.data import variants
-from aqe_core.testing.expect import equal, require, run_threads, same_state, unchanged
+from aqe_core.testing.expect import close, equal, raises, require, run_threads, same_state, unchanged
 from aqe_core.testing.kit import Context, check
 from aqe_core.testing.oracles import expected_sarsa, td
 
@@ -27,14 +31,21 @@ Transition = tuple[Any, Any, float, Any, bool]
 
 
 def algorithms(kit: Context) -> list[str]:
-    """Return the declared algorithms, in a fixed order."""
-    return sorted(kit.capabilities.algorithms)
+    """Return the declared algorithms over named states, in a fixed order."""
+    return sorted(kit.capabilities.algorithms - BANDIT_ALGORITHMS)
 
 
 def learners(kit: Context, **params: Any) -> Iterator[Any]:
-    """Yield a fresh learner of each declared algorithm."""
+    """Yield a fresh learner of each algorithm over named states."""
     for algorithm in algorithms(kit):
         yield kit.make(algorithm=algorithm, **{**PARAMS, **params})
+
+
+def value_learners(kit: Context, **params: Any) -> Iterator[Any]:
+    """Yield a fresh learner of each of them that learns values."""
+    for algorithm in algorithms(kit):
+        if algorithm not in POLICY_ALGORITHMS:
+            yield kit.make(algorithm=algorithm, **{**PARAMS, **params})
 
 
 def near(actual: Any, expected: float, what: str) -> None:
@@ -100,7 +111,7 @@ def check_untried_is_initial(kit: Context) -> None:
 
     If this fails, look at a table that creates entries when it is read.
     """
-    for learner in learners(kit, initial_value=2.5):
+    for learner in value_learners(kit, initial_value=2.5):
         near(learner.value("nowhere", "nothing"), 2.5, "value of an untried pair")
         equal(learner.act("nowhere", ["a", "b"]), "a", "greedy action in an unknown state")
         learner.update("s", "a", 1.0, "t", done=True)
@@ -173,13 +184,29 @@ def check_sarsa_expectation(kit: Context) -> None:
     near(learner.value("s", "a"), td(0.0, 1.0, future, learning_rate=0.5, discount=0.9), "value of (s, a)")
 
 
+@check("learner", needs="expected-sarsa in algorithms")
+def check_expected_sarsa_values(kit: Context) -> None:
+    """Expected SARSA uses the expectation under its own policy, also where a next action is given.
+
+    If this fails, look at the target: (1 - epsilon) for the best value of the next state, epsilon spread over all.
+    """
+    learner, batch = (kit.make(algorithm="expected-sarsa", **{**PARAMS, "epsilon": 0.4}) for _ in range(2))
+    for action, reward in (("x", 4.0), ("y", 10.0)):
+        for one in (learner, batch):
+            one.update("t", action, reward, "end", done=True)
+    learner.update("s", "a", 1.0, "t", False, "x")
+    batch.update_batch(["s"], ["a"], [1.0], ["t"], [False], ["x"])
+    near(learner.value("s", "a"), 0.5 * (1.0 + 0.9 * (0.6 * 5.0 + 0.4 * 3.5)), "value of (s, a)")
+    same_state(batch.export_state(), learner.export_state(), "state after the same in a batch")
+
+
 @check("learner")
 def check_terminal(kit: Context) -> None:
     """A terminal transition does not bootstrap, however much the next state is worth.
 
     If this fails, look at the target: with done it is the reward alone.
     """
-    for learner in learners(kit, initial_value=3.0):
+    for learner in value_learners(kit, initial_value=3.0):
         learner.update("t", "x", 100.0, "end", done=True)
         learner.update("s", "a", 1.0, "t", done=True, next_action="x")
         near(learner.value("s", "a"), 2.0, f"{learner.algorithm}: 3 + 0.5 (1 - 3)")
@@ -194,7 +221,7 @@ def check_unknown_next_state(kit: Context) -> None:
 
     If this fails, look at the maximum over no actions.
     """
-    for learner in learners(kit, initial_value=2.0):
+    for learner in value_learners(kit, initial_value=2.0):
         learner.update("s", "a", 1.0, "never seen")
         near(learner.value("s", "a"), td(2.0, 1.0, 2.0, learning_rate=0.5, discount=0.9), "value of (s, a)")
 
@@ -206,7 +233,7 @@ def check_keys_are_apart(kit: Context) -> None:
     If this fails, look at str(key), at float64 on the way of integers, and at arrays made of mixed lists.
     """
     keys: list[Any] = [1, "1", -1, 0, "", 2**63 - 1, -(2**63), "ä", "a\u0308", "a" * 1000, "nul\0", "nul"]
-    for learner in learners(kit):
+    for learner in value_learners(kit):
         batch = kit.make(algorithm=learner.algorithm, **PARAMS)
         for i, key in enumerate(keys):
             learner.update(key, key, 2.0 * i, "end", done=True)
@@ -282,7 +309,7 @@ def check_act_is_greedy(kit: Context) -> None:
 
     If this fails, look at the comparison (> keeps the first, >= the last) and at actions that were not offered.
     """
-    for learner in learners(kit, epsilon=1.0):
+    for learner in value_learners(kit, epsilon=1.0):
         for action, reward in (("low", -2.0), ("high", 4.0), ("same", 4.0)):
             learner.update("s", action, reward, "end", done=True)
         for offered, best in (
@@ -308,7 +335,7 @@ def check_act_explores(kit: Context) -> None:
     offered = ["a", "b", "c", "d"]
     # Six standard deviations around the expected share of "a", the best action, in 2,000 choices.
     for epsilon, low, high in ((1.0, 0.19, 0.31), (0.5, 0.56, 0.69)):
-        for learner in learners(kit, epsilon=epsilon):
+        for learner in value_learners(kit, epsilon=epsilon):
             learner.update("s", "a", 1.0, "end", done=True)
             chosen = [learner.act("s", offered) for _ in range(2000)]
             equal(sorted({*chosen}), offered, "actions ever chosen")
@@ -361,6 +388,22 @@ def check_resume(kit: Context) -> None:
 
 
 @check("learner")
+def check_file(kit: Context) -> None:
+    """What is learned survives a file: write_state, then read_state.
+
+    If this fails, look at what the state holds: JSON values in the manifest, numeric arrays under plain names.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "learner.aqestate"
+        for learner in learners(kit):
+            learn(learner, transitions(40, seed=13))
+            write_state(path, learner.export_state())
+            other = kit.make(algorithm=learner.algorithm, **PARAMS)
+            other.import_state(read_state(path))
+            same_state(through_json(other.export_state()), through_json(learner.export_state()), "state from a file")
+
+
+@check("learner")
 def check_state_is_a_copy(kit: Context) -> None:
     """An exported state does not change with the learner, nor the learner with the state.
 
@@ -388,7 +431,7 @@ def check_many_pairs(kit: Context) -> None:
     If this fails, look at the growth of the table.
     """
     states = np.arange(3000) * 7919
-    for learner in learners(kit):
+    for learner in value_learners(kit):
         for gain in (2.0, 4.0):
             learner.update_batch(states, states % 5, np.full(3000, gain), states, np.ones(3000, np.bool_))
         equal(len(learner), 3000, "number of pairs")
@@ -417,6 +460,68 @@ def check_learns_corridor(kit: Context) -> None:
                     break
         chosen = [learner.act(place, ["left", "right"], explore=False) for place in range(5)]
         equal(chosen, ["right"] * 5, f"{learner.algorithm}: greedy path")
+
+
+@check("learner", needs="inspectable")
+def check_visits(kit: Context) -> None:
+    """Visits count the updates of a pair, one at a time or in batches, also after an import; asking counts nothing.
+
+    If this fails, look at batches in which a pair comes twice.
+    """
+    for learner in learners(kit):
+        require(isinstance(learner, InspectableLearner), f"{type(learner).__name__} lacks a method of its protocol")
+        learner.update("s", "a", 1.0, "t")
+        learner.update_batch(["s", "s", "u"], ["a", "a", "b"], [1.0] * 3, ["t"] * 3)
+        other = kit.make(algorithm=learner.algorithm, **PARAMS)
+        other.import_state(through_json(learner.export_state()))
+        for one in (learner, other):
+            found = [one.visits(*pair) for pair in (("s", "a"), ("u", "b"), ("s", "b"), ("never", "a"))]
+            equal(found, [3, 1, 0, 0], f"{learner.algorithm}: visits")
+
+
+@check("learner", needs="inspectable")
+def check_probabilities(kit: Context) -> None:
+    """Probabilities are those of the choices that act makes, of the offered actions only; asking draws nothing.
+
+    If this fails, look at epsilon (the greedy choice gets its share too) and at actions that were not offered.
+    """
+    offered = ["b", "a", "new"]
+    for learner in learners(kit, epsilon=0.8):
+        for action, reward in (("a", 1.0), ("b", -1.0), ("other", 3.0)) * 9:
+            learner.update("s", action, reward, "end", done=True)
+        before = through_json(learner.export_state())
+        shares = learner.probabilities("s", offered)
+        same_state(through_json(learner.export_state()), before, "state after asking")
+        close(shares.sum(), 1.0, 1e-12, f"{learner.algorithm}: sum of the probabilities")
+        chosen = [learner.act("s", offered) for _ in range(2000)]
+        found = [chosen.count(action) / 2000 for action in offered]
+        # Six standard deviations of a share in 2,000 choices.
+        close(found, shares, 6.0 * np.sqrt(shares * (1.0 - shares) / 2000) + 1e-12, f"{learner.algorithm}: shares")
+        raises(InvalidActionError, partial(learner.probabilities, "s", []), "probabilities of nothing")
+
+
+@check("learner", needs="inspectable")
+def check_set_params(kit: Context) -> None:
+    """Changed rates hold from then on, are part of the state, and a refused change changes nothing.
+
+    If this fails, look at values that are kept for later: they depend on epsilon where the algorithm is on-policy.
+    """
+    for algorithm in algorithms(kit):
+        changed = learn(kit.make(algorithm=algorithm, **{**PARAMS, "epsilon": 0.9}), transitions(40, seed=14))
+        start = through_json(changed.export_state())
+        for bad in ({"epsilon": 2.0}, {"learning_rate": float("nan")}, {"seed": 3}, {"nonsense": 1.0}):
+            raises(InputError, partial(changed.set_params, **bad), f"set_params({bad})")
+        same_state(through_json(changed.export_state()), start, "state after refused changes")
+        changed.set_params(epsilon=0.25, learning_rate=0.125)
+        equal(changed.get_params()["epsilon"], 0.25, "epsilon after the change")
+        # Another one that takes over the state has nothing kept from before the change.
+        other = kit.make(algorithm=algorithm, **PARAMS)
+        other.import_state(through_json(changed.export_state()))
+        equal(other.get_params()["learning_rate"], 0.125, "learning_rate after an import")
+        for one in (changed, other):
+            learn(one, transitions(40, seed=15))
+        ended = through_json(changed.export_state()), through_json(other.export_state())
+        same_state(ended[0], ended[1], f"{algorithm}: state after the change and more updates")
 
 
 @check("learner", needs="thread_safe")

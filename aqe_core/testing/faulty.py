@@ -11,13 +11,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+from aqe_core.testing.backend_bandit import RidgeBandit
 from aqe_core.testing.backend_learner import DictLearner
+from aqe_core.testing.backend_policy import DictPolicy
 from aqe_core.testing.backend_ranker import REFERENCE_RANKER, ShareRanker
+from aqe_core.testing.backend_text_index import PlainTextIndex
 from aqe_core.testing.backends import (
     REFERENCE_ANALYZER,
+    REFERENCE_BANDIT,
     REFERENCE_EMBEDDER,
     REFERENCE_LEARNER,
+    REFERENCE_POLICY,
     REFERENCE_STORE,
+    REFERENCE_TEXT_INDEX,
     BruteForceStore,
     HashEmbedder,
     PlainAnalyzer,
@@ -74,10 +80,13 @@ class Fault:
 _FAMILIES: tuple[tuple[type, str, Any], ...] = (
     (BruteForceStore, "pattern_store", REFERENCE_STORE),
     (DictLearner, "learner", REFERENCE_LEARNER),
+    (DictPolicy, "learner", REFERENCE_POLICY),
+    (RidgeBandit, "learner", REFERENCE_BANDIT),
     (Borrowed, "learner", REFERENCE_LEARNER),
     (ShareRanker, "ranker", REFERENCE_RANKER),
     (PlainAnalyzer, "analyzer", REFERENCE_ANALYZER),
     (HashEmbedder, "embedder", REFERENCE_EMBEDDER),
+    (PlainTextIndex, "text_index", REFERENCE_TEXT_INDEX),
 )
 
 _faults: list[Fault] = []
@@ -110,9 +119,12 @@ def faults() -> tuple[Fault, ...]:
         "faulty_stores",
         "faulty_store_inputs",
         "faulty_learners",
+        "faulty_policies",
+        "faulty_bandits",
         "faulty_vector_policies",
         "faulty_rankers",
         "faulty_others",
+        "faulty_text_indexes",
     ):
         import_module(f"aqe_core.testing.{module}")
     return tuple(_faults)

@@ -88,6 +88,14 @@ class ExpectsTheBest(DictLearner):
         return max(row.values()) if row and action is None else super()._future(state, action)
 
 
+@wrong("expected_sarsa_values")
+class ExpectsTheNextAction(DictLearner):
+    """Uses the next action where the expectation is asked for."""
+
+    def _future(self, state: Any, action: Any) -> float:
+        return super()._future(state, action) if action is None else self.value(state, action)
+
+
 @wrong("terminal")
 class BootstrapsOnDone(DictLearner):
     """Looks beyond the end of an episode."""
@@ -206,6 +214,49 @@ class ForgetsGenerator(DictLearner):
         self._rng = kept
 
 
+@wrong("file")
+class NamesArraysFreely(DictLearner):
+    """Gives its array a name that no file can have."""
+
+    def export_state(self) -> EngineState:
+        """Export."""
+        state = super().export_state()
+        return attrs.evolve(state, arrays={"values/of pairs": state.arrays["values"]})
+
+
+@wrong("visits")
+class CountsBatchesOnce(DictLearner):
+    """Counts a pair that comes twice in a batch once."""
+
+    def _learn_all(self, rows: list[Any]) -> None:
+        before = dict(self._visits)
+        super()._learn_all(rows)
+        self._visits = {pair: min(n, before.get(pair, 0) + 1) for pair, n in self._visits.items()}
+
+
+@wrong("probabilities")
+class NeverExploresTheBest(DictLearner):
+    """Gives the greedy choice no share of epsilon."""
+
+    def probabilities(self, state: Any, actions: Sequence[Any]) -> Any:
+        """Return probabilities."""
+        shares = super().probabilities(state, actions)
+        best = int(shares.argmax())
+        shares[best] = 1.0 - self._params["epsilon"]
+        return shares / shares.sum()
+
+
+@wrong("set_params")
+class ChangesHalfway(DictLearner):
+    """Changes what it can before it refuses the rest."""
+
+    def set_params(self, **changes: float) -> None:
+        """Change rates."""
+        for name, value in changes.items():
+            self._params[name] = value
+            super().set_params(**{name: value})
+
+
 @wrong("state_is_a_copy")
 class ExportsBuffer(DictLearner):
     """Exports an array that it goes on using."""
@@ -305,7 +356,7 @@ class ImportsAnything(DictLearner):
         pairs = state.manifest.get("pairs", [])
         values = state.arrays.get("values", np.empty(0)).tolist()
         self._table = {}
-        for (s, a), value in zip(pairs, values, strict=False):
+        for (s, a, _), value in zip(pairs, values, strict=False):
             self._table.setdefault(s, {})[a] = value
 
 

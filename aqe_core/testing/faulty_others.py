@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import socket
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -257,3 +259,37 @@ class TwoSpaces(HashEmbedder):
     def embed_queries(self, texts: Any) -> NDArray[np.float32]:
         """Embed."""
         return super().embed_queries([" ".join(word[::-1] for word in self._words(text)) for text in texts])
+
+
+@wrong("large_batches")
+class ForgetsTheFirstRows(HashEmbedder):
+    """Writes every chunk of 128 documents to the beginning of what it returns."""
+
+    def embed(self, documents: Any) -> NDArray[np.float32]:
+        """Embed."""
+        rows = super().embed(documents)
+        for start in range(128, len(rows), 128):
+            rows[: len(rows[start : start + 128])] = rows[start : start + 128]
+        return rows
+
+
+@wrong("threads")
+class SharesWords(HashEmbedder):
+    """Keeps the texts in a field of the embedder."""
+
+    def _embed(self, texts: Any) -> NDArray[np.float32]:
+        self._texts = texts
+        time.sleep(1e-3)  # another thread gets its turn here
+        return super()._embed(self._texts)
+
+
+@wrong("no_network")
+class LooksForANewerModel(HashEmbedder):
+    """Asks a server for a newer model, and goes on without when there is none."""
+
+    def fit(self, documents: Any) -> None:
+        """Fit."""
+        with suppress(OSError), socket.socket() as here:
+            here.settimeout(0.2)
+            here.connect(("127.0.0.1", 9))
+        super().fit(documents)

@@ -43,6 +43,7 @@ def maker(kind: str, name: str) -> tuple[Callable[..., Any], Any]:
         "ranker": binding.open_ranker,
         "analyzer": binding.open_analyzer,
         "embedder": binding.open_embedder,
+        "text_index": binding.open_text_index,
     }
     return partial(opener[kind], name), found.spec.capabilities
 

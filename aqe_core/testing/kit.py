@@ -17,6 +17,7 @@ from aqe_core.contracts.capabilities import (
     LearnerCapabilities,
     RankerCapabilities,
     StoreCapabilities,
+    TextIndexCapabilities,
 )
 from aqe_core.contracts.specs import KINDS
 from aqe_core.errors import UsageError
@@ -35,15 +36,24 @@ _CAPABILITIES: dict[str, type | None] = {
     "ranker": RankerCapabilities,
     "analyzer": AnalyzerCapabilities,
     "embedder": EmbedderCapabilities,
+    "text_index": TextIndexCapabilities,
     "storage": None,
 }
 
 _MODULES = {
     "pattern_store": ("checks_pattern_store", "checks_pattern_store_search", "checks_pattern_store_input"),
-    "learner": ("checks_learner", "checks_learner_input", "checks_vector_policy", "checks_replay"),
+    "learner": (
+        "checks_learner",
+        "checks_learner_policy",
+        "checks_learner_input",
+        "checks_bandit",
+        "checks_vector_policy",
+        "checks_replay",
+    ),
     "ranker": ("checks_ranker",),
     "analyzer": ("checks_analyzer",),
     "embedder": ("checks_embedder",),
+    "text_index": ("checks_text_index",),
     "storage": ("checks_storage",),
 }
 
@@ -254,7 +264,7 @@ def as_bound(kind: str, make: Callable[..., Any], capabilities: Any) -> Callable
 
     guard: Any = {
         "pattern_store": guards.GuardedStore,
-        "learner": guards.GuardedLearner,
+        "learner": guards.guarded_learner,
         "analyzer": guards.GuardedAnalyzer,
     }[kind]
 
@@ -320,7 +330,7 @@ def run_checks(
     Parameters
     ----------
     kind : str
-        ``pattern_store``, ``learner``, ``ranker``, ``analyzer``, ``embedder`` or ``storage``.
+        ``pattern_store``, ``learner``, ``ranker``, ``analyzer``, ``embedder``, ``text_index`` or ``storage``.
     make : callable
         ``make(**options)`` returns a fresh engine (see `Context`); the engine's class will often do.
     capabilities : StoreCapabilities, LearnerCapabilities, AnalyzerCapabilities or EmbedderCapabilities, optional
@@ -392,7 +402,7 @@ def _verify_need(kind: str, need: str) -> None:
     """Refuse a need that no capabilities of the kind could meet: such a check would be skipped for ever."""
     wanted = _CAPABILITIES[kind]
     field = need.removeprefix("not ").rpartition(" in ")[2]
-    if wanted is None or field not in attrs.fields_dict(wanted):
+    if wanted is None or not (field in attrs.fields_dict(wanted) or isinstance(getattr(wanted, field, None), property)):
         raise ValueError(f"no capability {field!r} of the kind {kind!r}")
 
 

@@ -42,3 +42,10 @@ def aqe_embedders() -> list[EngineSpec]:
     """Offer the hashing embedder."""
     factory = "aqe_core.testing.backends:HashEmbedder"
     return [EngineSpec(name="loopback", factory=factory, capabilities=backends.REFERENCE_EMBEDDER)]
+
+
+@hookimpl
+def aqe_text_indexes() -> list[EngineSpec]:
+    """Offer the plain BM25."""
+    factory = "aqe_core.testing.backend_text_index:PlainTextIndex"
+    return [EngineSpec(name="loopback", factory=factory, capabilities=backends.REFERENCE_TEXT_INDEX)]

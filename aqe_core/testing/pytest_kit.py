@@ -20,6 +20,7 @@ __all__ = [
     "PatternStoreConformance",
     "RankerConformance",
     "StorageConformance",
+    "TextIndexConformance",
 ]
 
 
@@ -158,6 +159,13 @@ class EmbedderConformance(_Conformance):
     """Tests of an embedder: ``make()`` returns one that has not been fitted."""
 
     kind = "embedder"
+
+
+@_with_tests
+class TextIndexConformance(_Conformance):
+    """Tests of a text index: ``make()`` returns an empty one."""
+
+    kind = "text_index"
 
 
 @_with_tests

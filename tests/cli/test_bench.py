@@ -19,7 +19,7 @@ def test_it_measures_beside_sqlite(aqe_json, tmp_path):
         assert 0 < each["lowest"] <= each["value"] <= each["highest"]
         assert all(peer["value"] > 0 and peer["ratio"] > 0 for peer in each["peers"])
         assert (each["p50_ms"] is None) != each["name"].startswith("durable")
-    assert 1 <= found["syncs_per_write"] <= 1.05
+    assert 1 <= found["facts"]["syncs_per_write"] <= 1.05
     assert list(tmp_path.iterdir()) == []
 
 
@@ -47,7 +47,7 @@ def test_learning_beside_plain_python(aqe_json, monkeypatch):
     assert {peer["name"] for peer in measures["update_int_keys"]["peers"]} == {"dict of dicts", "NumPy, one at a time"}
     assert "deque" in {peer["name"] for peer in measures["replay_sample_32"]["peers"]}
     assert found["backend"] == "numpy"
-    for name in found["absent"]:
+    for name in found["facts"]["absent"]:
         assert all(peer["name"] != name for each in measures.values() for peer in each["peers"])
 
 

@@ -42,11 +42,11 @@ def test_all_is_well(aqe, aqe_json):
     assert set(checks(document)) == {
         "python", "aqe", "PATH", "config", "plugins", "storage sqlite", "pattern store numpy", "learner numpy",
         "ranker numpy",
-        "analyzer numpy", "embedder lexical", "workspace",
+        "analyzer numpy", "embedder lexical", "text index numpy", "workspace",
     }  # fmt: skip
     assert "written and read again, sqlite 3." in checks(document)["storage sqlite"]["message"]
     text = aqe("doctor").stdout
-    assert text.splitlines()[-1] == "12 ok"
+    assert text.splitlines()[-1] == "13 ok"
     assert "ok    pattern store numpy: 100 vectors added, each found as its own nearest (aqe-core " in text
 
 
@@ -63,7 +63,7 @@ def test_a_damaged_workspace_fails(aqe, aqe_json, tmp_path):
     assert found["fix"]
     text = aqe("doctor", code=1).stdout
     assert "fail  workspace: " in text
-    assert text.splitlines()[-1] == "11 ok, 1 fail"
+    assert text.splitlines()[-1] == "12 ok, 1 fail"
 
 
 @pytest.mark.parametrize(
@@ -151,8 +151,8 @@ def test_a_fallback_is_told(aqe, tmp_path, monkeypatch, caplog):
 def test_an_engine_that_answers_wrongly_fails(aqe_json, monkeypatch, name, method, answer):
     make = binding._make
 
-    def lying(found, required, options):
-        engine = make(found, required, options)
+    def lying(found, *arguments):
+        engine = make(found, *arguments)
         kind = found.kind.replace("_", " ")
         return Liar(engine, method) if name.startswith(kind) else engine
 

@@ -15,10 +15,11 @@ def test_everything_is_shown(aqe, project, results, monkeypatch):
     places = [text.index(f"\n\n{heading}") for heading in headings]
     assert places == sorted(places)
     assert "patterns: 3 added; results: 6 in 3 runs added" in text
-    assert "score: cosine, 1 is the same direction (lexical: near means shared words, not shared meaning)" in text
+    assert "score: 0 .. 1, a weighted mean" in text
+    assert "(lexical: near means shared words, not shared meaning)" in text
     assert "again: aqe search 'parser keeps the order keys'" in text
     assert "failed 2 of 3 runs, last in the last run" in text
-    for kind in ("storage", "embedder", "pattern store", "ranker", "analyzer"):
+    for kind in ("storage", "embedder", "text index", "pattern store", "ranker", "analyzer"):
         assert f"\n{kind} " in text
     assert "aqe rank -k 20 --names" in text
 
@@ -54,7 +55,7 @@ def test_json_tells_it_all(aqe_json, project, results):
     assert document["rank"][0]["failures"] == 2
     assert document["analysis"]["runs"] == 3
     assert {each["kind"] for each in document["backends"]} == {
-        "storage", "embedder", "pattern_store", "ranker", "analyzer",
+        "storage", "embedder", "text_index", "pattern_store", "ranker", "analyzer",
     }  # fmt: skip
     assert set(document["backends"][0]) == {"kind", "backend", "distribution", "version", "reason", "source"}
 

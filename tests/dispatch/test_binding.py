@@ -80,7 +80,11 @@ def test_the_default_of_each_kind_needs_no_name():
         (lambda: aqe_core.open_store("numpi", dim=2), UnknownBackendError, "did you mean 'numpy'"),
         (lambda: aqe_core.open_store("numpy", dim=2, ef=3), ConfigError, "'numpy' has no option 'ef'."),
         (lambda: aqe_core.open_store(3, dim=2), UsageError, "the backend is 3"),
-        (lambda: aqe_core.open_learner("numpy", algorithm="dqn"), CapabilityError, "only q-learning, sarsa."),
+        (
+            lambda: aqe_core.open_learner("numpy", algorithm="dqn"),
+            CapabilityError,
+            "has no algorithm 'dqn', only actor-critic, ",
+        ),
         (lambda: aqe_core.open_learner("numpy", algorithm=["sarsa"]), CapabilityError, "no algorithm ['sarsa']"),
         (lambda: aqe_core.open_learner(learning_rte=1), ConfigError, "did you mean 'learning_rate'?"),
         (lambda: aqe_core.open_learner(epsilon=7), InputError, "epsilon"),
@@ -182,6 +186,7 @@ LEARNER = "from aqe_core.testing.backend_learner import DictLearner\n"
         ("aqe_learners", "learner", "{'checked': True}"),
         ("aqe_analyzers", "analyzer", "StoreCapabilities()"),
         ("aqe_embedders", "embedder", "None"),
+        ("aqe_text_indexes", "text_index", "EmbedderCapabilities()"),
         ("aqe_storages", "storage", "StoreCapabilities()"),
     ],
 )

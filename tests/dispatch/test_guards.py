@@ -19,8 +19,10 @@ from aqe_core.contracts import (
     StoreCapabilities,
 )
 from aqe_core.errors import AqeError, CapabilityError, ContractError, InvalidActionError
-from aqe_core.guards import GuardedAnalyzer, GuardedLearner, GuardedStore
+from aqe_core.guards import GuardedAnalyzer, GuardedBandit, GuardedLearner, GuardedStore
 from aqe_core.state import EngineState
+from aqe_core.testing import run_checks
+from aqe_core.testing.backend_bandit import RidgeBandit
 from aqe_core.testing.data import clustered_vectors, scattered_keys, variants
 from aqe_core.testing.oracles import exact_scores
 
@@ -432,6 +434,39 @@ def test_a_choice_that_was_not_offered_is_the_engines_fault():
 
 
 # -- analyzers -----------------------------------------------------------------------------------------------------
+
+
+class BareBandit(RidgeBandit):
+    """A bandit that notes what reaches it, which must be as the guard promises."""
+
+    def act(self, context, actions=None, *, explore=True):
+        assert context.dtype == np.float64
+        assert set(actions) <= set(self.actions)
+        return super().act(context, actions, explore=explore)
+
+    def update(self, context, action, reward):
+        assert type(reward) is float
+        super().update(context, action, reward)
+
+    def update_batch(self, contexts, actions, rewards):
+        assert type(actions) is list
+        assert contexts.dtype == rewards.dtype == np.float64
+        super().update_batch(contexts, actions, rewards)
+
+
+def test_a_guarded_bandit_passes_the_kit():
+    report = run_checks("learner", BareBandit, LearnerCapabilities(algorithms=("linucb",)))
+    assert report.ok, report
+
+
+def test_a_bandit_that_chooses_what_was_not_offered():
+    class Wilful(BareBandit):
+        def act(self, context, actions=None, *, explore=True):
+            return "mine"
+
+    bandit = GuardedBandit(Wilful(dim=1, actions=["a", "mine"]))
+    with pytest.raises(ContractError, match="not offered"):
+        bandit.act([1.0], ["a"])
 
 
 class BareAnalyzer:

@@ -18,6 +18,7 @@ from aqe_core.isolation import PluginSource, resolve
 from aqe_core.plugins import PluginManager
 from aqe_core.testing import backend_ranker, backends, check_backend, checks, kit, run_checks
 from aqe_core.testing.backend_learner import DictLearner
+from aqe_core.testing.backend_text_index import PlainTextIndex
 from aqe_core.validate import as_keys, as_vectors
 
 REFERENCES = {
@@ -26,6 +27,7 @@ REFERENCES = {
     "ranker": (backend_ranker.ShareRanker, backend_ranker.REFERENCE_RANKER),
     "analyzer": (backends.PlainAnalyzer, backends.REFERENCE_ANALYZER),
     "embedder": (backends.HashEmbedder, backends.REFERENCE_EMBEDDER),
+    "text_index": (PlainTextIndex, backends.REFERENCE_TEXT_INDEX),
 }
 
 
@@ -34,7 +36,7 @@ REFERENCES = {
 def test_reference_passes_with_and_without_guard(kind, checked):
     make, capabilities = REFERENCES[kind]
     if not checked:
-        if kind in {"embedder", "ranker"}:
+        if kind in {"embedder", "ranker", "text_index"}:
             pytest.skip(f"a {kind} has no guard")
         capabilities = attrs.evolve(capabilities, checked=False)
     report = run_checks(kind, make, capabilities)

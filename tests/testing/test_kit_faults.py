@@ -20,7 +20,7 @@ def test_fault_is_caught(fault, name):
     assert outcome.message
 
 
-@pytest.mark.parametrize("kind", ["pattern_store", "learner", "ranker", "analyzer", "embedder"])
+@pytest.mark.parametrize("kind", ["pattern_store", "learner", "ranker", "analyzer", "embedder", "text_index"])
 def test_every_check_catches_a_fault(kind):
     catching = {name for fault in FAULTS if fault.kind == kind for name in fault.caught_by}
     assert catching == {one.name for one in checks(kind)}

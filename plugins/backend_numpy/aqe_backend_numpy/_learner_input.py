@@ -4,27 +4,57 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
-from aqe_core.errors import DimensionError, InputError
+from aqe_core.errors import DimensionError, InputError, InvalidActionError
 from aqe_core.validate import as_key_name, as_values
 from aqe_core.validate import as_reward as as_finite
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from aqe_backend_numpy._qtable import Key
     from aqe_core.state import EngineState
 
-__all__ = ["Learned", "Params", "as_batch_keys", "as_learned", "as_params", "as_reward", "as_rewards"]
+__all__ = [
+    "MAX_COUNT",
+    "MAX_REWARD",
+    "MAX_VALUE",
+    "Learned",
+    "Numbers",
+    "Params",
+    "as_actions",
+    "as_arrays",
+    "as_batch_keys",
+    "as_count",
+    "as_dict",
+    "as_generator",
+    "as_learned",
+    "as_names",
+    "as_number",
+    "as_offered",
+    "as_params",
+    "as_reward",
+    "as_rewards",
+    "as_seed",
+    "refuse_fixed",
+    "refuse_outside",
+]
 
+A = TypeVar("A", str, int)
 MAX_KEY = 2**63 - 1
 MAX_REWARD = 1e290  # a value moves by at most one reward per update: no number of updates overflows
 MAX_VALUE = 1e300
 MAX_COUNT = 2**53  # exact as a double too; leaves room to count on
 _ARRAYS = {"rows": np.int64, "columns": np.int64, "values": np.float64, "visits": np.int64}
+
+
+Numbers: TypeAlias = "dict[str, tuple[float, float, bool]]"
+"""Lowest and highest value of each number among the hyper-parameters, and whether the lowest is excluded."""
 
 
 class Params(NamedTuple):
@@ -118,7 +148,8 @@ def as_rewards(rewards: Any, n: int) -> NDArray[np.float64]:
     return array
 
 
-def _as_number(value: Any, what: str, low: float, high: float, *, above: bool = False) -> float:
+def as_number(value: Any, what: str, low: float, high: float, *, above: bool = False) -> float:
+    """Return a number in a range as a float, without a negative zero."""
     number = None
     if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
         # No int is too long for a float then; a bound would not fit into NumPy's narrow floats.
@@ -131,22 +162,26 @@ def _as_number(value: Any, what: str, low: float, high: float, *, above: bool = 
 
 def as_params(params: Mapping[str, Any]) -> Params:
     """Return the hyper-parameters, checked."""
-    seed, actions = params["seed"], params["actions"]
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
-        raise InputError(f"seed is {seed!r}, but must be an integer in 0 .. 2**64 - 1.", fix="pass e.g. seed=0.")
-    if actions is not None:
-        actions = _as_actions(actions)
+    actions = params["actions"]
     return Params(
-        learning_rate=_as_number(params["learning_rate"], "learning_rate", 0.0, 1.0, above=True),
-        discount=_as_number(params["discount"], "discount", 0.0, 1.0),
-        epsilon=_as_number(params["epsilon"], "epsilon", 0.0, 1.0),
-        initial_value=_as_number(params["initial_value"], "initial_value", -MAX_REWARD, MAX_REWARD),
-        actions=actions,
-        seed=int(seed),
+        learning_rate=as_number(params["learning_rate"], "learning_rate", 0.0, 1.0, above=True),
+        discount=as_number(params["discount"], "discount", 0.0, 1.0),
+        epsilon=as_number(params["epsilon"], "epsilon", 0.0, 1.0),
+        initial_value=as_number(params["initial_value"], "initial_value", -MAX_REWARD, MAX_REWARD),
+        actions=None if actions is None else as_actions(actions),
+        seed=as_seed(params["seed"]),
     )
 
 
-def _as_actions(actions: Any) -> tuple[Key, ...]:
+def as_seed(seed: Any) -> int:
+    """Return the seed of a generator."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
+        raise InputError(f"seed is {seed!r}, but must be an integer in 0 .. 2**64 - 1.", fix="pass e.g. seed=0.")
+    return int(seed)
+
+
+def as_actions(actions: Any) -> tuple[Key, ...]:
+    """Return the declared set of actions, each once."""
     if isinstance(actions, (str, bytes)) or not isinstance(actions, (Iterable, np.ndarray)):
         raise InputError(
             f"actions are {actions!r}, but must be a list of names or integers.",
@@ -165,36 +200,43 @@ def as_learned(state: EngineState, kind: str) -> Learned:
     """Return an exported state of this kind, checked."""
     if state.kind != kind:
         raise InputError(f"the state is of kind {state.kind!r}, but must be {kind!r}.", fix="make that learner.")
-    manifest = _as_dict(state.manifest, "the manifest", {"params", "states", "actions", "rng"})
-    params = as_params(_as_dict(manifest["params"], "params", set(Params._fields)))
-    states = _as_names(manifest["states"], "states")
-    actions = _as_names(manifest["actions"], "actions")
+    manifest = as_dict(state.manifest, "the manifest", {"params", "states", "actions", "rng"})
+    params = as_params(as_dict(manifest["params"], "params", set(Params._fields)))
+    states = as_names(manifest["states"], "states")
+    actions = as_names(manifest["actions"], "actions")
     if params.actions is not None and list(params.actions) != actions:
         raise InputError("the declared actions differ from the actions of the table.", fix="export it again.")
-    arrays = _as_dict(state.arrays, "the arrays", set(_ARRAYS))
-    n = len(arrays["values"]) if isinstance(arrays["values"], np.ndarray) and arrays["values"].ndim else 0
-    for name, dtype in _ARRAYS.items():
-        array = arrays[name]
-        if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != (n,):
-            raise InputError(f"{name} must be an array of {np.dtype(dtype)}, shape ({n},).", fix="export it again.")
-    rows, columns, values, visits = (arrays[name] for name in _ARRAYS)
-    _refuse_outside(rows, "rows", 0, len(states) - 1)
-    _refuse_outside(columns, "columns", 0, len(actions) - 1)
-    _refuse_outside(values, "values", -MAX_VALUE, MAX_VALUE)
-    _refuse_outside(visits, "visits", 1, MAX_COUNT)
-    if np.unique(rows * max(len(actions), 1) + columns).size != n:
+    as_dict(state.arrays, "the arrays", set(_ARRAYS))
+    rows, columns, values, visits = as_arrays(state, _ARRAYS)
+    refuse_outside(rows, "rows", 0, len(states) - 1)
+    refuse_outside(columns, "columns", 0, len(actions) - 1)
+    refuse_outside(values, "values", -MAX_VALUE, MAX_VALUE)
+    refuse_outside(visits, "visits", 1, MAX_COUNT)
+    if np.unique(rows * max(len(actions), 1) + columns).size != rows.size:
         raise InputError("a pair of row and column is there twice.", fix="export it again.")
     # Adding zero copies, and turns negative zeros, which a learner never has, into zeros.
-    return Learned(params, states, actions, _as_generator(manifest["rng"]), rows, columns, values + 0.0, visits)
+    return Learned(params, states, actions, as_generator(manifest["rng"]), rows, columns, values + 0.0, visits)
 
 
-def _as_dict(value: Any, what: str, keys: set[str]) -> Mapping[str, Any]:
+def as_arrays(state: EngineState, dtypes: Mapping[str, Any]) -> list[NDArray[Any]]:
+    """Return these arrays of a state, which must have one axis, equal lengths and the dtypes given."""
+    arrays: list[Any] = [state.arrays[name] for name in dtypes]
+    n = len(arrays[0]) if isinstance(arrays[0], np.ndarray) and arrays[0].ndim else 0
+    for array, (name, dtype) in zip(arrays, dtypes.items(), strict=True):
+        if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != (n,):
+            raise InputError(f"{name} must be an array of {np.dtype(dtype)}, shape ({n},).", fix="export it again.")
+    return arrays
+
+
+def as_dict(value: Any, what: str, keys: set[str]) -> Mapping[str, Any]:
+    """Return a mapping that has exactly these keys."""
     if not isinstance(value, Mapping) or set(value) != keys:
         raise InputError(f"{what} must hold exactly {', '.join(sorted(keys))}.", fix="export it again.")
     return value
 
 
-def _as_names(names: Any, what: str) -> list[Key]:
+def as_names(names: Any, what: str) -> list[Key]:
+    """Return a list of different names."""
     if not isinstance(names, (list, tuple)):
         raise InputError(f"{what} must be a list of names.", fix="export it again.")
     keys = [as_key_name(name, f"{what}[{where}]") for where, name in enumerate(names)]
@@ -203,7 +245,7 @@ def _as_names(names: Any, what: str) -> list[Key]:
     return keys
 
 
-def _as_generator(value: Any) -> tuple[int, tuple[int, ...], None]:
+def as_generator(value: Any) -> tuple[int, tuple[int, ...], None]:
     """Return the state of a `random.Random` that has drawn no normal numbers."""
     try:
         version, words, gauss = value
@@ -216,9 +258,36 @@ def _as_generator(value: Any) -> tuple[int, tuple[int, ...], None]:
     return generator
 
 
-def _refuse_outside(array: NDArray[Any], what: str, low: float, high: float) -> None:
+def refuse_outside(array: NDArray[Any], what: str, low: float, high: float) -> None:
+    """Raise unless all values are in a range, ends included."""
     wrong = np.flatnonzero(~((array >= low) & (array <= high)))
     if wrong.size:
         raise InputError(
             f"{what}[{wrong[0]}] is {array[wrong[0]]}, but must be in {low:g} .. {high:g}.", fix="export it again."
+        )
+
+
+def as_count(value: Any, what: str, high: int) -> int:
+    """Return a number of things, 1 .. high."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value <= high:
+        raise InputError(f"{what} is {value!r}, but must be an integer in 1 .. {high}.", fix="choose one in range.")
+    return int(value)
+
+
+def as_offered(actions: Sequence[A]) -> list[A]:
+    """Return the offered actions, at least one."""
+    if isinstance(actions, (str, bytes)) or not isinstance(actions, Iterable):
+        raise InputError(f"actions are {actions!r}, but must be a list.", fix="pass a list of actions.")
+    offered = list(actions)
+    if not offered:
+        raise InvalidActionError("no action was offered.", fix="pass at least one.")
+    return offered
+
+
+def refuse_fixed(changes: Mapping[str, Any], adjustable: Iterable[str]) -> None:
+    """Raise if something other than these parameters is to be changed."""
+    wrong = sorted(set(changes) - set(adjustable))
+    if wrong:
+        raise InputError(
+            f"{wrong[0]} cannot be changed.", fix=f"make another learner; these can: {', '.join(sorted(adjustable))}."
         )

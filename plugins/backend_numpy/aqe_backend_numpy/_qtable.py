@@ -252,6 +252,16 @@ class Table:
         self.worth_view[homes] = worth
         return worth
 
+    def set_epsilon(self, epsilon: float) -> None:
+        """Value states under another policy from here on. O(pairs); nothing if it is the same."""
+        if epsilon == self.epsilon:
+            return
+        self.epsilon = epsilon
+        tried: NDArray[np.bool_] = np.asarray((self.value_view.reshape(-1, BLOCK) > NEVER).any(axis=1))
+        tried[[UNSEEN, TERMINAL]] = False
+        tried[list(self.more)] = True  # homes of further blocks, which hold a pair each
+        self.worth_view[tried] = STALE
+
     # -- many keys at once --------------------------------------------------------------------------------------
 
     def homes(self, keys: NDArray[np.int64] | list[Key], *, add: bool) -> NDArray[np.int64]:

@@ -138,7 +138,8 @@ def _one(
     """Answer a single query, shape (1, dim), with as few NumPy calls as possible."""
     exact, norms, scan, slack = _prepare(queries, metric)
     norm = float(norms[0])
-    if _scannable(rows, norm, metric):
+    # Where all rows are wanted there is nothing to leave out.
+    if k < rows.keys.size - rows.dead.size and _scannable(rows, norm, metric):
         where = _candidates(rows, scan[0], k, float(slack[0]), metric)
     else:
         where = np.delete(np.arange(rows.keys.size), rows.dead)

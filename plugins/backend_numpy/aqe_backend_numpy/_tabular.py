@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
@@ -11,11 +10,13 @@ import numpy as np
 from aqe_backend_numpy import _learner_input as given
 from aqe_backend_numpy._qtable import BLOCK, STALE, TERMINAL, UNSEEN, Table
 from aqe_backend_numpy._td import Updater
-from aqe_core.errors import InputError, InvalidActionError
-from aqe_core.state import EngineState
+from aqe_core.errors import InvalidActionError
+from aqe_core.state import EngineState, Portable
 from aqe_core.validate import as_done, as_key_name, as_outcomes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
     from aqe_backend_numpy._qtable import Key
@@ -27,11 +28,15 @@ A = TypeVar("A", str, int)
 SLICE = 2**15  # of a batch, so that the arrays made of it stay in the cache
 
 
-class Tabular:
+_ADJUSTABLE = ("learning_rate", "discount", "epsilon")
+
+
+class Tabular(Portable):
     """A `aqe_core.contracts.Learner` that lacks ``update``; parameters as `aqe_backend_numpy.learner.QLearning`."""
 
     algorithm: ClassVar[str]
     _on_policy: ClassVar[bool]  # a state is valued under the own policy, not the best
+    _follows: ClassVar[bool]  # the next action, where given, is looked at
 
     def __init__(
         self,
@@ -81,6 +86,23 @@ class Tabular:
         """Return the hyper-parameters, defaults included; ``make_learner`` takes them as they are."""
         params = self._params._asdict()
         return params | {"actions": None if params["actions"] is None else list(params["actions"])}
+
+    def set_params(self, **changes: float) -> None:
+        """Change ``learning_rate``, ``discount`` or ``epsilon`` from here on; a schedule is one call per episode.
+
+        O(pairs) where the algorithm values states under its own policy, else O(1).
+
+        Raises
+        ------
+        InputError
+            Another parameter was named, or one is out of range; nothing was changed.
+        """
+        given.refuse_fixed(changes, _ADJUSTABLE)
+        self._params = params = given.as_params({**self.get_params(), **changes})
+        self._rate = self._updater.learning_rate = params.learning_rate
+        self._discount = self._updater.discount = params.discount
+        if self._on_policy:
+            self._table.set_epsilon(params.epsilon)
 
     # -- learning -----------------------------------------------------------------------------------------------
 
@@ -160,7 +182,7 @@ class Tabular:
         chosen = self._all_allowed(given.as_batch_keys(actions, "actions", n))
         after = given.as_batch_keys(next_states, "next_states", n)
         following = None
-        if next_actions is not None and self._on_policy:
+        if next_actions is not None and self._follows:
             following = self._all_allowed(given.as_batch_keys(next_actions, "next_actions", n))
         worth = given.as_rewards(rewards, n)
         ended = None if dones is None else as_outcomes(dones, "dones", n)
@@ -202,17 +224,33 @@ class Tabular:
             Nothing was offered, or something outside the declared set.
         """
         state = as_key_name(state, "state")
-        if isinstance(actions, (str, bytes)) or not isinstance(actions, Iterable):
-            raise InputError(f"actions are {actions!r}, but must be a list.", fix="pass a list of actions.")
-        offered = list(actions)
+        offered = given.as_offered(actions)
         keys = [self._allowed(as_key_name(action, "an offered action")) for action in offered]
-        if not keys:
-            raise InvalidActionError("no action was offered.", fix="pass at least one.")
         if explore and self._random.random() < self._params.epsilon:
             return offered[int(self._random.random() * len(keys))]
+        return offered[self._best(state, keys)]
+
+    def _best(self, state: Key, keys: list[Key]) -> int:
+        """Return the position of the best action, of equal ones the first."""
         table = self._table
         values = [table.value(table.find(state, key)) for key in keys]
-        return offered[values.index(max(values))]
+        return values.index(max(values))
+
+    def probabilities(self, state: StateKey, actions: Sequence[A]) -> NDArray[np.float64]:
+        """Return the probability of each offered action under `act` with ``explore``, float64, shape (offered,).
+
+        ``epsilon / n`` each, and the greedy choice of the ``n`` offered ones ``1 - epsilon`` more.
+
+        Raises
+        ------
+        InputError, InvalidActionError
+            As `act`.
+        """
+        state = as_key_name(state, "state")
+        keys = [self._allowed(as_key_name(action, "an offered action")) for action in given.as_offered(actions)]
+        shares = np.full(len(keys), self._params.epsilon / len(keys))
+        shares[self._best(state, keys)] += 1.0 - self._params.epsilon
+        return shares
 
     def value(self, state: StateKey, action: ActionKey) -> float:
         """Return the learned value of an action in a state; the initial value if it was never tried. O(1).
@@ -226,6 +264,18 @@ class Tabular:
         """
         state, action = as_key_name(state, "state"), self._allowed(as_key_name(action, "action"))
         return self._table.value(self._table.find(state, action))
+
+    def visits(self, state: StateKey, action: ActionKey) -> int:
+        """Return the number of updates of a pair. O(1).
+
+        Raises
+        ------
+        InputError, InvalidActionError
+            As `value`.
+        """
+        state, action = as_key_name(state, "state"), self._allowed(as_key_name(action, "action"))
+        cell = self._table.find(state, action)
+        return int(self._table.counts[cell]) + self._table.tally[cell]
 
     # -- moving -------------------------------------------------------------------------------------------------
 

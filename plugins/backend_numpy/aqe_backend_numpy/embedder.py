@@ -1,20 +1,28 @@
-"""Texts to vectors by the words they share: dense hashing of subtokens."""
+"""Texts to vectors by the subtokens they are made of: their identity by hashing, their company by a learned table."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 import threading
 from collections import Counter
-from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aqe_backend_numpy._rarity import (
+    KEY_BYTES,
+    MAX_TEXT_CHARS,
+    Rarity,
+    count,
+    digest_of,
+    key_of,
+    rarity_of_state,
+    unfitted,
+)
+from aqe_backend_numpy._shipped import LEARNED_DIM, shipped
 from aqe_backend_numpy._subtokens import subtokens_of_word, words
 from aqe_core.errors import InputError
-from aqe_core.state import EngineState
 from aqe_core.validate import as_dim
 
 if TYPE_CHECKING:
@@ -23,74 +31,44 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from aqe_core.contracts.embedder import Document
+    from aqe_core.state import EngineState
 
-__all__ = ["LexicalEmbedder"]
+__all__ = ["HASHED_UNIT", "SATURATION", "LexicalEmbedder", "signs_of"]
 
-_KIND = "embedder/lexical/1"
-_MAX_TEXT_CHARS = 2**18
-_MAX_TERMS = 200_000  # of the fitted table: 2.4 MB
-_MAX_CACHED = 2**15  # subtokens whose signs are kept: 12.6 MB at 384 dimensions
+SATURATION = 1.2  # k1 of BM25
+HASHED_UNIT = 24
+"""Magnitude of a hashed component where the learned ones are int8."""
+_UNKNOWN_UNIT = 17  # of the learned components of a subtoken without any: about the length of the table's median
+_MIN_LEARNED_DIM = 384
+_WEIGHT_STEPS = 64
+_MAX_TF = 255
+_SATURATED = np.array([tf * (SATURATION + 1) / (tf + SATURATION) for tf in range(_MAX_TF + 1)])
+_NAMED = 2**32  # added to the tf of a subtoken that occurs in the name
+_MAX_CACHED = 2**15  # subtokens whose vectors are kept: 12.6 MB at 384 dimensions
 _MAX_CACHED_CHARS = 64
-_CHUNK = 256  # documents weighted at once
-_SATURATION = 1.2  # k1 of BM25
-_KEY_BYTES = 8
+_CHUNK = 64  # documents weighted at once
+_SIGNS_OF_BYTE = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).view(np.int8) * np.int8(2) - np.int8(1)
 
 
-def _digest(subtoken: str, n_bytes: int) -> bytes:
-    return hashlib.shake_128(subtoken.encode("utf-8", "surrogatepass")).digest(n_bytes)
-
-
-def _signs(subtoken: str, dim: int) -> NDArray[np.int8]:
+def signs_of(subtoken: str, dim: int) -> NDArray[np.int8]:
     """Return the subtoken's vector of +1 and -1: the bits of its digest after its key."""
-    bits = np.frombuffer(_digest(subtoken, _KEY_BYTES + (dim + 7) // 8), np.uint8)[_KEY_BYTES:]
-    return np.unpackbits(bits, count=dim).view(np.int8) * np.int8(2) - np.int8(1)
+    return _signs(digest_of(subtoken, KEY_BYTES + (dim + 7) // 8))[:dim]
 
 
-def _key(subtoken: str) -> int:
-    return int.from_bytes(_digest(subtoken, _KEY_BYTES), "little")
-
-
-class _Table:
-    """In how many documents each subtoken occurs; one that it does not hold counts as occurring in one.
-
-    ``keys`` (uint64, ascending) and ``df`` (uint32, at least 2) have one entry per subtoken.
-    """
-
-    def __init__(self, n_documents: int, keys: NDArray[np.uint64], df: NDArray[np.uint32]) -> None:
-        self.n_documents = n_documents
-        self.keys = keys
-        self.df = df
-        for array in (keys, df):
-            array.flags.writeable = False
-        self.digest = "unfitted"
-        if n_documents:
-            content = hashlib.blake2b(str(n_documents).encode(), digest_size=8)
-            for array in (keys.astype("<u8", copy=False), df.astype("<u4", copy=False)):
-                content.update(array.tobytes())
-            self.digest = content.hexdigest()
-
-    def idf(self, subtoken: str) -> float:
-        """Return ``ln((N + 1) / (df + 1)) + 1``; 1 when nothing was fitted."""
-        if not self.n_documents:
-            return 1.0
-        key = np.uint64(_key(subtoken))
-        place = int(self.keys.searchsorted(key))
-        found = place < self.keys.size and self.keys[place] == key
-        return math.log((self.n_documents + 1) / ((int(self.df[place]) if found else 1) + 1)) + 1
-
-
-def _empty_table() -> _Table:
-    return _Table(0, np.empty(0, np.uint64), np.empty(0, np.uint32))
+def _signs(digest: bytes) -> NDArray[np.int8]:
+    return _SIGNS_OF_BYTE.take(np.frombuffer(digest, np.uint8, offset=KEY_BYTES), axis=0).ravel()
 
 
 class _Cache(dict[str, tuple[int, ...]]):
-    """Word to the rows of its subtokens in ``signs`` and ``idf``; computes what it does not have yet."""
+    """Word to the rows of its subtokens in ``vectors`` and ``idf``; computes what it does not have yet."""
 
-    def __init__(self, dim: int, table: _Table) -> None:
+    def __init__(self, dim: int, rarity: Rarity, *, learned: bool) -> None:
         super().__init__()
-        self.table = table
-        self.signs = np.empty((256, dim), np.int8)
+        self.rarity = rarity
+        self.learned = learned
+        self.vectors = np.empty((256, dim), np.int8)
         self.idf = np.empty(256)
+        self._digest_bytes = KEY_BYTES + (dim + 7) // 8
         self._row_of: dict[str, int] = {}
 
     def __missing__(self, word: str) -> tuple[int, ...]:
@@ -101,12 +79,13 @@ class _Cache(dict[str, tuple[int, ...]]):
 
     def rows(self, text: str) -> Iterable[int]:
         """Return the row of each subtoken of a text, in order."""
-        return chain.from_iterable(map(self.__getitem__, words(text[:_MAX_TEXT_CHARS])))
+        return chain.from_iterable(map(self.__getitem__, words(text[:MAX_TEXT_CHARS])))
 
-    @property
-    def full(self) -> bool:
-        """Whether it holds more than it should; it is then begun anew before the next chunk."""
-        return len(self._row_of) > _MAX_CACHED or len(self) > 4 * _MAX_CACHED
+    def emptied_if_full(self) -> _Cache:
+        """Return itself, or one to begin anew with if it holds more than it should."""
+        if len(self._row_of) <= _MAX_CACHED and len(self) <= 4 * _MAX_CACHED:
+            return self
+        return _Cache(self.vectors.shape[1], self.rarity, learned=self.learned)
 
     def _row(self, subtoken: str) -> int:
         row = self._row_of.get(subtoken)
@@ -116,50 +95,77 @@ class _Cache(dict[str, tuple[int, ...]]):
         row = self._row_of[subtoken] = len(self._row_of)
         if row == len(self.idf):
             # Rows that are not filled yet are never read, so growing needs no initial value.
-            self.signs = np.concatenate([self.signs, np.empty_like(self.signs)])
+            self.vectors = np.concatenate([self.vectors, np.empty_like(self.vectors)])
             self.idf = np.concatenate([self.idf, np.empty_like(self.idf)])
-        self.signs[row] = _signs(subtoken, self.signs.shape[1])
-        self.idf[row] = self.table.idf(subtoken)
+        digest = digest_of(subtoken, self._digest_bytes)
+        self.idf[row] = self.rarity.idf(subtoken, key_of(digest)) * _WEIGHT_STEPS
+        self._fill(self.vectors[row], subtoken, _signs(digest))
         return row
+
+    def _fill(self, vector: NDArray[np.int8], subtoken: str, signs: NDArray[np.int8]) -> None:
+        dim = len(vector)
+        if not self.learned:
+            vector[:] = signs[:dim]
+            return
+        n_hashed = dim - LEARNED_DIM
+        np.multiply(signs[:n_hashed], np.int8(HASHED_UNIT), out=vector[:n_hashed])
+        table = shipped()
+        known = table.row_of.get(subtoken)
+        if known is None:
+            np.multiply(signs[n_hashed:dim], np.int8(_UNKNOWN_UNIT), out=vector[n_hashed:])
+        else:
+            vector[n_hashed:] = table.vectors[known]
 
 
 class LexicalEmbedder:
-    """Dense hashing of subtokens: near means shared words, weighted by rarity, not shared meaning.
+    """Sums of subtoken vectors: near means shared words, and words that tests use in the same company.
 
-    Each subtoken (a part of an identifier, or a word, without its inflection) has a fixed vector of ``dim`` random
-    signs, the bits of SHAKE-128 of its text. A document is the sum of its subtokens' vectors, each weighted by
+    Each subtoken (a part of an identifier, or a word, without its inflection) has a fixed vector. Its first components
+    are random signs, the bits of SHAKE-128 of its text: they tell subtokens apart. Its last 256 come from a table of
+    15,000 subtokens that ships with the package and was trained on the tests of other projects, so that descriptions
+    lie near the code that they describe; a subtoken that the table lacks has random signs there too. A document is the
+    sum of its subtokens' vectors, each weighted by
 
         idf * (tf * 2.2 / (tf + 1.2) + name_weight * [it occurs in the name])
 
-    scaled to unit length; ``tf`` is how often it occurs in the text, and ``idf = ln((N + 1) / (df + 1)) + 1`` comes
-    from the fitted collection (1 for all before `fit`). Cosines are therefore estimates of those between the sparse
-    weighted word vectors, with a standard error of about ``dim ** -0.5``.
+    scaled to unit length; ``tf`` is how often it occurs in the text (up to 255), and
+
+        idf = ln((N + 300 + 1) / (df + 300 p + 1)) + 1
+
+    for one that occurs in ``df`` of the ``N`` documents of the fitted collection and in the share ``p`` of the tests
+    that the table was made from. Before `fit`, ``N`` is 0.
 
     Parameters
     ----------
     dim : int, default 384
         Number of dimensions, 1 .. 4096.
-    name_weight : float, default 1.0
+    name_weight : float, default 0.6
         Weight of occurring in the document's name, where occurring once in its text weighs 1.
+    learned : bool, optional
+        Whether the last 256 components are from the table; by default from 384 dimensions on. With fewer, or without
+        them, cosines are estimates of those between sparse weighted word vectors, with a standard error of about
+        ``dim ** -0.5``.
 
     Notes
     -----
-    Weights are rounded to 1/256, so that the sums of all but enormous documents are exact in float32: a text's vector
-    depends neither on the platform, nor on the NumPy version, nor on what it is embedded together with.
+    Vectors are whole numbers and weights are rounded to 1/64, so that the sums of all but enormous documents are exact
+    in float32: a text's vector depends neither on the platform, nor on the NumPy version, nor on what it is embedded
+    together with.
 
     Only the first 262,144 characters of a text are read. Embedding costs O(length of the text + distinct subtokens *
-    dim). Memory: up to 13 MB of cached signs at 384 dimensions, and 2.4 MB for the table. Calls from several threads
-    are safe, one at a time.
+    dim). Memory: up to 13 MB of cached vectors at 384 dimensions, 2.4 MB for the fitted collection, and 4 MB for the
+    table, which processes share. Calls from several threads are safe, one at a time.
 
     Random signs: Achlioptas, "Database-friendly random projections", JCSS 66 (2003). The saturation of tf is that of
-    BM25 (Robertson and Zaragoza, 2009) with k1 = 1.2, b = 0.
+    BM25 (Robertson and Zaragoza, 2009) with k1 = 1.2, b = 0. How the table was made: ``data/PROVENANCE.md``.
     """
 
-    def __init__(self, *, dim: int = 384, name_weight: float = 1.0) -> None:
+    def __init__(self, *, dim: int = 384, name_weight: float = 0.6, learned: bool | None = None) -> None:
         self._dim = as_dim(dim)
         self._name_weight = _as_weight(name_weight)
+        self._learned = _as_learned(learned, self._dim)
         self._lock = threading.Lock()
-        self._cache = _Cache(self._dim, _empty_table())
+        self._replace(unfitted())
 
     @property
     def dim(self) -> int:
@@ -168,8 +174,9 @@ class LexicalEmbedder:
 
     @property
     def fingerprint(self) -> str:
-        """``lexical/1/<dim>/<name_weight>/<digest of the fitted table>``; equal fingerprints make equal vectors."""
-        return f"lexical/1/{self._dim}/{self._name_weight!r}/{self._cache.table.digest}"
+        """``lexical/2/<dim>/<name_weight>/<table, or hashed>/<fitted collection>``; equal ones make equal vectors."""
+        learned = "" if self._learned else "hashed-"
+        return f"lexical/2/{self._dim}/{self._name_weight!r}/{learned}{shipped().digest}/{self._cache.rarity.digest}"
 
     def fit(self, documents: Sequence[Document]) -> None:
         """Count in how many documents each subtoken occurs; replaces what was fitted before.
@@ -182,18 +189,7 @@ class LexicalEmbedder:
         InputError
             A document is not a pair of strings; nothing was changed.
         """
-        subtokens_of = lru_cache(maxsize=2**16)(subtokens_of_word)
-        counts: Counter[str] = Counter()
-        n = 0
-        for n, (name, text) in enumerate(_as_documents(documents), 1):  # noqa: B007  # n is used after the loop
-            found = {*words(name[:_MAX_TEXT_CHARS]), *words(text[:_MAX_TEXT_CHARS])}
-            counts.update({*chain.from_iterable(map(subtokens_of, found))})
-        kept = sorted((-df, _key(subtoken)) for subtoken, df in counts.items() if df > 1)[:_MAX_TERMS]
-        df_of = {key: -negative for negative, key in kept}
-        keys = sorted(df_of)
-        table = _Table(n, np.array(keys, np.uint64), np.array([df_of[key] for key in keys], np.uint32))
-        with self._lock:
-            self._cache = _Cache(self._dim, table)
+        self._replace(count(_as_documents(documents)))
 
     def embed(self, documents: Sequence[Document]) -> NDArray[np.float32]:
         """Embed what is stored.
@@ -226,68 +222,65 @@ class LexicalEmbedder:
         return self._embed(_as_documents(_unnamed(texts)))
 
     def export_state(self) -> EngineState:
-        """Return the fitted table; it does not depend on ``dim`` and ``name_weight``."""
-        table = self._cache.table
-        return EngineState(
-            kind=_KIND,
-            manifest={"n_documents": table.n_documents},
-            arrays={"keys": table.keys, "df": table.df},
-        )
+        """Return the fitted collection; it does not depend on the parameters."""
+        return self._cache.rarity.state()
 
     def import_state(self, state: EngineState) -> None:
-        """Replace the fitted table.
+        """Replace the fitted collection.
 
         Raises
         ------
         InputError
             It is not a state of this embedder; nothing was changed.
         """
-        table = _table_of(state)
+        self._replace(rarity_of_state(state))
+
+    def _replace(self, rarity: Rarity) -> None:
         with self._lock:
-            self._cache = _Cache(self._dim, table)
+            self._cache = _Cache(self._dim, rarity, learned=self._learned)
 
     def _embed(self, documents: list[tuple[str, str]]) -> NDArray[np.float32]:
         out = np.empty((len(documents), self._dim), np.float32)
         with self._lock:
             for start in range(0, len(documents), _CHUNK):
-                if self._cache.full:
-                    self._cache = _Cache(self._dim, self._cache.table)
-                self._sum_chunk(documents[start : start + _CHUNK], out[start : start + _CHUNK])
-        norms = np.sqrt(np.einsum("ij,ij->i", out, out, dtype=np.float64)).astype(np.float32)
-        if np.count_nonzero(norms) < len(norms):
-            out[norms == 0] = _signs("", self._dim)
-            norms[norms == 0] = math.sqrt(self._dim)
-        out /= norms[:, None]
+                self._cache = self._cache.emptied_if_full()
+                self._sum(documents[start : start + _CHUNK], out[start : start + _CHUNK])
+        squares = np.einsum("ij,ij->i", out, out, dtype=np.float64)
+        if not squares.all():
+            out[squares == 0] = signs_of("", self._dim)
+            squares[squares == 0] = self._dim
+        out /= np.sqrt(squares).astype(np.float32)[:, None]
         return out
 
-    def _sum_chunk(self, documents: list[tuple[str, str]], out: NDArray[np.float32]) -> None:
-        """Write the weighted sums of the documents' signs to the rows of ``out``."""
+    def _sum(self, documents: list[tuple[str, str]], out: NDArray[np.float32]) -> None:
+        """Write the weighted sums of the documents' subtoken vectors to the rows of ``out``."""
         cache = self._cache
         rows: list[int] = []
-        tf: list[int] = []
-        named: list[bool] = []
+        counted: list[int] = []
         ends: list[int] = []
+        named = False
         for name, text in documents:
             counts = Counter(cache.rows(text))
-            in_name = set(cache.rows(name)) if name else frozenset()
-            for row in in_name:
-                counts[row] += 0
+            if name:
+                named = True
+                for row in set(cache.rows(name)):
+                    counts[row] += _NAMED
             rows += counts
-            tf += counts.values()
-            named += map(in_name.__contains__, counts)
+            counted += counts.values()
             ends.append(len(rows))
-        taken = np.array(rows, np.intp)
-        weights = np.array(tf, np.float64)
-        weights *= (_SATURATION + 1) / (weights + _SATURATION)
-        if any(named):
-            weights += self._name_weight * np.array(named, bool)
+        taken, tf = np.array(rows, np.intp), np.array(counted, np.int64)
+        if named:
+            in_name = tf >= _NAMED
+            tf -= in_name * _NAMED
+        weights = _SATURATED.take(tf, mode="clip")
+        if named:
+            weights += in_name * self._name_weight
         weights *= cache.idf.take(taken)
-        # Whole numbers (of 1/256) up to 2**24 add up exactly in float32, in whatever order BLAS adds them.
-        exact = np.rint(weights * 256).astype(np.float32)
-        start = 0
+        # Whole numbers up to 2**24 add up exactly in float32, in whatever order BLAS adds them.
+        exact = np.rint(weights, out=weights).astype(np.float32)
+        vectors, start = cache.vectors, 0
         for i, end in enumerate(ends):
-            signs = cache.signs.take(taken[start:end], axis=0).astype(np.float32)
-            np.dot(exact[start:end], signs, out=out[i])
+            np.dot(exact[start:end], vectors.take(taken[start:end], axis=0).astype(np.float32), out=out[i])
             start = end
 
 
@@ -298,6 +291,18 @@ def _as_weight(value: Any) -> float:
             f"name_weight is {value!r}, but must be a number in 0 .. 1e6.", fix="pass e.g. name_weight=1.0."
         )
     return weight
+
+
+def _as_learned(value: Any, dim: int) -> bool:
+    if value is None:
+        return dim >= _MIN_LEARNED_DIM
+    if not isinstance(value, bool) or (value and dim <= LEARNED_DIM):
+        raise InputError(
+            f"learned is {value!r} with dim {dim}, but must be true, false or absent, and true only above "
+            f"{LEARNED_DIM} dimensions.",
+            fix="leave it out.",
+        )
+    return value
 
 
 def _unnamed(texts: Sequence[str]) -> Iterable[tuple[str, str]]:
@@ -321,34 +326,3 @@ def _as_documents(documents: Iterable[Any]) -> list[tuple[str, str]]:
                 fix="pass strings, or Document(name, text).",
             )
     return out
-
-
-def _table_of(state: EngineState) -> _Table:
-    """Return the table of a state after checking every promise that `_Table` makes."""
-    n = state.manifest.get("n_documents")
-    arrays = dict(state.arrays)
-    keys, df = arrays.pop("keys", None), arrays.pop("df", None)
-    complaint = ""
-    if state.kind != _KIND:
-        complaint = f"its kind is {state.kind!r}, not {_KIND!r}"
-    elif not isinstance(n, int) or isinstance(n, bool) or n < 0:
-        complaint = f"n_documents is {n!r}"
-    elif arrays or not (isinstance(keys, np.ndarray) and isinstance(df, np.ndarray)):
-        complaint = f"it has the arrays {sorted(state.arrays)}, not df and keys"
-    elif keys.dtype != np.uint64 or df.dtype != np.uint32 or keys.ndim != 1 or keys.shape != df.shape:
-        complaint = f"keys are {keys.dtype}{keys.shape} and df {df.dtype}{df.shape}"
-    elif keys.size > _MAX_TERMS:
-        complaint = f"it has {keys.size} entries, more than {_MAX_TERMS}"
-    elif not (keys[1:] > keys[:-1]).all():
-        complaint = "keys are not strictly ascending"
-    elif keys.size and not (int(df.min()) >= 2 and int(df.max()) <= n):
-        complaint = f"df is not in 2 .. n_documents = {n}"
-    if complaint:
-        raise InputError(
-            f"this is not the state of a lexical embedder: {complaint}.",
-            fix="import what export_state returned, or fit again.",
-        )
-    assert isinstance(n, int)
-    assert keys is not None
-    assert df is not None
-    return _Table(n, keys.copy(), df.copy())

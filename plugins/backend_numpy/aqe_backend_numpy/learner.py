@@ -1,20 +1,21 @@
-"""Tabular Q-learning and SARSA in Python and NumPy."""
+"""Tabular Q-learning, SARSA and expected SARSA, and the factory of every learner of this backend."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import inspect
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from aqe_backend_numpy._qtable import BLOCK, NEVER, STALE, TERMINAL
 from aqe_backend_numpy._tabular import Tabular
-from aqe_core.errors import CapabilityError
+from aqe_core.errors import CapabilityError, ConfigError
+from aqe_core.suggest import did_you_mean
 from aqe_core.validate import as_key_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from aqe_core.contracts.learner import ActionKey, StateKey
 
-__all__ = ["QLearning", "Sarsa", "make_learner"]
+__all__ = ["ExpectedSarsa", "QLearning", "Sarsa", "make_learner"]
 
 
 class QLearning(Tabular):
@@ -49,6 +50,7 @@ class QLearning(Tabular):
 
     algorithm = "q-learning"
     _on_policy = False
+    _follows = False
 
     def update(
         self,
@@ -148,6 +150,7 @@ class Sarsa(Tabular):
 
     algorithm = "sarsa"
     _on_policy = True
+    _follows = True
 
     def update(
         self,
@@ -213,38 +216,119 @@ class Sarsa(Tabular):
         self._update_with_care(state, action, reward, next_state, done, next_action)
 
 
-_ALGORITHMS: dict[str, type[QLearning | Sarsa]] = {kind.algorithm: kind for kind in (QLearning, Sarsa)}
+class ExpectedSarsa(Sarsa):
+    """Expected SARSA (van Seijen, van Hasselt, Whiteson and Wiering 2009): no luck of the next action in the target.
+
+    ``Q(s, a) += learning_rate * (reward + discount * worth - Q(s, a))``, with
+    ``worth = (1 - epsilon) * max + epsilon * mean`` over the actions of ``s'`` that `Sarsa` names, in this order of
+    floating point operations. The mean is the sum of the tried actions' values, in the order in which the table
+    numbered the actions, from left to right, plus the number of untried declared ones times the initial value, divided
+    by the number of both. With ``epsilon=0`` it is Q-learning. The parameters are those of `QLearning`.
+
+    Notes
+    -----
+    One update is O(actions of the next state).
+    """
+
+    algorithm = "expected-sarsa"
+    _follows = False
+
+    def update(
+        self,
+        state: StateKey,
+        action: ActionKey,
+        reward: float,
+        next_state: StateKey,
+        done: bool = False,
+        next_action: ActionKey | None = None,  # noqa: ARG002  # the contract; the expectation does not look at it
+    ) -> None:
+        """Learn from one transition.
+
+        Parameters
+        ----------
+        state, action, reward, next_state, done
+            As in `QLearning.update`.
+        next_action : str or int, optional
+            Not looked at.
+
+        Raises
+        ------
+        NonFiniteError, InputError, InvalidActionError
+            As `QLearning.update`.
+        """
+        super().update(state, action, reward, next_state, done)
 
 
-def make_learner(
-    *,
-    algorithm: str = "q-learning",
-    learning_rate: float = 0.1,
-    discount: float = 0.95,
-    epsilon: float = 0.1,
-    initial_value: float = 0.0,
-    actions: Sequence[ActionKey] | None = None,
-    seed: int = 0,
-) -> QLearning | Sarsa:
-    """Make a learner; the parameters are those of `QLearning`.
+_HERE = "aqe_backend_numpy"
+_ALGORITHMS = {
+    "q-learning": f"{_HERE}.learner:QLearning",
+    "sarsa": f"{_HERE}.learner:Sarsa",
+    "expected-sarsa": f"{_HERE}.learner:ExpectedSarsa",
+    "actor-critic": f"{_HERE}.actor_critic:ActorCritic",
+    "ppo": f"{_HERE}.ppo:Ppo",
+    "linucb": f"{_HERE}.bandits:LinUcb",
+    "discounted-linucb": f"{_HERE}.bandits:DiscountedLinUcb",
+    "thompson": f"{_HERE}.bandits:Thompson",
+}
+_COMPATIBLE = {
+    "agentic-qe-2.8": {
+        "q-learning": f"{_HERE}.ancestor:AncestorQLearning",
+        "sarsa": f"{_HERE}.ancestor:AncestorSarsa",
+        "actor-critic": f"{_HERE}.ancestor_policies:AncestorActorCritic",
+        "ppo": f"{_HERE}.ancestor_policies:AncestorPpo",
+    }
+}
+
+
+def make_learner(*, algorithm: str = "q-learning", compat: str | None = None, **hyper_parameters: Any) -> Any:
+    """Make a learner.
+
+    Parameters
+    ----------
+    algorithm : str
+        A name of `aqe_backend_numpy.learner`'s table: ``q-learning``, ``sarsa``, ``expected-sarsa``, ``actor-critic``,
+        ``ppo`` (`aqe_core.contracts.Learner`); ``linucb``, ``discounted-linucb``, ``thompson``
+        (`aqe_core.contracts.Bandit`).
+    compat : str, optional
+        ``agentic-qe-2.8``: compute as that ancestor did, bit for bit, its errors included
+        (`aqe_backend_numpy.ancestor`).
+    **hyper_parameters
+        Those of the algorithm's class, e.g. `QLearning`.
 
     Raises
     ------
     CapabilityError
-        The algorithm is neither ``q-learning`` nor ``sarsa``.
+        There is no such algorithm, or not in that compatible form.
+    ConfigError
+        The algorithm has no such hyper-parameter.
     InputError
         A parameter is out of range.
     """
-    if algorithm not in tuple(_ALGORITHMS):
+    if compat is None:
+        table = _ALGORITHMS
+    else:
+        if compat not in tuple(_COMPATIBLE):  # a tuple, as what was asked for may not be hashable
+            raise CapabilityError(
+                f"compat is {compat!r}, but must be one of {', '.join(_COMPATIBLE)}.",
+                fix="choose one, or leave it out.",
+            )
+        table = _COMPATIBLE[compat]
+    if algorithm not in tuple(table):
+        how = f" compatibly with {compat}" if compat else ""
         raise CapabilityError(
-            f"this backend does not learn by {algorithm!r}, only by {', '.join(sorted(_ALGORITHMS))}.",
+            f"this backend does not learn by {algorithm!r}{how}, only by {', '.join(sorted(table))}.",
             fix="choose one of those, or another backend (aqe backends lists them).",
         )
-    return _ALGORITHMS[algorithm](
-        learning_rate=learning_rate,
-        discount=discount,
-        epsilon=epsilon,
-        initial_value=initial_value,
-        actions=actions,
-        seed=seed,
-    )
+    module, _, name = table[algorithm].partition(":")
+    kind = getattr(import_module(module), name)
+    known = [each for each in inspect.signature(kind).parameters if each != "self"]
+    for given in hyper_parameters:
+        if given not in known:
+            raise ConfigError(
+                f"the algorithm {algorithm!r} has no hyper-parameter {given!r}.",
+                fix=did_you_mean(given, known, f"it takes: {', '.join(known)}."),
+            )
+    for each in inspect.signature(kind).parameters.values():
+        if each.default is inspect.Parameter.empty and each.name not in hyper_parameters:
+            raise ConfigError(f"the algorithm {algorithm!r} needs {each.name!r}.", fix=f"pass {each.name}=...")
+    return kind(**hyper_parameters)

@@ -18,6 +18,6 @@ def aqe_embedders() -> list[EngineSpec]:
             factory="aqe_backend_numpy.embedder:LexicalEmbedder",
             capabilities=EmbedderCapabilities(kind="lexical", fits=True),
             requires=("numpy",),
-            summary="hashed subtokens weighted by rarity: near means shared words, not shared meaning",
+            summary="subtokens weighted by rarity: near means shared words, or words that tests use together",
         )
     ]

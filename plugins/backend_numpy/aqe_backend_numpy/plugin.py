@@ -8,6 +8,7 @@ from aqe_core.contracts.capabilities import (
     LearnerCapabilities,
     RankerCapabilities,
     StoreCapabilities,
+    TextIndexCapabilities,
 )
 from aqe_core.contracts.specs import EngineSpec
 
@@ -30,18 +31,25 @@ def aqe_pattern_stores() -> list[EngineSpec]:
 
 @hookimpl
 def aqe_learners() -> list[EngineSpec]:
-    """Offer tabular temporal-difference learners."""
+    """Offer tabular learners and linear bandits."""
     return [
         EngineSpec(
             name="numpy",
             factory="aqe_backend_numpy.learner:make_learner",
             capabilities=LearnerCapabilities(
-                algorithms=("q-learning", "sarsa"), vector_policies=("actor-critic", "ppo"), replay=True, checked=True
+                algorithms=(
+                    *("q-learning", "sarsa", "expected-sarsa", "actor-critic", "ppo"),
+                    *("linucb", "discounted-linucb", "thompson"),
+                ),
+                vector_policies=("actor-critic", "ppo"),
+                replay=True,
+                checked=True,
+                inspectable=True,
             ),
             requires=("numpy",),
             policy="aqe_backend_numpy.neural.policy:make_policy",
             replay="aqe_backend_numpy.replay.buffer:NumpyReplay",
-            summary="tabular Q-learning and SARSA; PPO and actor-critic over vectors; replay",
+            summary="tabular learners and policies; PPO and actor-critic over vectors; linear bandits; replay",
         )
     ]
 
@@ -70,5 +78,19 @@ def aqe_analyzers() -> list[EngineSpec]:
             capabilities=AnalyzerCapabilities(checked=True),
             requires=("numpy",),
             summary="descriptive statistics, flakiness",
+        )
+    ]
+
+
+@hookimpl
+def aqe_text_indexes() -> list[EngineSpec]:
+    """Offer BM25."""
+    return [
+        EngineSpec(
+            name="numpy",
+            factory="aqe_backend_numpy.text_index:NumpyTextIndex",
+            capabilities=TextIndexCapabilities(thread_safe=True),
+            requires=("numpy",),
+            summary="BM25 over subtokens and their joined pairs",
         )
     ]

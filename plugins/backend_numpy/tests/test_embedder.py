@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 import random
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib import resources
 
 import attrs
 import numpy as np
 import pytest
+from aqe_backend_numpy import _rarity
 from aqe_backend_numpy import embedder as module
+from aqe_backend_numpy._shipped import load, shipped
 from aqe_backend_numpy._subtokens import MAX_SUBTOKEN_CHARS, stem, subtokens
 from aqe_backend_numpy.embedder import LexicalEmbedder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aqe_core.contracts.embedder import Document, Embedder
-from aqe_core.errors import DimensionError, InputError
+from aqe_core.errors import BrokenPluginError, DimensionError, InputError
 from aqe_core.state import EngineState
 
 DOCUMENTS = [
@@ -112,7 +116,7 @@ def test_it_is_an_embedder():
     embedder = LexicalEmbedder()
     assert isinstance(embedder, Embedder)
     assert embedder.dim == 384
-    assert embedder.fingerprint == "lexical/1/384/1.0/unfitted"
+    assert embedder.fingerprint == f"lexical/2/384/0.6/{shipped().digest}/unfitted"
 
 
 def test_golden_signs():
@@ -120,17 +124,27 @@ def test_golden_signs():
     row = LexicalEmbedder(dim=12).embed_queries(["retry"])[0]
     assert row.dtype == np.float32
     assert "".join("+" if value > 0 else "-" for value in row) == "----+--+---+"
-    np.testing.assert_array_equal(np.abs(row), np.float32(1) / np.sqrt(np.float32(12)))
+    np.testing.assert_allclose(np.abs(row), 12**-0.5, rtol=1e-6)
 
 
 def test_golden_sum(fitted):
     digest = hashlib.sha256(fitted.embed(DOCUMENTS).astype("<f4").tobytes()).hexdigest()
-    assert digest.startswith("694f5d00786298a6")
-    assert fitted.fingerprint == "lexical/1/64/1.0/b716a69e5df92e06"
+    assert digest.startswith("b52e4e23c41648b1")
+    assert fitted.fingerprint == f"lexical/2/64/0.6/hashed-{shipped().digest}/b716a69e5df92e06"
 
 
-def reference(document, documents, dim, name_weight):
+def raw_table():
+    """The shipped files, read without the package's own code."""
+    folder = resources.files("aqe_backend_numpy") / "data"
+    lines = [line.split("\t") for line in (folder / "subtokens.txt").read_text("utf-8").splitlines()]
+    rows = np.frombuffer((folder / "subtokens.npy").read_bytes()[128:], np.int8).reshape(len(lines), 256)
+    n = json.loads((folder / "subtokens.json").read_text("utf-8"))["n_documents"]
+    return {token: (row.tolist(), int(df)) for (token, df), row in zip(lines, rows, strict=True)}, n
+
+
+def reference(document, documents, dim, name_weight, learned):
     """The formula of the class's docstring, in plain Python."""
+    table, n_table = raw_table()
     n = len(documents)
     df = {}
     for other in documents:
@@ -140,22 +154,39 @@ def reference(document, documents, dim, name_weight):
     total = [0.0] * dim
     for token in {*name, *text}:
         tf = text.count(token)
-        idf = math.log((n + 1) / (max(df.get(token, 0), 1) + 1)) + 1 if n else 1.0
-        weight = round(256 * idf * (tf * 2.2 / (tf + 1.2) + name_weight * (token in name)))
+        share = table.get(token, (None, 1))[1] / n_table
+        own = max(df.get(token, 0), 1) if n else 0
+        idf = math.log((n + 300 + 1) / (own + 300 * share + 1)) + 1
+        weight = round(64 * idf * (tf * 2.2 / (tf + 1.2) + name_weight * (token in name)))
         bits = int.from_bytes(hashlib.shake_128(token.encode()).digest(8 + (dim + 7) // 8)[8:])
-        for i in range(dim):
-            total[i] += weight if bits >> (-(-dim // 8) * 8 - 1 - i) & 1 else -weight
+        vector = [1 if bits >> (-(-dim // 8) * 8 - 1 - i) & 1 else -1 for i in range(dim)]
+        if learned:
+            known = table[token][0] if token in table else [17 * sign for sign in vector[-256:]]
+            vector = [24 * sign for sign in vector[:-256]] + known
+        total = [value + weight * each for value, each in zip(total, vector, strict=True)]
     norm = math.sqrt(sum(value * value for value in total))
     return [value / norm for value in total]
 
 
-@pytest.mark.parametrize(("dim", "name_weight", "fit"), [(384, 1.0, True), (13, 0.25, True), (65, 0, False)])
-def test_equals_the_formula(dim, name_weight, fit):
-    embedder = LexicalEmbedder(dim=dim, name_weight=name_weight)
+@pytest.mark.parametrize(
+    ("options", "fit", "learned"),
+    [
+        ({}, True, True),
+        ({"dim": 300, "learned": True}, False, True),
+        ({"learned": False}, True, False),
+        ({"dim": 13, "name_weight": 0.25}, True, False),
+        ({"dim": 65, "name_weight": 0}, False, False),
+    ],
+)
+def test_equals_the_formula(options, fit, learned):
+    embedder = LexicalEmbedder(**options)
     if fit:
         embedder.fit(DOCUMENTS)
-    asked = [*DOCUMENTS, Document("unseen_name", "words words words that no document has, and retry")]
-    expected = [reference(document, DOCUMENTS if fit else [], dim, name_weight) for document in asked]
+    asked = [*DOCUMENTS, Document("unseen_name", "words words words that no document has, and retryqqq")]
+    expected = [
+        reference(each, DOCUMENTS if fit else [], embedder.dim, options.get("name_weight", 0.6), learned)
+        for each in asked
+    ]
     np.testing.assert_allclose(embedder.embed(asked), expected, rtol=0, atol=1e-6)
 
 
@@ -166,7 +197,6 @@ def test_queries_are_documents_without_a_name(fitted):
 
 def test_a_vector_does_not_depend_on_its_company(fitted, monkeypatch):
     together = fitted.embed(DOCUMENTS)
-    monkeypatch.setattr(module, "_CHUNK", 2)
     monkeypatch.setattr(module, "_MAX_CACHED", 3)
     fresh = LexicalEmbedder(dim=64)
     fresh.fit(DOCUMENTS)
@@ -239,7 +269,7 @@ def test_enormous_texts():
     words = " ".join(f"{a}{b}{c}x" for a in "abcdefghij" for b in "abcdefghij" for c in "abcdefghij")
     rows = embedder.embed_queries([words * 70, "a" * 10**6])
     assert np.isfinite(rows).all()
-    read = module._MAX_TEXT_CHARS
+    read = _rarity.MAX_TEXT_CHARS
     np.testing.assert_array_equal(*embedder.embed_queries(["a " * read, "a " * read + "unread"]))
 
 
@@ -313,7 +343,7 @@ def test_the_fingerprint_changes_with_everything_that_matters(fitted):
 
 
 def test_the_table_is_capped_to_the_most_frequent(monkeypatch):
-    monkeypatch.setattr(module, "_MAX_TERMS", 2)
+    monkeypatch.setattr(_rarity, "MAX_TERMS", 2)
     embedder = LexicalEmbedder()
     embedder.fit([("", "alpha beta gamma"), ("", "alpha beta"), ("", "alpha"), ("gamma", ""), ("", "beta")])
     state = embedder.export_state()
@@ -420,3 +450,72 @@ def test_threads_get_the_same_vectors(fitted):
     with ThreadPoolExecutor(4) as pool:
         for rows in pool.map(lambda _: shared.embed(DOCUMENTS), range(50)):
             np.testing.assert_array_equal(rows, expected)
+
+
+# -- the shipped table ----------------------------------------------------------------------------------------------
+
+
+def copy_of_the_table(folder):
+    for each in (resources.files("aqe_backend_numpy") / "data").iterdir():
+        if each.name.startswith("subtokens."):
+            (folder / each.name).write_bytes(each.read_bytes())
+    return folder
+
+
+def test_the_table_is_the_one_that_its_manifest_describes(tmp_path):
+    table = load(copy_of_the_table(tmp_path))
+    assert table.digest == shipped().digest
+    assert table.vectors.shape == (len(table.row_of), 256)
+    assert isinstance(table.vectors.base, np.memmap)
+    assert max(table.df) <= table.n_documents
+    manifest = json.loads((tmp_path / "subtokens.json").read_text())
+    for name, digest in manifest["sha256"].items():
+        assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest
+
+
+def test_the_vocabulary_is_of_subtokens():
+    assert all(each == each.lower() and subtokens(each.upper()) for each in shipped().row_of)
+    assert {"test", "rais", "retry", "http"} <= set(shipped().row_of)
+
+
+def test_a_known_subtoken_counts_about_as_much_as_an_unknown_one():
+    lengths = np.linalg.norm(shipped().vectors.astype(np.float64), axis=1)
+    assert np.median(lengths) == pytest.approx(np.sqrt(256) * 17, rel=0.01)
+    assert np.median(lengths) == pytest.approx(np.sqrt(128) * module.HASHED_UNIT, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["subtokens.npy", "subtokens.txt", "subtokens.json"])
+@pytest.mark.parametrize("fault", ["missing", "flipped", "cut", "empty"])
+def test_a_damaged_table_is_told(tmp_path, name, fault):
+    path = copy_of_the_table(tmp_path) / name
+    content = bytearray(path.read_bytes())
+    if fault == "missing":
+        path.unlink()
+    elif fault == "flipped":
+        content[40] ^= 0x20
+        path.write_bytes(content)
+    else:
+        path.write_bytes(content[:60] if fault == "cut" else b"")
+    with pytest.raises(BrokenPluginError, match=r"subtoken table in .* cannot be used"):
+        load(tmp_path)
+
+
+def test_common_words_count_less_even_before_fitting():
+    embedder = LexicalEmbedder()
+    target = embedder.embed([("", "def test zigzag")])
+    scores = (embedder.embed_queries(["zigzag", "def"]) @ target.T).ravel()
+    assert scores[0] > scores[1] + 0.2
+
+
+def test_words_of_one_meaning_are_near():
+    learned, hashed = LexicalEmbedder(), LexicalEmbedder(learned=False)
+    words = ["error", "exception", "fail", "polygon"]
+    near, far = (embedder.embed_queries(words)[1:] @ embedder.embed_queries(words)[0] for embedder in (learned, hashed))
+    assert min(near[0], near[1]) > near[2] + 0.1
+    assert abs(far).max() < 0.2
+
+
+@pytest.mark.parametrize(("dim", "learned"), [(256, True), (12, True), (384, 1), (384, "yes")])
+def test_wrong_learned(dim, learned):
+    with pytest.raises(InputError, match=r"learned is .* with dim"):
+        LexicalEmbedder(dim=dim, learned=learned)

@@ -400,3 +400,41 @@ def test_memory_follows_the_pairs_not_states_times_actions():
     cells = len(table.values)
     assert len(table.counts) == len(table.tally) == cells == 16 * len(table.worths)
     assert cells <= 2 * 16 * (states * (own // 16 + 3))  # at most doubled
+
+
+# -- rates that change, and what it tells ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", ["q-learning", "sarsa", "expected-sarsa"])
+def test_a_schedule_is_the_same_as_learners_made_anew(algorithm):
+    """After each change of rates the learner goes on as one that was made with them and took over the table."""
+    learner = make_learner(algorithm=algorithm, epsilon=0.9)
+    for turn, epsilon in enumerate((0.9, 0.5, 0.1)):
+        learner.set_params(epsilon=epsilon, learning_rate=0.4 / (turn + 1), discount=0.5)
+        other = make_learner(algorithm=algorithm)
+        other.import_state(through_json(learner.export_state()))
+        for one in (learner, other):
+            wander(one, 200, turn)
+        assert frozen(learner) == frozen(other)
+
+
+def test_visits_add_up_over_batches_and_single_updates():
+    learner = make_learner()
+    for _ in range(3):
+        learner.update("s", "a", 1.0, "t")
+    learner.update_batch(["s"] * 5, ["a"] * 5, [1.0] * 5, ["t"] * 5)
+    assert (learner.visits("s", "a"), learner.visits("s", "b"), learner.visits("u", "a"), learner.steps) == (8, 0, 0, 8)
+
+
+def test_probabilities_by_hand():
+    learner = make_learner(epsilon=0.2)
+    learner.update("s", "a", 1.0, "t", True)
+    assert learner.probabilities("s", ["b", "a"]) == pytest.approx([0.1, 0.9])
+    assert learner.probabilities("nowhere", [1, 2, 3, 4]) == pytest.approx([0.85, 0.05, 0.05, 0.05])
+
+
+def test_expected_sarsa_is_q_learning_without_exploration():
+    ours, theirs = make_learner(algorithm="expected-sarsa", epsilon=0.0), make_learner(epsilon=0.0)
+    for learner in (ours, theirs):
+        wander(learner, 500, 11)
+    assert frozen(ours)[2] == frozen(theirs)[2]

@@ -7,14 +7,15 @@ import json
 import math
 import re
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from aqe_core.encoding import ancestor_action_key as action_key
+from aqe_core.encoding import ancestor_state_key as state_key
+from aqe_core.encoding import number_text, round_half_up
 
+if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
@@ -33,73 +34,6 @@ _SECONDS_BELOW = 1e11
 """Integer times below this are seconds (the year 5138), others are milliseconds (from 1973 on)."""
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?")
-_LARGEST_PLAIN = 1e21
-_TIME_LIMIT_MS = 300_000
-
-
-def round_half_up(value: float) -> float:
-    """Return ``Math.round(value)``: half goes up, also below zero.
-
-    Examples
-    --------
-    >>> round_half_up(2.5), round_half_up(-0.5), round_half_up(0.49999999999999994)
-    (3.0, 0.0, 0.0)
-    """
-    below = math.floor(value)
-    return float(below + 1 if value - below >= 0.5 else below)  # the difference is exact, value + 0.5 is not
-
-
-def number_text(value: float) -> str:
-    """Return a number as JavaScript prints it, for those between 1e-6 and 1e21 and zero.
-
-    Examples
-    --------
-    >>> number_text(1.0), number_text(0.3), number_text(-0.0), number_text(1e16)
-    ('1', '0.3', '0', '10000000000000000')
-    """
-    return str(int(value)) if value == int(value) and abs(value) < _LARGEST_PLAIN else repr(float(value))
-
-
-def state_key(state: Mapping[str, Any]) -> str:
-    """Return the five-part key under which the ancestor's learners know a state.
-
-    Raises
-    ------
-    KeyError, TypeError, ValueError, OverflowError
-        It is no such state.
-
-    Examples
-    --------
-    >>> state_key({"taskComplexity": 0.65, "requiredCapabilities": ["a"], "previousAttempts": 8,
-    ...            "availableResources": 0.1, "timeConstraint": 60000})
-    '0.7,0.1,1.6,0.1,0.2'
-    """
-    limit_ms = state.get("timeConstraint")
-    features = (
-        state["taskComplexity"],
-        len(state["requiredCapabilities"]) / 10,
-        state["previousAttempts"] / 5,
-        state["availableResources"],
-        min(limit_ms / _TIME_LIMIT_MS, 1) if limit_ms else 1,
-    )
-    return ",".join(number_text(round_half_up(feature * 10) / 10) for feature in features)
-
-
-def action_key(action: Mapping[str, Any]) -> str:
-    """Return the key of an action: strategy, parallelization as ``toFixed(1)`` prints it, retry policy.
-
-    Raises
-    ------
-    KeyError, TypeError, ValueError, ArithmeticError
-        It is no such action.
-
-    Examples
-    --------
-    >>> action_key({"strategy": "snapshot", "parallelization": 0.25, "retryPolicy": "none"})
-    'snapshot:0.3:none'
-    """
-    exact = Decimal(action["parallelization"])  # of the double's binary value: 0.35 lies below the tie
-    return f"{action['strategy']}:{exact.quantize(Decimal('0.1'), ROUND_HALF_UP)}:{action['retryPolicy']}"
 
 
 def seconds(value: Any) -> float | None:

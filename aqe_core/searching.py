@@ -1,0 +1,311 @@
+"""Search over the patterns of a workspace: by words, by vectors, and by both.
+
+A hybrid search fuses two lists, of the text index and of the pattern store. Scores of the two mean different things, so
+each list is first scaled by its own best score, which becomes 1, and its hundredth, which becomes 0 (Bruch, Gai and
+Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", TOIS 42, 2023, find this to be better than reciprocal
+ranks, and robust).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import attrs
+import numpy as np
+
+from aqe_core.contracts.pattern_store import NO_KEY
+from aqe_core.errors import CapabilityError, ConfigError, InputError
+from aqe_core.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from aqe_core.config import Config
+    from aqe_core.contracts.pattern_store import Hits, PatternStore
+    from aqe_core.contracts.records import Pattern
+    from aqe_core.contracts.text_index import TextIndex
+
+    Keys = NDArray[np.uint64]
+    Scores = NDArray[np.float32]
+
+__all__ = ["MODES", "Match", "Ranked", "Tuning", "fuse", "hybrid", "mode_for", "nearest", "without_copies", "worded"]
+
+MODES = ("hybrid", "vector", "lexical")
+"""Ways to search."""
+
+_DEPTH = 100
+_SCANNED = 1024
+_COPY = 0.9
+_LOOKED_AT = 3
+_MANY = 4
+
+
+@attrs.frozen
+class Match:
+    """One hit of a search.
+
+    Attributes
+    ----------
+    pattern : Pattern
+    score : float
+        What the hits are ordered by; larger is better. In ``hybrid`` mode 0 .. 1, the weighted mean of the two parts,
+        each scaled over its list; else the part itself.
+    lexical : float or None
+        The text index's score (BM25): 0 is no shared word. None if it was not asked, or had so many better ones that
+        it did not say.
+    vector : float or None
+        The pattern store's score (cosine): 1 is the same direction. None likewise.
+    copies : tuple of str
+        Ids of near copies of it that were left out.
+    """
+
+    pattern: Pattern
+    score: float
+    lexical: float | None = None
+    vector: float | None = None
+    copies: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the form that ``aqe search --json`` prints."""
+        return {
+            "score": round(self.score, 6),
+            "lexical": None if self.lexical is None else round(self.lexical, 6),
+            "vector": None if self.vector is None else round(self.vector, 6),
+            "copies": list(self.copies),
+            **self.pattern.to_dict(),
+        }
+
+
+class Ranked(NamedTuple):
+    """Keys, best first, with their scores; NaN where a part is not known. Arrays of one length."""
+
+    keys: Keys
+    scores: NDArray[np.float64]
+    lexical: NDArray[np.float64]
+    vector: NDArray[np.float64]
+
+    def first(self, k: int) -> Ranked:
+        """Return the first k."""
+        return self.at(slice(k))
+
+    def at(self, places: slice | list[int]) -> Ranked:
+        """Return those at some places."""
+        return Ranked(self.keys[places], self.scores[places], self.lexical[places], self.vector[places])
+
+
+@attrs.frozen
+class Tuning:
+    """How a workspace searches, from its configuration.
+
+    Attributes
+    ----------
+    mode : str
+        For texts, when a search does not say.
+    lexical_weight, vector_weight : float
+        Of the two parts in a hybrid score.
+    """
+
+    mode: str = "hybrid"
+    lexical_weight: float = 1.0
+    vector_weight: float = 0.5
+
+    @classmethod
+    def of(cls, config: Config) -> Tuning:
+        """Return the tuning that a configuration says.
+
+        Raises
+        ------
+        ConfigError
+            The mode is unknown; a weight is negative or not finite, or both are 0.
+        """
+        mode = config.get("search.mode")
+        if mode.value not in MODES:
+            fix = did_you_mean(mode.value, MODES, f"choose of {', '.join(MODES)}.")
+            raise ConfigError(f"{mode.source}: search.mode is {mode.value!r}.", fix=fix)
+        weights = [config.get("search.lexical_weight"), config.get("search.vector_weight")]
+        if not all(0 <= each.value <= 1e6 for each in weights) or not any(each.value for each in weights):
+            said = " and ".join(f"{each.value!r} ({each.source})" for each in weights)
+            raise ConfigError(
+                f"search.lexical_weight and search.vector_weight are {said}, but must be in 0 .. 1e6, one above 0.",
+                fix="only their ratio counts; the defaults are 1.0 and 0.5.",
+            )
+        return cls(mode.value, float(weights[0].value), float(weights[1].value))
+
+
+def mode_for(query: Any, mode: str | None, tuning: Tuning) -> str:
+    """Return the mode of a search for a text or a vector.
+
+    Raises
+    ------
+    InputError
+        The mode is unknown, or the query is a vector and the mode needs words.
+    """
+    if mode is None:
+        return tuning.mode if isinstance(query, str) else "vector"
+    if mode not in MODES:
+        raise InputError(f"mode is {mode!r}.", fix=did_you_mean(str(mode), MODES, f"choose of {', '.join(MODES)}."))
+    if mode != "vector" and not isinstance(query, str):
+        raise InputError(f"the query is no string, which the mode {mode!r} needs.", fix='pass a text or mode="vector".')
+    return mode
+
+
+def worded(index: TextIndex, text: str, k: int, among: Keys | None) -> Ranked:
+    """Return what the text index finds."""
+    found = _of_many(lambda width: index.search(text, width), k, len(index), among)
+    keys, scores = _listed(index.search(text, k, among=among)) if found is None else found
+    wide = scores.astype(np.float64)
+    return Ranked(keys, wide, wide, np.full(keys.size, np.nan))
+
+
+def nearest(store: PatternStore, vector: ArrayLike, k: int, among: Keys | None) -> Ranked:
+    """Return what the pattern store finds, also among given keys in one that cannot filter."""
+    found = _of_many(lambda width: store.search(vector, width), k, len(store), among)
+    if found is not None:
+        keys, scores = found
+    else:
+        try:
+            hits = store.search(vector, k) if among is None else store.search(vector, k, among=among)
+            keys, scores = _listed(hits)
+        except CapabilityError:
+            if among is None:
+                raise
+            keys, scores = _widening(store, vector, k, among)
+    wide = scores.astype(np.float64)
+    return Ranked(keys, wide, np.full(keys.size, np.nan), wide)
+
+
+def hybrid(
+    index: TextIndex,
+    store: PatternStore,
+    text: str,
+    vector: ArrayLike,
+    k: int,
+    *,
+    among: Keys | None,
+    tuning: Tuning,
+    narrow: bool,
+) -> Ranked:
+    """Return the fusion of what the text index and the pattern store find: at least k if there are.
+
+    Parameters
+    ----------
+    index, store : TextIndex, PatternStore
+    text, vector
+        The query, in words and embedded.
+    k : int
+        How many are wanted.
+    among : ndarray of uint64, optional
+        Only these keys, ascending.
+    tuning : Tuning
+    narrow : bool
+        In a collection of more than 1,024, compute the vector scores of the text index's best 100 (or 2 k) only,
+        where it finds as many. For vectors made of words that finds the same, and saves the scan of all of them.
+    """
+    pool = max(_DEPTH, 2 * k)
+    words = worded(index, text, pool, among)
+    candidates = len(store) if among is None else among.size
+    if narrow and candidates > max(_SCANNED, pool) and words.keys.size == pool:
+        among = np.sort(words.keys)
+    return fuse(words, nearest(store, vector, pool, among), tuning, max(_DEPTH, k))
+
+
+def fuse(words: Ranked, vectors: Ranked, tuning: Tuning, depth: int = _DEPTH) -> Ranked:
+    """Return the union of two lists, by the weighted mean of their scaled scores; ties in ascending order of key.
+
+    The best of a list scales to 1 and the one at ``depth`` to 0, as do those after it, and those that are in the other
+    list only. Where fewer have a word of the query, 0 stands for no such word; a shorter list of vectors goes down to
+    its last one.
+    """
+    # Their union: all of the one list, then what only the other has.
+    by_key = words.keys.argsort()
+    ascending = words.keys[by_key]
+    place = ascending.searchsorted(vectors.keys)
+    both = np.append(ascending, np.uint64(0))[place] == vectors.keys
+    both &= place < ascending.size
+    keys = np.concatenate((words.keys, vectors.keys[~both]))
+    lexical, vector = np.full(keys.size, np.nan), np.full(keys.size, np.nan)
+    lexical[: words.keys.size] = words.lexical
+    vector[words.keys.size :] = vectors.vector[~both]
+    vector[by_key[place[both]]] = vectors.vector[both]
+    whole = words.keys.size >= depth
+    scores = tuning.lexical_weight * _scaled(lexical, words.scores[:depth], None if whole else 0.0)
+    scores += tuning.vector_weight * _scaled(vector, vectors.scores[:depth], None)
+    scores /= tuning.lexical_weight + tuning.vector_weight
+    order = np.lexsort((keys, -scores))
+    return Ranked(keys[order], scores[order], lexical[order], vector[order])
+
+
+def _scaled(scores: NDArray[np.float64], listed: NDArray[np.float64], floor: float | None) -> NDArray[np.float64]:
+    if not listed.size:
+        return np.zeros(scores.size)
+    top = float(listed[0])
+    low = float(listed[-1]) if floor is None else floor
+    spread = top - low
+    scaled = (scores - low) / spread if spread > 0 else (scores >= top).astype(np.float64)
+    return np.fmax(scaled, 0.0)  # NaN, which is not in the list, becomes 0 too
+
+
+def without_copies(
+    ranked: Ranked, vectors_of: Callable[[Keys], tuple[Keys, Scores]], k: int
+) -> tuple[Ranked, list[Keys]]:
+    """Return the best k that are no near copies of better ones, and for each the keys of its near copies.
+
+    A near copy is one whose vector has a cosine of at least 0.9 with the better one's. Of those that are ranked, as
+    many are looked at as it takes, 3 k at a time; one without a stored vector is taken for no copy.
+    """
+    kept: list[int] = []
+    copies: list[list[int]] = []
+    rows: list[Scores] = []  # of those that are kept
+    keys = ranked.keys.tolist()
+    for start in range(0, len(keys), _LOOKED_AT * k):
+        chunk = ranked.keys[start : start + _LOOKED_AT * k]
+        stored, vectors = vectors_of(chunk)
+        row_of = dict(zip(stored.tolist(), vectors, strict=True))
+        for place in range(start, start + chunk.size):
+            row = row_of.get(keys[place])
+            alike = [] if row is None or not rows else (np.stack(rows) @ row >= _COPY).nonzero()[0].tolist()
+            if alike:
+                copies[alike[0]].append(keys[place])
+            elif len(kept) < k:
+                kept.append(place)
+                copies.append([])
+                rows.append(np.zeros(vectors.shape[1], np.float32) if row is None else row)
+        if len(kept) == k:
+            break
+    return ranked.at(kept), [np.array(each, np.uint64) for each in copies]
+
+
+def _listed(hits: Hits) -> tuple[Keys, Scores]:
+    keys, scores = np.atleast_1d(hits.keys), np.atleast_1d(hits.scores)
+    found = keys != NO_KEY
+    return keys[found], scores[found]
+
+
+def _of_many(search: Callable[[int], Hits], k: int, n: int, among: Keys | None) -> tuple[Keys, Scores] | None:
+    """Return the best k allowed keys out of somewhat more of the best of all, where most of all n are allowed.
+
+    None where that is not so, or where too few of them are allowed. Looking a few keys up in the ascending ``among`` is
+    faster than looking up all of ``among`` in the engine.
+    """
+    if among is None or among.size * _MANY < n or not among.size:
+        return None
+    width = -(-2 * k * n // among.size)
+    keys, scores = _listed(search(width))
+    fits = among[np.minimum(among.searchsorted(keys), among.size - 1)] == keys
+    if int(fits.sum()) < k and keys.size == width:
+        return None
+    return keys[fits][:k], scores[fits][:k]
+
+
+def _widening(store: PatternStore, vector: ArrayLike, k: int, allowed: Keys) -> tuple[Keys, Scores]:
+    """Return the best k allowed keys of a store that cannot filter: it is asked for more and more."""
+    wanted = min(k, len(allowed))
+    width = max(4 * k, 64)
+    while True:
+        keys, scores = _listed(store.search(vector, width))
+        fits = np.isin(keys, allowed)
+        if int(fits.sum()) >= wanted or width >= len(store):
+            return keys[fits][:k], scores[fits][:k]
+        width *= 4
