@@ -340,7 +340,9 @@ class Strategies:
     def _key_of(self, situation: Mapping[str, Any] | str) -> str:
         if isinstance(situation, Mapping):
             try:
-                key = self._key(situation)
+                key: Any = self._key(situation)
+            except InputError:
+                raise
             except (KeyError, TypeError, ValueError, ArithmeticError) as error:
                 raise InputError(
                     f"the situation has no key: {type(error).__name__}: {error}.",
@@ -377,10 +379,10 @@ def _offered(actions: Any) -> list[str]:
 def _reward(reward: Any) -> float:
     if not isinstance(reward, (int, float, np.integer, np.floating)):
         raise InputError(f"the reward is {reward!r}, but must be a number.", fix="pass a finite number.")
-    if not math.isfinite(reward):
+    if isinstance(reward, (float, np.floating)) and not math.isfinite(reward):
         raise NonFiniteError(f"the reward is {reward}.", fix="pass a finite number.")
-    if abs(reward) > _MAX_REWARD:
-        raise InputError(f"the reward is {reward}.", fix=f"scale rewards to at most {_MAX_REWARD:g}.")
+    if not -_MAX_REWARD <= reward <= _MAX_REWARD:
+        raise InputError("the reward is too large.", fix=f"scale rewards to at most {_MAX_REWARD:g}.")
     return float(reward)
 
 
@@ -399,7 +401,8 @@ def _best_shares(beliefs: Sequence[_Belief]) -> NDArray[np.float64]:
     draws = np.random.default_rng(0).standard_t(degrees, (_DRAWS, len(beliefs))) * np.sqrt(scale2) + mean
     best = draws == draws.max(axis=1, keepdims=True)
     wins: NDArray[np.float64] = (best / best.sum(axis=1, keepdims=True)).sum(axis=0) + 1.0
-    return wins / wins.sum()
+    shares: NDArray[np.float64] = wins / wins.sum()
+    return shares
 
 
 def _reasoning(told: Sequence[Alternative], elsewhere: int, own: Mapping[str, _Row], best: str) -> str:
