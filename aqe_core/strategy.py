@@ -150,6 +150,7 @@ class Strategies:
         self._key: Callable[[Mapping[str, Any]], str] = mapping_key
         self._lock = RLock()
         self._learner: DurableLearner | None = None
+        self._rate, self._initial = _LEARNING_RATE, 0.0
         self._generator = np.random.default_rng(0)
 
     @property
@@ -292,8 +293,7 @@ class Strategies:
             learner.update(_name(_MEAN, key), action, reward, _name(_MEAN, key), done=True)
         else:
             learner.update(_name(_MEAN, key), action, reward, _name(_MEAN, following))
-            rate = learner.engine.get_params()["learning_rate"]
-            target = value + (learner.value(_name(_MEAN, key), action) - value) / rate
+            target = value + (learner.value(_name(_MEAN, key), action) - value) / self._rate
         after = self._row(key, action)
         deviation = (target - before.mean) * (target - after.mean) if before.visits else 0.0
         learner.update(_name(_SPREAD, key), action, deviation, _name(_SPREAD, key), done=True)
@@ -303,8 +303,7 @@ class Strategies:
         """Return what a row says; weights fall by ``1 - learning_rate`` per outcome, and are undone here."""
         learner = self._values()
         engine: Any = learner.engine
-        params = engine.get_params()
-        kept, initial = 1.0 - params["learning_rate"], params["initial_value"]
+        kept, initial = 1.0 - self._rate, self._initial
 
         def average(what: str) -> tuple[int, float]:
             name = _name(what, key)
@@ -332,7 +331,8 @@ class Strategies:
                     fix=f"choose one of {', '.join(_VALUE_LEARNERS)}.",
                 )
             self._learner = learner
-            seed = learner.engine.get_params()["seed"] or 0
+            params = learner.engine.get_params()  # slow, and what is stored was learned with these
+            self._rate, self._initial, seed = params["learning_rate"], params["initial_value"], params["seed"] or 0
             visits = learner.engine.visits(_name(_MEAN, ""), _ANY)
             self._generator = np.random.default_rng([int(seed), visits])  # after a restart it draws other ones
         return self._learner
