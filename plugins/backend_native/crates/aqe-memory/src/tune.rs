@@ -1,5 +1,6 @@
 //! The store measures its own recall, and chooses how much a search does.
 
+use crate::Metric;
 use crate::random::Random;
 use crate::search::{Effort, Scratch};
 use crate::state::Tuning;
@@ -130,7 +131,12 @@ impl Shared {
             }
         }
         for (trial, around) in trials.iter_mut().zip(around) {
-            let copies = around.copies();
+            // Under the dot product a longer row is nearer than the row itself: no measure of likeness.
+            let copies = if self.options.metric == Metric::Dot {
+                0
+            } else {
+                around.copies()
+            };
             trial
                 .copies
                 .extend(around.best[..copies].iter().map(|near| near.1));
@@ -245,8 +251,7 @@ impl Around {
         self.best[place] = (score, key);
     }
 
-    /// How many of them are copies. Under each metric the score falls from the row's own with the squared distance
-    /// (under the dot product as far as lengths are equal).
+    /// How many of them are copies, where the score falls from the row's own with the squared distance.
     fn copies(&self) -> usize {
         let near = COPY * (self.own - self.best[AROUND - 1].0);
         self.best[..AROUND - K]
