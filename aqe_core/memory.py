@@ -44,6 +44,7 @@ class Patterns:
         self._embedded = EmbeddedPatterns(workspace)
         self._texts = IndexedTexts(workspace)
         self._filter = Filter(workspace)
+        self._narrowing: dict[tuple[str, str], bool] = {}
 
     def __len__(self) -> int:
         """Return the number of patterns."""
@@ -172,8 +173,8 @@ class Patterns:
         if mode == "lexical":
             assert isinstance(query, str)
             return searching.worded(self.texts, query, k + spare, among)
-        store = self._embedded.synced()
-        vector = self.embedder.embed_queries([query])[0] if isinstance(query, str) else query
+        embedder, store = self._embedded.answering()
+        vector = embedder.embed_queries([query])[0] if isinstance(query, str) else query
         if mode == "vector":
             return searching.nearest(store, vector, k + spare, among)
         assert isinstance(query, str)
@@ -213,14 +214,17 @@ class Patterns:
     @property
     def _narrow(self) -> bool:
         """Whether vectors need to be computed for the best by words only: they are of words, and a scan is exact."""
-        found = {kind: self._ws.selections[kind].backend for kind in ("embedder", "pattern_store")}
-        said = {kind: self._ws.plugins.find_engine(kind, name).spec.capabilities for kind, name in found.items()}
-        store = said["pattern_store"]
-        return (
-            getattr(said["embedder"], "kind", "") == "lexical"
-            and getattr(store, "exact", False)
-            and getattr(store, "filtered", False)
-        )
+        chosen = (self._ws.selections["embedder"].backend, self._ws.selections["pattern_store"].backend)
+        if chosen not in self._narrowing:
+            find = self._ws.plugins.find_engine
+            embedder = find("embedder", chosen[0]).spec.capabilities
+            store = find("pattern_store", chosen[1]).spec.capabilities
+            self._narrowing[chosen] = (
+                getattr(embedder, "kind", "") == "lexical"
+                and getattr(store, "exact", False)
+                and getattr(store, "filtered", False)
+            )
+        return self._narrowing[chosen]
 
     # -- following the truth ----------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["KeyIndex", "drop", "extend", "find", "is_ascending", "is_member"]
+__all__ = ["KeyIndex", "as_set", "drop", "extend", "find", "is_ascending", "is_member"]
 
 _MAX_TAIL = 1024
 
@@ -34,6 +34,11 @@ class KeyIndex(NamedTuple):
 def is_ascending(keys: NDArray[np.uint64]) -> bool:
     """Return whether each key is larger than the one before."""
     return bool((keys[1:] > keys[:-1]).all())
+
+
+def as_set(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the distinct keys in ascending order: the array itself if they are. Else O(n log n)."""
+    return keys if is_ascending(keys) else np.unique(keys)
 
 
 def is_member(rows: NDArray[np.int64], of: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -110,7 +110,7 @@ def _prepare(
     """Return queries in float64, their norms, what BLAS multiplies, and ``2 a``."""
     exact = queries.astype(np.float64)
     # One BLAS dot product for each row: the same bits alone and in a batch.
-    squares = np.matmul(exact[:, None, :], exact[:, :, None])[:, 0, 0]
+    squares = _dots(exact, exact)
     norms = np.sqrt(squares)
     gamma = _gamma(queries.shape[1])
     tiny = 2.0 * (queries.shape[1] + _SPARE) * 2.0**-148  # results below the normal numbers
@@ -142,7 +142,9 @@ def _one(
     if k < rows.keys.size - rows.dead.size and _scannable(rows, norm, metric):
         where = _candidates(rows, scan[0], k, float(slack[0]), metric)
     else:
-        where = np.delete(np.arange(rows.keys.size), rows.dead)
+        where = np.arange(rows.keys.size)
+        if rows.dead.size:
+            where = np.delete(where, rows.dead)
     chunk = max(1, _REFINE_CHUNK // queries.shape[1])
     parts = [_score(take(rows.blocks, where[i : i + chunk]), exact, norm, metric) for i in range(0, where.size, chunk)]
     scores = parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -285,19 +287,23 @@ def _score(
 ) -> NDArray[np.float32]:
     """Return the score of each row with its query (or the one query), summed in float64.
 
-    Rows of a C-contiguous array are summed one by one: the order does not depend on how many there are.
+    One BLAS dot product for each row: the order of a sum does not depend on how many rows there are.
     """
     exact = vectors.astype(np.float64)
     bound = _LARGEST
     if metric == "l2":
         exact -= queries
-        exact *= exact
-        scores = -np.add.reduce(exact, axis=1)
+        scores = -_dots(exact, exact)
     else:
-        scores = np.add.reduce(exact * queries, axis=1)
+        scores = _dots(exact, queries)
     if metric == "cosine":
         bound = 1.0
-        exact *= exact
-        scores /= np.sqrt(np.add.reduce(exact, axis=1)) * norms
+        scores /= np.sqrt(_dots(exact, exact)) * norms
     held: NDArray[np.float32] = np.maximum(np.minimum(scores, bound), -bound).astype(np.float32)
     return held
+
+
+def _dots(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the dot product of each row of ``left`` with its row of ``right``, or with the one row."""
+    products: NDArray[np.float64] = np.matmul(left[:, None, :], right[:, :, None])
+    return products[:, 0, 0]

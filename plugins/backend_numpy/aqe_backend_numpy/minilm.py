@@ -64,7 +64,8 @@ class MiniLMEmbedder:
     Notes
     -----
     Texts of one length in word pieces run together, none padded, so that a text's vector does not depend on the others.
-    It may differ in the last digits between processors. About 10 ms per text. Calls from several threads are safe.
+    It may differ in the last digits between processors. About 10 ms for 20 word pieces, 60 ms for 120, on
+    a slow core. Calls from several threads are safe.
     """
 
     def __init__(self, *, max_tokens: int = 160, threads: int = 1) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aqe_backend_numpy._keys import drop, find, is_ascending
+from aqe_backend_numpy._keys import as_set, drop, find, is_ascending
 from aqe_backend_numpy._rows import NO_ROWS, Rows, appended, compacted, empty, select, write
 from aqe_backend_numpy._scan import nearest, row_offsets
 from aqe_core import validate
@@ -211,7 +211,7 @@ def _last_of_each(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 def _filtered(rows: Rows, keys: NDArray[np.uint64]) -> Rows:
     """Return the rows with these keys: copied together if few, else with the others marked dead."""
-    found = find(rows.lookup, rows.keys, rows.dead, np.unique(keys))
+    found = find(rows.lookup, rows.keys, rows.dead, as_set(keys))
     found = found[found >= 0]
     if found.size * _GATHER_SHARE > rows.keys.size:
         others = np.ones(rows.keys.size, np.bool_)

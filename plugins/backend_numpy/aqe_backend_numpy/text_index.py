@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aqe_backend_numpy import _postings
-from aqe_backend_numpy._keys import KeyIndex, extend, find
+from aqe_backend_numpy._keys import KeyIndex, as_set, extend, find
 from aqe_backend_numpy._postings import Raw, Segment
 from aqe_backend_numpy._terms import FUNCTION_WORDS, VERSION, identifiers, places, terms_of_identifier
 from aqe_backend_numpy._text_input import as_document, as_number, as_query, as_whole
@@ -305,7 +305,7 @@ class NumpyTextIndex:
         for i, text in enumerate(texts):
             as_query(text, f"query {i}")
         k = validate.as_k(k)
-        allowed = None if among is None else np.unique(validate.as_keys(among))
+        allowed = None if among is None else as_set(validate.as_keys(among))
         keys = np.full((len(texts), k), NO_KEY, np.uint64)
         scores = np.full((len(texts), k), -np.inf, np.float32)
         with self._lock:

@@ -5,13 +5,9 @@ from __future__ import annotations
 import json
 import math
 import struct
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aqe_core.errors import AqeError, CorruptStorageError, InputError, NonFiniteError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["DAMAGED", "MAX_INTEGER", "as_text", "decode_json", "encode_json", "reading"]
 
@@ -51,18 +47,26 @@ def encode_json(value: Any, what: str) -> str:
         raise InputError(f"{what} cannot be written as JSON ({error}).", fix="pass it as a string.") from None
 
 
-@contextmanager
-def reading(what: str) -> Iterator[None]:
+_UNREADABLE = (TypeError, ValueError, LookupError, ArithmeticError, RecursionError, MemoryError, struct.error)
+
+
+class reading:  # noqa: N801  # used as a function; a generator would take as long as what it guards
     """Turn what fails in the block, which only decodes what is stored, into `CorruptStorageError`.
 
     In a damaged file a value can be of any type, or NULL where the schema forbids it.
     """
-    try:
-        yield
-    except AqeError:
-        raise
-    except (TypeError, ValueError, LookupError, ArithmeticError, RecursionError, MemoryError, struct.error) as error:
-        raise CorruptStorageError(f"{what} cannot be read ({error}).", fix=DAMAGED) from error
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if isinstance(error, _UNREADABLE) and not isinstance(error, AqeError):
+            raise CorruptStorageError(f"{self._what} cannot be read ({error}).", fix=DAMAGED) from error
 
 
 _HARMLESS = frozenset((str, int, bool, type(None)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -56,7 +56,7 @@ class UsearchStore:
         self.dim = dim
         self.metric = metric
         self._ef = as_count(ef, "ef")
-        self._index = Index(
+        self._index: Any = Index(
             ndim=dim,
             metric={"cosine": "cos", "l2": "l2sq"}[metric],
             dtype="f32",
