@@ -61,6 +61,10 @@ def assert_near(one, other):
 def test_any_course_is_the_same(algorithm, dim, options):
     rng = np.random.default_rng(dim)
     one, other = pair(algorithm, dim=dim, seed=7, **options)
+    for action in ACTIONS:  # equal models have equal scores but for rounding, which is each backend's own
+        context = rng.normal(size=dim)
+        for each in (one, other):
+            each.update(context, action, 0.5)
     for i in range(150):
         context = rng.normal(size=dim)
         offered = [None, ["ä", "a", 1], (1, "1")][i % 3]
@@ -132,6 +136,13 @@ def test_batches_are_the_same_bit_for_bit(algorithm):
     states = single.export_state(), batch.export_state()
     for name, array in states[0].arrays.items():
         assert array.tobytes() == states[1].arrays[name].tobytes()
+
+
+def test_of_equal_models_the_first_offered_is_chosen():
+    bandit = make_native(algorithm="linucb", dim=8, actions=list(range(20)))
+    for context in np.random.default_rng(4).normal(size=(50, 8)):
+        assert bandit.act(context) == 0
+        assert bandit.act(context, [17, 3]) == 17
 
 
 def test_covariances_stay_symmetric_and_positive():

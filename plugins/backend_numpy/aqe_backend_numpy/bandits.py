@@ -27,7 +27,7 @@ from aqe_core.state import EngineState, Portable
 from aqe_core.validate import as_context, as_contexts, as_dim, as_key_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -267,7 +267,7 @@ class LinearBandit(Portable):
             "visits": np.array(self._visits, np.int64),
         }
 
-    def _resume(self, steps: int, arrays: dict[str, NDArray[Any]]) -> None:
+    def _resume(self, steps: int, arrays: Mapping[str, Any]) -> None:
         """Take what `_learned` returned, checked, into fresh models."""
         self.steps = steps
         self._models[:, 0], self._models[:, 1:] = arrays["theta"], arrays["covariance"]

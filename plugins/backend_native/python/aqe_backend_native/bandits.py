@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from aqe_backend_numpy import bandits as plain
 
-from aqe_backend_native._native import LinearBandit
+from aqe_backend_native._native import BanditModels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from aqe_core.contracts.learner import ActionKey
@@ -23,15 +23,17 @@ if TYPE_CHECKING:
 __all__ = ["DiscountedLinUcb", "LinUcb", "Thompson"]
 
 
-class _Native(LinearBandit, plain.LinearBandit):
+class _Native(BanditModels, plain.LinearBandit):
     """The models, in Rust.
 
     ``act`` and ``update`` are the Rust methods themselves. They take a float64 array, declared actions and a float on
     their own, and hand anything else, and choices that draw a number, to the methods of the NumPy backend.
     """
 
-    _act_with_care = plain.LinearBandit.act
     _update_with_care = plain.LinearBandit.update
+
+    def _act_with_care(self, context: Any, actions: Any, explore: bool) -> Any:
+        return plain.LinearBandit.act(self, context, actions, explore=explore)
 
     def visits(self, action: ActionKey) -> int:
         """Return the number of updates of an action; see `aqe_backend_numpy.bandits.LinUcb`."""
@@ -47,7 +49,7 @@ class _Native(LinearBandit, plain.LinearBandit):
         self._learn_all(x[None], [row], [reward])
 
     def _learned(self) -> dict[str, NDArray[Any]]:
-        theta, covariance, updated, visits = self._models()
+        theta, covariance, updated, visits = self._parts()
         n, dim = len(self.actions), self.dim
         return {
             "theta": theta.reshape(n, dim),
@@ -56,7 +58,7 @@ class _Native(LinearBandit, plain.LinearBandit):
             "visits": visits,
         }
 
-    def _resume(self, steps: int, arrays: dict[str, NDArray[Any]]) -> None:
+    def _resume(self, steps: int, arrays: Mapping[str, Any]) -> None:
         self._restore(steps, *(arrays[name].ravel() for name in ("theta", "covariance", "updated", "visits")))
 
 

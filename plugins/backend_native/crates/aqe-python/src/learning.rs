@@ -23,7 +23,7 @@ use given::{
 /// Add what this file binds to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<TabularLearner>()?;
-    module.add_class::<bandit::LinearBandit>()?;
+    module.add_class::<bandit::BanditModels>()?;
     module.add_class::<replay::ReplayRing>()?;
     module.add("SHARDS", core::SHARDS)
 }

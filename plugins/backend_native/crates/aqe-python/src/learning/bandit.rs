@@ -23,7 +23,7 @@ struct Held {
 
 /// A linear bandit's models and its plain calls; the part that is written in Rust.
 #[pyclass(subclass, module = "aqe_backend_native._native")]
-pub struct LinearBandit {
+pub struct BanditModels {
     held: Option<Held>,
 }
 
@@ -82,7 +82,7 @@ fn missing() -> PyErr {
 }
 
 #[pymethods]
-impl LinearBandit {
+impl BanditModels {
     /// Take any arguments; `_begin` makes the models.
     #[new]
     #[pyo3(signature = (*_arguments, **_named))]
@@ -219,7 +219,7 @@ impl LinearBandit {
 
     /// Means, covariances, last updates and visits, each as one run of numbers.
     #[allow(clippy::type_complexity)] // four arrays
-    fn _models<'py>(
+    fn _parts<'py>(
         &self,
         py: Python<'py>,
     ) -> PyResult<(
