@@ -81,6 +81,9 @@ KEYS: dict[str, Key] = {
     **_engine_keys("text_index", "text index", DEFAULT_BACKENDS["text_index"]),
     **_engine_keys("storage", "storage", DEFAULT_BACKENDS["storage"]),
     "storage.path": Key("string", ".aqe/aqe.db", "The file that holds everything, relative to the project's root."),
+    "learning.enabled": Key(
+        "boolean", True, "Recommend strategies by what was learned, and learn from their outcomes (`ws.strategies`)."
+    ),
     "search.mode": Key("string", "hybrid", "How texts are searched for: `hybrid`, `vector` or `lexical`."),
     "search.lexical_weight": Key("number", 1.0, "Weight of shared words in a hybrid score."),
     "search.vector_weight": Key("number", 0.5, "Weight of nearness of vectors in a hybrid score."),
@@ -108,6 +111,7 @@ ENVIRONMENT: dict[str, str] = {
     "AQE_TEXT_INDEX": "Text index to use, above the config files.",
     "AQE_STORAGE": "Storage to use, above the config files.",
     "AQE_SAFE": "Kill switch: when on, only the defaults are used and no third-party plugin is loaded.",
+    "AQE_NO_LEARNING": "When on, strategies are neither learned nor recommended, as by `learning.enabled = false`.",
     "AQE_PLUGINS": "Comma-separated plugin names: no other third-party plugin is loaded.",
     "AQE_TRACE_HOOKS": "When on, every hook call and its result is printed to standard error.",
 }

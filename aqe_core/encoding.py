@@ -33,6 +33,7 @@ __all__ = [
     "ancestor_context_feature",
     "ancestor_extractor_key",
     "ancestor_state_key",
+    "mapping_key",
     "number_text",
     "read_key",
     "round_half_up",
@@ -364,6 +365,45 @@ def _refuse_field(field: Field) -> None:
             f"{field.name} has {field.bins} bins between {field.low} and {field.high}.",
             fix=f"let low be below high, and bins be in 1 .. {_MAX_BINS}.",
         )
+
+
+def mapping_key(state: Mapping[str, Any]) -> str:
+    """Return a key of a flat mapping without a list of fields: sorted JSON, its numbers to two significant digits.
+
+    Parameters
+    ----------
+    state : mapping of str to str, bool, int, float or None
+        At least one entry. Whole floats and integers are one: ``1.0`` and ``1``.
+
+    Raises
+    ------
+    InputError
+        It is empty, or something in it is none of these.
+    NonFiniteError
+        A number is NaN or infinite.
+
+    Examples
+    --------
+    >>> mapping_key({"kind": "flaky", "failures": 3, "coverage": 0.8149})
+    'm1:{"coverage":0.81,"failures":3,"kind":"flaky"}'
+    """
+    if not state or not all(isinstance(name, str) for name in state):
+        raise InputError(f"the mapping has the names {list(state)!r}.", fix="name at least one entry, by text.")
+    return "m1:" + json.dumps({name: _rounded(name, state[name]) for name in sorted(state)}, separators=(",", ":"))
+
+
+def _rounded(name: str, value: Any) -> Any:
+    if value is None or isinstance(value, (str, bool)):
+        return value
+    if isinstance(value, (bytes, complex)) or not hasattr(value, "__float__"):
+        raise InputError(f"{name} is {value!r}.", fix="use text, truth values, numbers and None.")
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{name} is {value!r}.", fix="use text, truth values, numbers and None.") from None
+    if not math.isfinite(number):
+        raise NonFiniteError(f"{name} is {number}.", fix="pass a finite number.")
+    return _plain(float(f"{number:.1e}"))
 
 
 # -- reading both ---------------------------------------------------------------------------------------------------

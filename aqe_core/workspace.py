@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from aqe_core.ranking import RankedTest
     from aqe_core.ranking_evaluation import RankingEvaluation
     from aqe_core.results import Results
+    from aqe_core.strategy import Strategies
 
     Progress = Callable[[str, int, int], None]
 
@@ -144,6 +145,8 @@ class Workspace:
         Test patterns: add, search, get, remove.
     results : Results
         Test results: ingest.
+    strategies : Strategies
+        Actions for situations: recommend, learn.
 
     Notes
     -----
@@ -264,6 +267,13 @@ class Workspace:
         from aqe_core.results import Results  # same
 
         return Results(self)
+
+    @cached_property
+    def strategies(self) -> Strategies:
+        """Strategies: recommend an action for a situation, and learn from its outcome."""
+        from aqe_core.strategy import Strategies  # same
+
+        return Strategies(self)
 
     def ingest(self, *paths: str | os.PathLike[str], progress: Progress | None = None) -> IngestReport:
         """Take test sources and result files into the workspace.

@@ -248,10 +248,12 @@ def python_facade() -> str:
     from aqe_core.ranking import RankedTest
     from aqe_core.results import Results
     from aqe_core.selection import Rung, Selection
+    from aqe_core.strategy import Alternative, Recommendation, Strategies
     from aqe_core.workspace import Workspace
 
     facade = (Workspace, Patterns, Match, Results, IngestReport, RankedTest, Analysis, SlowTest, FlakyTest)
-    return "\n\n".join(described_class(each) for each in (*facade, Selection, Rung))
+    strategies = (Strategies, Recommendation, Alternative)
+    return "\n\n".join(described_class(each) for each in (*facade, *strategies, Selection, Rung))
 
 
 def cli() -> str:

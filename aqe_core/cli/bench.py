@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aqe_core.cli.invocation import FOLDER, Invocation, takes
+from aqe_core.cli.invocation import FILE, FOLDER, Invocation, takes
+from aqe_core.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["KINDS", "command"]
 
 KINDS = {"learning": "aqe_core.bench.learning", "storage": "aqe_core.bench.storage"}
-"""What can be measured, and by which module.
+"""What can be measured of one backend, and by which module; ``search`` compares several (`aqe_core.bench.search`).
 
 A module has ``ENGINE`` (the kind of engine), ``ROWS`` (the default of ``--rows``), ``measure(found, *, folder, rounds,
 seconds, rows, progress)``, which returns JSON values with ``measures`` as `aqe_core.bench.measure.run` makes them, and
@@ -25,14 +26,22 @@ seconds, rows, progress)``, which returns JSON values with ``measures`` as `aqe_
 """
 
 
+_OF_SEARCH: dict[str, Any] = {"backends": None, "data": None, "sizes": None, "queries": 200, "reference": "numpy"}
+
+
 @click.command("bench")
-@click.argument("what", type=click.Choice(sorted(KINDS)))
+@click.argument("what", type=click.Choice(sorted([*KINDS, "search"])))
 @click.option("--backend", metavar="NAME", help="Measure this backend instead of the project's.")
 @click.option("--dir", "folder", type=FOLDER, help="Measure the disk of this folder, by default the project's.")
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Report the median of these.")
 @click.option("--seconds", type=click.FloatRange(0.01), default=1.0, show_default=True, help="Length of a round.")
 @click.option("--rows", type=click.IntRange(1), help="Patterns, or states of a table; else a number that fits.")
-@takes(namespace=False)
+@click.option("--backends", metavar="A,B:ef=64", help="search: these, with settings; all, with several, by default.")
+@click.option("--data", type=FILE, help="search: vectors in an .npy file, shape (rows, dimensions).")
+@click.option("--sizes", metavar="N,N", help="search: so many rows, one after the other; 2000,12000 by default.")
+@click.option("--queries", type=click.IntRange(1, 10_000), help="search: rows held out to search for; 200 by default.")
+@click.option("--reference", metavar="NAME", help="search: say how many times as fast as this; numpy by default.")
+@takes(namespace=True)
 def command(
     call: Invocation,
     *,
@@ -42,6 +51,7 @@ def command(
     rounds: int,
     seconds: float,
     rows: int | None,
+    **of_search: Any,
 ) -> int:
     """Measure on this machine, beside peers in alternating rounds.
 
@@ -49,14 +59,25 @@ def command(
     a deque and the libraries cpprb, stable-baselines3, tianshou and torchrl where they are installed; PPO on CartPole.
     Set OPENBLAS_NUM_THREADS=1: small matrices lose by threads.
 
+    search: pattern stores on the same vectors, one query at a time, with the recall each has. By default on the vectors
+    of the workspace, if it has 1,000, else on made ones. Names backends that are not installed, and how to install
+    them. Settings after a colon are options of the backend. --seconds does not matter.
+
     storage: durable writes by 1 to 128 callers at once, bulk writes, lookups, loading, opening and backup, each beside
     SQLite used directly (and better-sqlite3, if node finds it) on the same disk. Works in a temporary folder and
     removes it.
 
-    JSON keys: what, backend, rounds, measures (name, unit, value, lowest, highest, peers (name, value, ratio); of
-    storage also p50_ms, p99_ms), facts (of learning absent, failed; of storage folder, sqlite_version, node,
-    syncs_per_write).
+    JSON keys: what, backend (of search the reference), rounds, measures (name, unit, value, lowest, highest, peers
+    (name, value, ratio); of storage also p50_ms, p99_ms; of search size, backend, options, recall, p50_us, p99_us,
+    calm_p50_us, calm_p99_us, batch_per_s, build_per_s, bytes_per_vector), facts (of learning absent, failed; of
+    storage folder, sqlite_version, node, syncs_per_write; of search data, dim, queries, absent, failed, choices).
     """
+    _refuse_foreign(what, {"backend": backend, "dir": folder, "rows": rows}, of_search)
+    if what == "search":
+        from aqe_core.cli.bench_search import compare
+
+        given = {name: value for name, value in of_search.items() if value is not None}
+        return compare(call, rounds=rounds, **{**_OF_SEARCH, **given})
     from aqe_core.cli.invocation import progress
 
     module = import_module(KINDS[what])
@@ -74,6 +95,16 @@ def command(
     facts = {name: value for name, value in measured.items() if name not in told}
     call.emit({**told, "facts": facts}, lambda: _draw(measured, module.notes(measured)))
     return 0
+
+
+def _refuse_foreign(what: str, of_others: dict[str, Any], of_search: dict[str, Any]) -> None:
+    """Refuse options of another kind."""
+    foreign = of_others if what == "search" else of_search
+    for name, value in foreign.items():
+        if value is not None:
+            raise UsageError(
+                f"`aqe bench {what}` has no option --{name}.", fix="`aqe bench --help` says what is whose."
+            )
 
 
 def _engine_of(root: Path, kind: str, backend: str | None) -> FoundEngine:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int, int], None]
 
-__all__ = ["FOLDER", "Invocation", "answered", "counted", "find_project", "progress", "takes"]
+__all__ = ["FILE", "FOLDER", "Invocation", "answered", "counted", "find_project", "progress", "takes"]
 
 
 @attrs.frozen(kw_only=True)
@@ -108,6 +108,9 @@ def answered(selection: Selection) -> dict[str, str]:
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 """Type of an option or argument that names a folder."""
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+"""Type of an option or argument that names a file."""
 
 
 def takes(
