@@ -28,7 +28,7 @@ ALGORITHMS = ("q-learning", "sarsa")  # those that the NumPy backend has had fro
 
 class TestNativeLearner(LearnerConformance):
     capabilities = LearnerCapabilities(
-        algorithms=(*ALGORITHMS, "expected-sarsa"), replay=True, checked=True, thread_safe=True
+        algorithms=(*ALGORITHMS, "expected-sarsa"), replay=True, checked=True, thread_safe=True, inspectable=True
     )
 
     def make(self, **options):
@@ -474,7 +474,7 @@ def test_it_can_be_kept_in_a_file(tmp_path):
 
 @pytest.mark.parametrize("algorithm", ["dqn", None, [], "Q-learning"])
 def test_an_unknown_algorithm_is_refused(algorithm):
-    with pytest.raises(CapabilityError, match="expected-sarsa, q-learning, sarsa"):
+    with pytest.raises(CapabilityError, match="expected-sarsa, linucb, q-learning, sarsa, thompson"):
         make_native(algorithm=algorithm)
 
 

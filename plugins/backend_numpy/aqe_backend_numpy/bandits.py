@@ -27,13 +27,13 @@ from aqe_core.state import EngineState, Portable
 from aqe_core.validate import as_context, as_contexts, as_dim, as_key_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
     from aqe_core.contracts.learner import A, ActionKey
 
-__all__ = ["DiscountedLinUcb", "LinUcb", "Thompson"]
+__all__ = ["DiscountedLinUcb", "LinUcb", "LinearBandit", "Thompson"]
 
 MAX_DIM = 1024
 MAX_BANDIT_REWARD = 1e100  # its product with a context of at most 1e150 is finite
@@ -46,7 +46,7 @@ _COMMON: given.Numbers = {
 _ARRAYS = {"theta": 2, "covariance": 3, "updated": 1, "visits": 1}
 
 
-class _LinearBandit(Portable):
+class LinearBandit(Portable):
     """What the three share: the models, and a choice by scores that a subclass computes."""
 
     algorithm: ClassVar[str]
@@ -72,10 +72,14 @@ class _LinearBandit(Portable):
         self._params = params
         self.dim: int = params["dim"]
         self.actions: tuple[ActionKey, ...] = params["actions"]
-        self.steps = 0
         self._rows = {action: row for row, action in enumerate(self.actions)}
         self._random = np.random.default_rng(params["seed"])
-        n, dim = len(self.actions), self.dim
+        self._forget()
+
+    def _forget(self) -> None:
+        """Make the models, which know nothing but the prior."""
+        params, n, dim = self._params, len(self.actions), self.dim
+        self.steps = 0
         # Row 0 of each model is theta, the others are S: one product with a context gives theta . x and S x of all.
         self._models = np.zeros((n, 1 + dim, dim))
         self._models[:, 1:] = np.eye(dim) / params["ridge"]
@@ -213,7 +217,10 @@ class _LinearBandit(Portable):
             )
         given.refuse_outside(gains, "rewards", -MAX_BANDIT_REWARD, MAX_BANDIT_REWARD)
         chosen = [self._row(key) for key in (keys if isinstance(keys, list) else keys.tolist())]
-        for x, row, reward in zip(rows, chosen, gains.tolist(), strict=True):
+        self._learn_all(rows, chosen, gains.tolist())
+
+    def _learn_all(self, contexts: NDArray[np.float64], rows: list[int], rewards: list[float]) -> None:
+        for x, row, reward in zip(contexts, rows, rewards, strict=True):
             self._learn(x, row, reward)
 
     def _learn(self, x: NDArray[np.float64], row: int, reward: float) -> None:
@@ -248,13 +255,23 @@ class _LinearBandit(Portable):
         return EngineState(
             kind=f"learner/{self.algorithm}/1",
             manifest={"params": self.get_params(), "steps": self.steps, "rng": self._random.bit_generator.state},
-            arrays={
-                "theta": self._models[:, 0].copy(),
-                "covariance": self._models[:, 1:].copy(),
-                "updated": self._updated.copy(),
-                "visits": np.array(self._visits, np.int64),
-            },
+            arrays=self._learned(),
         )
+
+    def _learned(self) -> dict[str, NDArray[Any]]:
+        """Return copies of the arrays that ``export_state`` describes."""
+        return {
+            "theta": self._models[:, 0].copy(),
+            "covariance": self._models[:, 1:].copy(),
+            "updated": self._updated.copy(),
+            "visits": np.array(self._visits, np.int64),
+        }
+
+    def _resume(self, steps: int, arrays: Mapping[str, Any]) -> None:
+        """Take what `_learned` returned, checked, into fresh models."""
+        self.steps = steps
+        self._models[:, 0], self._models[:, 1:] = arrays["theta"], arrays["covariance"]
+        self._updated[:], self._visits = arrays["updated"], arrays["visits"].tolist()
 
     def import_state(self, state: EngineState) -> None:
         """Replace everything learned by an exported state.
@@ -285,12 +302,11 @@ class _LinearBandit(Portable):
         generator = _as_generator(manifest["rng"])
         # From here on nothing can fail.
         self._start(params)
-        self.steps, self._random = steps, generator
-        self._models[:, 0], self._models[:, 1:] = arrays["theta"], arrays["covariance"]
-        self._updated[:], self._visits = arrays["updated"], arrays["visits"].tolist()
+        self._random = generator
+        self._resume(steps, arrays)
 
 
-class LinUcb(_LinearBandit):
+class LinUcb(LinearBandit):
     """LinUCB with separate models (Li, Chu, Langford and Schapire 2010): the highest upper confidence bound.
 
     The score of an action is ``theta . x + alpha * sqrt(x' S x)``; see the module.
@@ -372,7 +388,7 @@ class DiscountedLinUcb(LinUcb):
         )
 
 
-class Thompson(_LinearBandit):
+class Thompson(LinearBandit):
     """Thompson sampling with linear models (Agrawal and Goyal 2013): each action as likely as it is the best.
 
     The score of an action is drawn from ``N(theta . x, scale**2 * x' S x)``, which is the distribution of ``theta . x``

@@ -320,15 +320,28 @@ def make_learner(*, algorithm: str = "q-learning", compat: str | None = None, **
             fix="choose one of those, or another backend (aqe backends lists them).",
         )
     module, _, name = table[algorithm].partition(":")
-    kind = getattr(import_module(module), name)
-    known = [each for each in inspect.signature(kind).parameters if each != "self"]
+    return made(getattr(import_module(module), name), algorithm, hyper_parameters)
+
+
+def made(kind: Any, algorithm: str, hyper_parameters: dict[str, Any]) -> Any:
+    """Make a learner of a class whose constructor names what there is to choose.
+
+    Raises
+    ------
+    ConfigError
+        There is no such hyper-parameter, or one is needed.
+    InputError
+        One is out of range.
+    """
+    parameters = [each for name, each in inspect.signature(kind.__init__).parameters.items() if name != "self"]
+    known = [each.name for each in parameters]
     for given in hyper_parameters:
         if given not in known:
             raise ConfigError(
                 f"the algorithm {algorithm!r} has no hyper-parameter {given!r}.",
                 fix=did_you_mean(given, known, f"it takes: {', '.join(known)}."),
             )
-    for each in inspect.signature(kind).parameters.values():
+    for each in parameters:
         if each.default is inspect.Parameter.empty and each.name not in hyper_parameters:
             raise ConfigError(f"the algorithm {algorithm!r} needs {each.name!r}.", fix=f"pass {each.name}=...")
     return kind(**hyper_parameters)

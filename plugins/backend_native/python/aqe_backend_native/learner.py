@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from aqe_backend_numpy import _learner_input as given
+from aqe_backend_numpy.learner import made
 
 from aqe_backend_native._native import SHARDS, TabularLearner
+from aqe_backend_native.bandits import DiscountedLinUcb, LinUcb, Thompson
 from aqe_core.errors import CapabilityError, ConfigError, InputError, InvalidActionError
 from aqe_core.state import EngineState, Portable
 from aqe_core.suggest import did_you_mean
@@ -255,34 +257,41 @@ class ExpectedSarsa(Tabular):
 _ALGORITHMS: dict[str, type[Tabular]] = {kind.algorithm: kind for kind in (QLearning, Sarsa, ExpectedSarsa)}
 
 
-def make_learner(*, algorithm: str = "q-learning", compat: str | None = None, **hyper_parameters: Any) -> Tabular:
+_BANDITS = {kind.algorithm: kind for kind in (LinUcb, DiscountedLinUcb, Thompson)}
+
+
+def make_learner(*, algorithm: str = "q-learning", compat: str | None = None, **hyper_parameters: Any) -> Any:
     """Make a learner.
 
     Parameters
     ----------
     algorithm : str
-        ``q-learning``, ``sarsa`` or ``expected-sarsa``.
+        ``q-learning``, ``sarsa`` or ``expected-sarsa`` (`aqe_core.contracts.Learner`); ``linucb``,
+        ``discounted-linucb`` or ``thompson`` (`aqe_core.contracts.Bandit`).
     compat : str, optional
         Refused: compatible forms are the NumPy backend's.
     **hyper_parameters
         ``learning_rate``, ``discount``, ``epsilon``, ``initial_value``, ``actions`` and ``seed``, with the ranges and
-        defaults of `aqe_backend_numpy.learner.QLearning`.
+        defaults of `aqe_backend_numpy.learner.QLearning`; or those of `aqe_backend_numpy.bandits`.
 
     Raises
     ------
     CapabilityError
         There is no such algorithm, or a compatible form was asked for.
     ConfigError
-        There is no such hyper-parameter.
+        There is no such hyper-parameter, or one is needed.
     InputError
         A parameter is out of range.
     """
-    if algorithm not in tuple(_ALGORITHMS) or compat is not None:
+    known_algorithms = (*_ALGORITHMS, *_BANDITS)
+    if algorithm not in known_algorithms or compat is not None:
         how = f" compatibly with {compat}" if compat else ""
         raise CapabilityError(
-            f"this backend does not learn by {algorithm!r}{how}, only by {', '.join(sorted(_ALGORITHMS))}.",
+            f"this backend does not learn by {algorithm!r}{how}, only by {', '.join(sorted(known_algorithms))}.",
             fix="choose one of those, or another backend (aqe backends lists them).",
         )
+    if algorithm in _BANDITS:
+        return made(_BANDITS[algorithm], algorithm, hyper_parameters)
     known = given.Params._fields
     for name in hyper_parameters:
         if name not in known:

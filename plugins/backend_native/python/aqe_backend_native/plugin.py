@@ -28,17 +28,24 @@ def aqe_pattern_stores() -> list[EngineSpec]:
 
 @hookimpl
 def aqe_learners() -> list[EngineSpec]:
-    """Offer tabular temporal-difference learners."""
+    """Offer tabular temporal-difference learners, linear bandits and replay."""
     return [
         EngineSpec(
             name="native",
             factory="aqe_backend_native.learner:make_learner",
             capabilities=LearnerCapabilities(
-                algorithms=("q-learning", "sarsa", "expected-sarsa"), replay=True, checked=True, thread_safe=True
+                algorithms=(
+                    *("q-learning", "sarsa", "expected-sarsa"),
+                    *("linucb", "discounted-linucb", "thompson"),
+                ),
+                replay=True,
+                checked=True,
+                thread_safe=True,
+                inspectable=True,
             ),
             requires=("aqe_backend_native._native",),
             install="pip install ./plugins/backend_native",
-            summary="tabular Q-learning, SARSA and expected SARSA, and experience replay, in Rust",
+            summary="tabular Q-learning, SARSA and expected SARSA; linear bandits; replay, in Rust",
             replay="aqe_backend_native.replay:NativeReplay",
         )
     ]

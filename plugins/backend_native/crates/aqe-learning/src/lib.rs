@@ -1,5 +1,6 @@
 //! The native learners: tabular values and experience replay. No Python inside.
 
+mod bandit;
 mod batch;
 mod keys;
 mod learner;
@@ -10,6 +11,7 @@ mod sums;
 mod table;
 mod twister;
 
+pub use bandit::{Bandit, LinearModels, Prior};
 pub use keys::{AsKey, Key, Name};
 pub use learner::{Column, Learned, Learner, SHARDS, Table, Transitions, Undeclared, shard_of};
 pub use pcg::Pcg64;

@@ -12,6 +12,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyList, PyTuple};
 
+mod bandit;
 mod given;
 mod replay;
 
@@ -22,6 +23,7 @@ use given::{
 /// Add what this file binds to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<TabularLearner>()?;
+    module.add_class::<bandit::BanditModels>()?;
     module.add_class::<replay::ReplayRing>()?;
     module.add("SHARDS", core::SHARDS)
 }
