@@ -19,10 +19,11 @@ from aqe_core.errors import InputError
 from aqe_core.state import EngineState
 from aqe_core.testing import EmbedderConformance, TextIndexConformance
 
-_native = pytest.importorskip(
+pytest.importorskip(
     "aqe_backend_native._native", reason="the native backend is not installed: pip install ./plugins/backend_native"
 )
 
+from aqe_backend_native import _native
 from aqe_backend_native.embedder import NativeLexicalEmbedder
 from aqe_backend_native.plugin import aqe_embedders, aqe_text_indexes
 from aqe_backend_native.text_index import NativeTextIndex
@@ -41,7 +42,7 @@ BITS += [
     "\u0338",
     "ß",
     "İ",
-    "ſ",
+    "\u017f",
     "ﬁ",
     "²",
     "Ⅳ",
