@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::interner::{Cut, Interner};
-use crate::kernels::sum_vectors;
+use crate::kernels::add_vector;
 use crate::rarity::{KEY_BYTES, Rarity, digest_of, key_of};
 use crate::subtokens::Foreign;
 
@@ -116,15 +116,17 @@ impl Sums {
                 *tf |= NAMED;
             }
         }
-        let weighted: Vec<(u32, f32)> = met[..distinct]
-            .iter()
-            .map(|&row| {
-                let tf = std::mem::take(&mut self.tf[row as usize]);
-                let exact = self.weight(tf) * self.idf[row as usize];
-                (row, exact.round_ties_even() as f32)
-            })
-            .collect();
-        sum_vectors(out, &self.vectors, &weighted);
+        out.fill(0.0);
+        for &row in &met[..distinct] {
+            let row = row as usize;
+            let tf = std::mem::take(&mut self.tf[row]);
+            let weight = (self.weight(tf) * self.idf[row]).round_ties_even() as f32;
+            add_vector(
+                out,
+                &self.vectors[row * self.dim..(row + 1) * self.dim],
+                weight,
+            );
+        }
         normalise(out);
     }
 
