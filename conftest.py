@@ -1,12 +1,20 @@
-"""No test reaches a network: opening a connection to anything but this machine fails the test."""
+"""For all tests: none reaches a network, and linear algebra works in one thread.
+
+Opening a connection to anything but this machine fails the test. Our matrices are small; spread over threads of a busy
+machine, training on them takes ten times as long.
+"""
 
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported, which no plugin of pytest does
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
     from collections.abc import Callable

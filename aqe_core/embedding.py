@@ -83,6 +83,7 @@ class EmbeddedPatterns:
         self._selection: Selection | None = None
         self._fitted_on = 0
         self._store: PatternStore | None = None
+        self._answering: tuple[Embedder, PatternStore] | None = None
         self._seq = -1
         self._data_version = -1
         self._cache: EmbeddingCache | None = None
@@ -108,10 +109,14 @@ class EmbeddedPatterns:
 
     def synced(self, progress: Progress | None = None) -> PatternStore:
         """Return the store after it has applied everything that is in the truth."""
+        return self.answering(progress)[1]
+
+    def answering(self, progress: Progress | None = None) -> tuple[Embedder, PatternStore]:
+        """Return the store of `synced` with the embedder of its vectors: a pair, whatever changes meanwhile."""
         version = self._storage.data_version()
-        store = self._store
-        if store is not None and version == self._data_version:
-            return store
+        pair = self._answering
+        if pair is not None and pair[1] is self._store and version == self._data_version:
+            return pair
         with self._lock:
             embedder = self.embedder
             if version != self._data_version and self._load_fit(embedder):
@@ -121,7 +126,8 @@ class EmbeddedPatterns:
                 self._rebuild(progress)
             self._data_version = version
             assert self._store is not None
-            return self._store
+            self._answering = embedder, self._store
+            return self._answering
 
     def put_vectors(self, keys: ArrayLike, vectors: ArrayLike, fingerprint: str) -> None:
         """Take vectors of patterns that were made elsewhere by the same embedder.
@@ -349,6 +355,7 @@ class EmbeddedPatterns:
         self._save_fit(embedder, selection, len(keys))
         self._storage.put_vectors(self._namespace, keys, vectors, embedder.fingerprint)
         self._embedder, self._selection, self._store = embedder, selection, store
+        self._answering = embedder, store
         self._ws.selections["embedder"] = selection
         if changes is not None:
             self._seq = changes.seq

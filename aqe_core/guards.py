@@ -22,12 +22,19 @@ if TYPE_CHECKING:
 
     from aqe_core.contracts.analyzer import Analyzer, Description, Flakiness, GroupDescription
     from aqe_core.contracts.bandit import Bandit
-    from aqe_core.contracts.capabilities import StoreCapabilities
-    from aqe_core.contracts.learner import ActionKey, Learner, StateKey
+    from aqe_core.contracts.capabilities import LearnerCapabilities, StoreCapabilities
+    from aqe_core.contracts.learner import ActionKey, InspectableLearner, Learner, StateKey
     from aqe_core.contracts.pattern_store import PatternStore
     from aqe_core.state import EngineState
 
-__all__ = ["GuardedAnalyzer", "GuardedBandit", "GuardedLearner", "GuardedStore", "guarded_learner"]
+__all__ = [
+    "GuardedAnalyzer",
+    "GuardedBandit",
+    "GuardedInspectable",
+    "GuardedLearner",
+    "GuardedStore",
+    "guarded_learner",
+]
 
 
 class GuardedStore:
@@ -194,10 +201,8 @@ class GuardedLearner:
     def act(self, state: StateKey, actions: Sequence[Any], *, explore: bool = True) -> Any:
         """See `aqe_core.contracts.Learner.act`."""
         checked_state = validate.as_key_name(state, "state")
-        offered = [self._action(action) for action in _items(actions, "actions")]
-        if not offered:
-            raise InvalidActionError("no action was offered.", fix="offer at least one.")
-        chosen: Any = self._engine.act(checked_state, offered, explore=explore)  # type: ignore[type-var]  # a mix of str and int is fine
+        offered = self._offered(actions)
+        chosen: Any = self._engine.act(checked_state, offered, explore=explore)
         if chosen not in offered:
             raise ContractError(f"the backend chose {chosen!r}, which was not offered.", fix="report it to its author.")
         return chosen
@@ -205,6 +210,33 @@ class GuardedLearner:
     def value(self, state: StateKey, action: ActionKey) -> float:
         """See `aqe_core.contracts.Learner.value`."""
         return self._engine.value(validate.as_key_name(state, "state"), self._action(action))
+
+    def _offered(self, actions: Sequence[ActionKey]) -> list[Any]:
+        offered = [self._action(action) for action in _items(actions, "actions")]
+        if not offered:
+            raise InvalidActionError("no action was offered.", fix="offer at least one.")
+        return offered
+
+
+class GuardedInspectable(GuardedLearner):
+    """The same of a learner that tells how it got there."""
+
+    __slots__ = ("set_params",)
+
+    _engine: InspectableLearner
+
+    def __init__(self, engine: InspectableLearner) -> None:
+        super().__init__(engine)
+        self.set_params: Callable[..., None] = engine.set_params
+
+    def visits(self, state: StateKey, action: ActionKey) -> int:
+        """See `aqe_core.contracts.InspectableLearner.visits`."""
+        return self._engine.visits(validate.as_key_name(state, "state"), self._action(action))
+
+    def probabilities(self, state: StateKey, actions: Sequence[ActionKey]) -> NDArray[np.float64]:
+        """See `aqe_core.contracts.InspectableLearner.probabilities`."""
+        checked_state = validate.as_key_name(state, "state")
+        return self._engine.probabilities(checked_state, self._offered(actions))
 
 
 class GuardedBandit:
@@ -288,9 +320,12 @@ class GuardedBandit:
         self._engine.update_batch(rows, names, gains)
 
 
-def guarded_learner(engine: Any, _: object = None) -> Any:
+def guarded_learner(engine: Any, capabilities: LearnerCapabilities | None = None) -> Any:
     """Return a learner or bandit behind its guard."""
-    return GuardedBandit(engine) if engine.algorithm in BANDIT_ALGORITHMS else GuardedLearner(engine)
+    if engine.algorithm in BANDIT_ALGORITHMS:
+        return GuardedBandit(engine)
+    inspectable = capabilities is not None and capabilities.inspectable
+    return GuardedInspectable(engine) if inspectable else GuardedLearner(engine)
 
 
 def _items(names: Any, what: str) -> list[Any]:

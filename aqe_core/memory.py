@@ -172,8 +172,8 @@ class Patterns:
         if mode == "lexical":
             assert isinstance(query, str)
             return searching.worded(self.texts, query, k + spare, among)
-        store = self._embedded.synced()
-        vector = self.embedder.embed_queries([query])[0] if isinstance(query, str) else query
+        embedder, store = self._embedded.answering()
+        vector = embedder.embed_queries([query])[0] if isinstance(query, str) else query
         if mode == "vector":
             return searching.nearest(store, vector, k + spare, among)
         assert isinstance(query, str)

@@ -124,4 +124,4 @@ def test_installed_backend_in_pytest(tmp_path):
         """,
     )
     assert done.returncode == 0, done.stdout
-    assert "10 passed, 1 skipped" in done.stdout
+    assert "13 passed, 1 skipped" in done.stdout

@@ -52,7 +52,7 @@ def test_an_event_is_one_record_of_the_logger(caplog, name):
     (record,) = caplog.records
     assert (record.name, record.getMessage()) == ("aqe", f"{name}: to=numpy")
     assert (record.aqe_event, record.aqe_data) == (name, {"to": "numpy"})
-    trouble = name in {"fallback", "plugin-failed", "state-dropped"}
+    trouble = name in {"fallback", "plugin-failed", "state-dropped", "learning-lost"}
     assert record.levelno == (logging.WARNING if trouble else logging.INFO)
 
 

@@ -76,8 +76,7 @@ def make_store(
     _one_of("index", index, INDEXES)
     _one_of("keep", keep, KEEPS)
     _one_of("AQE_SIMD", os.environ.get("AQE_SIMD", ""), _SIMD)
-    if not isinstance(recall, (int, float)) or not 0.5 <= recall <= 0.999:
-        raise ConfigError(f"recall is {recall!r}, but must be in 0.5 .. 0.999.", fix="choose e.g. 0.95 or 0.99.")
+    _recall(recall)
     from aqe_backend_native import _native  # the one place that needs the compiled module
 
     return _native.PatternStore(
@@ -96,6 +95,11 @@ def _one_of(name: str, value: Any, known: tuple[str, ...]) -> None:
     if value not in known:
         names = ", ".join(each for each in known if each)
         raise ConfigError(f"{name} is {value!r}, but must be one of {names}.", fix="choose one of them.")
+
+
+def _recall(value: Any) -> None:
+    if not isinstance(value, (int, float)) or not 0.5 <= value <= 0.999:
+        raise ConfigError(f"recall is {value!r}, but must be in 0.5 .. 0.999.", fix="choose e.g. 0.95 or 0.99.")
 
 
 def _integer(name: str, value: Any, least: int, most: int) -> int:
