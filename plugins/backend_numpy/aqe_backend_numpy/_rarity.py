@@ -117,7 +117,7 @@ def rarity_of_state(state: EngineState) -> Rarity:
     complaint = ""
     if state.kind != KIND:
         complaint = f"its kind is {state.kind!r}, not {KIND!r}"
-    elif not isinstance(n, int) or isinstance(n, bool) or n < 0:
+    elif not isinstance(n, int) or isinstance(n, bool) or not 0 <= n < 2**53:
         complaint = f"n_documents is {n!r}"
     elif arrays or not (isinstance(keys, np.ndarray) and isinstance(df, np.ndarray)):
         complaint = f"it has the arrays {sorted(state.arrays)}, not df and keys"

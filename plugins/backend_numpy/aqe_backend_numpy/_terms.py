@@ -14,14 +14,18 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from aqe_backend_numpy._subtokens import stem, subtokens_of_word, words
+from aqe_core.contracts.text_index import WordMatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["FUNCTION_WORDS", "VERSION", "identifiers", "places", "terms_of_identifier"]
+__all__ = ["FUNCTION_WORDS", "MAX_TEXT_CHARS", "VERSION", "identifiers", "matches_in", "places", "terms_of_identifier"]
 
 VERSION = 1
 """Of everything here and in `_subtokens`: states made under another one are not read."""
+
+MAX_TEXT_CHARS = 2**18
+"""So much of a text is read."""
 
 # Function words of English, and what every description of a test says. They are rare in code, so that their idf would
 # take them for telling.
@@ -79,3 +83,15 @@ def terms_of_identifier(identifier: str) -> tuple[str, ...]:
     parts = [part for word in words(identifier.replace("_", " ")) for part in subtokens_of_word(word)]
     pairs = [first + second for first, second in pairwise(parts)]
     return (*parts, *pairs)
+
+
+def matches_in(weights: Mapping[str, float], name: str, text: str) -> list[WordMatch]:
+    """Return the identifiers of a document that hold weighted terms, by field and place."""
+    out = []
+    for field, content in (("name", name), ("text", text)):
+        for identifier, start, end in places(content[:MAX_TEXT_CHARS]):
+            shared = [term for term in dict.fromkeys(terms_of_identifier(identifier)) if term in weights]
+            if shared:
+                weight = sum(weights[term] for term in shared)
+                out.append(WordMatch(field, start, end, tuple(shared), weight))
+    return out

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aqe_core.errors import InputError
+from aqe_core import validate
+from aqe_core.errors import DimensionError, InputError
 
-__all__ = ["as_document", "as_number", "as_query", "as_whole"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
+
+__all__ = ["as_document", "as_documents", "as_number", "as_queries", "as_query", "as_whole"]
 
 
 def as_number(name: str, value: Any, largest: float) -> float:
@@ -35,6 +41,23 @@ def as_document(document: Any, what: str) -> tuple[str, str]:
             f"{what} is {document!r:.80}, but must be a name and a text.", fix="pass Document(name, text)."
         )
     return document
+
+
+def as_documents(keys: ArrayLike, documents: Sequence[Any]) -> tuple[dict[int, int], list[tuple[str, str]]]:
+    """Return of each distinct key the place of its last document, and all documents."""
+    wanted = validate.as_keys(keys)
+    pairs = [as_document(document, f"document {i}") for i, document in enumerate(documents)]
+    if len(pairs) != wanted.size:
+        raise DimensionError(
+            f"there are {wanted.size} keys, but {len(pairs)} documents.", fix="pass one document for each key."
+        )
+    return {key: i for i, key in enumerate(wanted.tolist())}, pairs
+
+
+def as_queries(queries: Any) -> list[str]:
+    """Return one query or several as a list."""
+    texts = [queries] if isinstance(queries, str) else list(queries)
+    return [as_query(text, f"query {i}") for i, text in enumerate(texts)]
 
 
 def as_query(query: Any, what: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aqe_backend_numpy._postings import Segment
+from aqe_backend_numpy._terms import VERSION
 from aqe_core.contracts.pattern_store import NO_KEY
 from aqe_core.errors import InputError
 from aqe_core.state import EngineState
@@ -14,10 +15,15 @@ from aqe_core.state import EngineState
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["read_state", "write_state"]
+__all__ = ["fingerprint_of", "read_state", "write_state"]
 
 _KIND = "text-index/postings/1"
 _DTYPES = {"keys": "u8", "lengths": "i8", "counts": "i8", "rows": "i4", "tf": "u2", "terms": "u1"}
+
+
+def fingerprint_of(k1: float, b: float, name_weight: int) -> str:
+    """Return ``bm25/1/<k1>/<b>/<name_weight>/<version of the terms>``."""
+    return f"bm25/1/{k1!r}/{b!r}/{name_weight}/{VERSION}"
 
 
 def write_state(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from aqe_core.contracts.embedder import Document
     from aqe_core.state import EngineState
 
-__all__ = ["HASHED_UNIT", "SATURATION", "LexicalEmbedder", "signs_of"]
+__all__ = ["HASHED_UNIT", "SATURATION", "LexicalEmbedder", "as_documents", "signs_of"]
 
 SATURATION = 1.2  # k1 of BM25
 HASHED_UNIT = 24
@@ -168,6 +168,10 @@ class LexicalEmbedder:
         self._replace(unfitted())
 
     @property
+    def _rarity(self) -> Rarity:
+        return self._cache.rarity
+
+    @property
     def dim(self) -> int:
         """Number of dimensions."""
         return self._dim
@@ -176,7 +180,7 @@ class LexicalEmbedder:
     def fingerprint(self) -> str:
         """``lexical/2/<dim>/<name_weight>/<table, or hashed>/<fitted collection>``; equal ones make equal vectors."""
         learned = "" if self._learned else "hashed-"
-        return f"lexical/2/{self._dim}/{self._name_weight!r}/{learned}{shipped().digest}/{self._cache.rarity.digest}"
+        return f"lexical/2/{self._dim}/{self._name_weight!r}/{learned}{shipped().digest}/{self._rarity.digest}"
 
     def fit(self, documents: Sequence[Document]) -> None:
         """Count in how many documents each subtoken occurs; replaces what was fitted before.
@@ -189,7 +193,7 @@ class LexicalEmbedder:
         InputError
             A document is not a pair of strings; nothing was changed.
         """
-        self._replace(count(_as_documents(documents)))
+        self._replace(count(as_documents(documents)))
 
     def embed(self, documents: Sequence[Document]) -> NDArray[np.float32]:
         """Embed what is stored.
@@ -209,7 +213,7 @@ class LexicalEmbedder:
         InputError
             A document is not a pair of strings.
         """
-        return self._embed(_as_documents(documents))
+        return self._embed(as_documents(documents))
 
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed what is asked: as `embed` does with documents that have no name.
@@ -219,11 +223,11 @@ class LexicalEmbedder:
         InputError
             A text is not a string.
         """
-        return self._embed(_as_documents(_unnamed(texts)))
+        return self._embed(as_documents(_unnamed(texts)))
 
     def export_state(self) -> EngineState:
         """Return the fitted collection; it does not depend on the parameters."""
-        return self._cache.rarity.state()
+        return self._rarity.state()
 
     def import_state(self, state: EngineState) -> None:
         """Replace the fitted collection.
@@ -311,7 +315,7 @@ def _unnamed(texts: Sequence[str]) -> Iterable[tuple[str, str]]:
     return (("", text) for text in texts)
 
 
-def _as_documents(documents: Iterable[Any]) -> list[tuple[str, str]]:
+def as_documents(documents: Iterable[Any]) -> list[tuple[str, str]]:
     """Return the documents as a list of pairs of strings."""
     out = list(documents)
     for i, document in enumerate(out):

@@ -13,13 +13,11 @@ import numpy as np
 from aqe_backend_numpy import _postings
 from aqe_backend_numpy._keys import KeyIndex, as_set, extend, find
 from aqe_backend_numpy._postings import Raw, Segment
-from aqe_backend_numpy._terms import FUNCTION_WORDS, VERSION, identifiers, places, terms_of_identifier
-from aqe_backend_numpy._text_input import as_document, as_number, as_query, as_whole
-from aqe_backend_numpy._text_state import read_state, write_state
+from aqe_backend_numpy._terms import FUNCTION_WORDS, MAX_TEXT_CHARS, identifiers, matches_in, terms_of_identifier
+from aqe_backend_numpy._text_input import as_document, as_documents, as_number, as_queries, as_query, as_whole
+from aqe_backend_numpy._text_state import fingerprint_of, read_state, write_state
 from aqe_core import validate
 from aqe_core.contracts.pattern_store import NO_KEY, Hits
-from aqe_core.contracts.text_index import WordMatch
-from aqe_core.errors import DimensionError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,11 +25,11 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from aqe_core.contracts.embedder import Document
+    from aqe_core.contracts.text_index import WordMatch
     from aqe_core.state import EngineState
 
 __all__ = ["NumpyTextIndex"]
 
-_MAX_TEXT_CHARS = 2**18
 _MAX_CACHED = 2**17  # identifiers whose terms are kept
 _DEAD_SHARE = 4  # more than a quarter of dead rows or unused terms is not carried along
 _TAIL_SHARE = 16
@@ -126,7 +124,7 @@ class NumpyTextIndex:
     @property
     def fingerprint(self) -> str:
         """``bm25/1/<k1>/<b>/<name_weight>/<version of the terms>``."""
-        return f"bm25/1/{self._k1!r}/{self._b!r}/{self._name_weight}/{VERSION}"
+        return fingerprint_of(self._k1, self._b, self._name_weight)
 
     def __len__(self) -> int:
         return self._keys.size - self._dead.size
@@ -157,13 +155,7 @@ class NumpyTextIndex:
         KeyRangeError, DimensionError, InputError
             Bad input; nothing was stored.
         """
-        wanted = validate.as_keys(keys)
-        pairs = [as_document(document, f"document {i}") for i, document in enumerate(documents)]
-        if len(pairs) != wanted.size:
-            raise DimensionError(
-                f"there are {wanted.size} keys, but {len(pairs)} documents.", fix="pass one document for each key."
-            )
-        last = {key: i for i, key in enumerate(wanted.tolist())}
+        last, pairs = as_documents(keys, documents)
         with self._lock:
             if last:
                 self._drop(np.fromiter(last, np.uint64, len(last)))
@@ -199,7 +191,7 @@ class NumpyTextIndex:
         numbers: list[int] = []
         ends = [0]
         for text in texts:
-            numbers.extend(chain.from_iterable(map(numbers_of, identifiers(text[:_MAX_TEXT_CHARS]))))
+            numbers.extend(chain.from_iterable(map(numbers_of, identifiers(text[:MAX_TEXT_CHARS]))))
             ends.append(len(numbers))
         return np.array(numbers, np.int64), np.repeat(np.arange(len(texts)), np.diff(ends))
 
@@ -301,9 +293,7 @@ class NumpyTextIndex:
             Bad input.
         """
         single = isinstance(queries, str)
-        texts = [queries] if isinstance(queries, str) else list(queries)
-        for i, text in enumerate(texts):
-            as_query(text, f"query {i}")
+        texts = as_queries(queries)
         k = validate.as_k(k)
         allowed = None if among is None else as_set(validate.as_keys(among))
         keys = np.full((len(texts), k), NO_KEY, np.uint64)
@@ -339,7 +329,7 @@ class NumpyTextIndex:
 
     def _weights(self, query: str) -> dict[str, float]:
         """Return the terms of a query that some document holds, each with its weight."""
-        counts = Counter(chain.from_iterable(map(terms_of_identifier, identifiers(query[:_MAX_TEXT_CHARS]))))
+        counts = Counter(chain.from_iterable(map(terms_of_identifier, identifiers(query[:MAX_TEXT_CHARS]))))
         vocabulary, df, n = self._vocabulary, self._df, len(self)
         weights = {}
         for term, count in counts.items():
@@ -363,14 +353,7 @@ class NumpyTextIndex:
         name, text = as_document(document, "the document")
         with self._lock:
             weights = self._weights(as_query(query, "the query"))
-        out = []
-        for field, content in (("name", name), ("text", text)):
-            for identifier, start, end in places(content[:_MAX_TEXT_CHARS]):
-                shared = [term for term in dict.fromkeys(terms_of_identifier(identifier)) if term in weights]
-                if shared:
-                    weight = sum(weights[term] for term in shared)
-                    out.append(WordMatch(field, start, end, tuple(shared), weight))
-        return out
+        return matches_in(weights, name, text)
 
     # -- state --------------------------------------------------------------------------------------------------------
 

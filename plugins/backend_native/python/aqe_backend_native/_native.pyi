@@ -1,6 +1,7 @@
 # What the compiled module holds.
 
-from typing import Any, Self, TypedDict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Self, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -161,3 +162,50 @@ class ReplayRing:
     def _options(self) -> Any: ...
     def _kept(self) -> tuple[Any, NDArray[np.float64] | None, tuple[int, float], list[int]]: ...
     def _resume(self, options: Any, columns: Any, weights: Any, place: Any, generator: Any) -> None: ...
+
+BeyondAscii: TypeAlias = Callable[[str], Iterable[str]]
+
+class TextIndex:
+    def __new__(cls, k1: float, b: float, name_weight: int, function_words: Sequence[str]) -> Self: ...
+    def __len__(self) -> int: ...
+    def keys(self) -> NDArray[np.uint64]: ...
+    def add(self, keys: list[int], documents: list[tuple[str, str]], beyond_ascii: BeyondAscii) -> None: ...
+    def remove(self, keys: NDArray[np.uint64]) -> int: ...
+    def search(
+        self, queries: list[str], k: int, among: NDArray[np.uint64] | None, beyond_ascii: BeyondAscii
+    ) -> tuple[NDArray[np.uint64], NDArray[np.float32]]: ...
+    def weights(self, query: str, beyond_ascii: BeyondAscii) -> list[tuple[str, float]]: ...
+    def packed(
+        self,
+    ) -> tuple[
+        NDArray[np.uint64], NDArray[np.int64], bytes, NDArray[np.int64], NDArray[np.int32], NDArray[np.uint16]
+    ]: ...
+    def unpack(
+        self,
+        keys: NDArray[np.uint64],
+        lengths: NDArray[np.int64],
+        terms: bytes,
+        counts: NDArray[np.int64],
+        rows: NDArray[np.int32],
+        tf: NDArray[np.uint16],
+    ) -> None: ...
+
+class SubtokenTable:
+    def __new__(cls, subtokens: list[str], df: list[int], n_documents: int, vectors: NDArray[np.int8]) -> Self: ...
+
+class SubtokenSums:
+    def __new__(
+        cls,
+        options: tuple[int, float, bool],
+        n_documents: int,
+        keys: NDArray[np.uint64],
+        df: NDArray[np.uint32],
+        table: SubtokenTable,
+    ) -> Self: ...
+    def embed(self, documents: list[tuple[str, str]], beyond_ascii: BeyondAscii) -> NDArray[np.float32]: ...
+
+def subtokens(text: str, beyond_ascii: BeyondAscii) -> list[str]: ...
+def terms(text: str, beyond_ascii: BeyondAscii) -> list[str]: ...
+def count_subtokens(
+    documents: list[tuple[str, str]], beyond_ascii: BeyondAscii
+) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]: ...

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from aqe_core import hookimpl
-from aqe_core.contracts.capabilities import LearnerCapabilities, StoreCapabilities
+from aqe_core.contracts.capabilities import (
+    EmbedderCapabilities,
+    LearnerCapabilities,
+    StoreCapabilities,
+    TextIndexCapabilities,
+)
 from aqe_core.contracts.specs import EngineSpec
 
 AQE_API = 1
@@ -47,5 +52,35 @@ def aqe_learners() -> list[EngineSpec]:
             install="pip install ./plugins/backend_native",
             summary="tabular Q-learning, SARSA and expected SARSA; linear bandits; replay, in Rust",
             replay="aqe_backend_native.replay:NativeReplay",
+        )
+    ]
+
+
+@hookimpl
+def aqe_text_indexes() -> list[EngineSpec]:
+    """Offer BM25."""
+    return [
+        EngineSpec(
+            name="native",
+            factory="aqe_backend_native.text_index:NativeTextIndex",
+            capabilities=TextIndexCapabilities(thread_safe=True),
+            requires=("aqe_backend_native._native",),
+            install="pip install ./plugins/backend_native",
+            summary="BM25 over subtokens and their joined pairs, in Rust",
+        )
+    ]
+
+
+@hookimpl
+def aqe_embedders() -> list[EngineSpec]:
+    """Offer the lexical embedder."""
+    return [
+        EngineSpec(
+            name="native",
+            factory="aqe_backend_native.embedder:NativeLexicalEmbedder",
+            capabilities=EmbedderCapabilities(kind="lexical", fits=True),
+            requires=("aqe_backend_native._native",),
+            install="pip install ./plugins/backend_native",
+            summary="the lexical embedder in Rust: the same vectors",
         )
     ]

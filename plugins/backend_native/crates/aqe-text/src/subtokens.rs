@@ -1,0 +1,211 @@
+//! Texts to identifiers and subtokens: `HTTPServer2Errors` is the subtokens `http server 2 error`.
+
+use hashbrown::HashMap;
+
+/// Stretches of a text beyond ASCII, as [`pieces`] cuts them, with their subtokens or terms.
+pub type Foreign = HashMap<Box<[u8]>, Vec<Box<[u8]>>>;
+
+/// Longer runs of letters or of digits (encoded blobs) count by their beginning.
+const MAX_SUBTOKEN: usize = 64;
+
+/// A piece of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece<'t> {
+    /// A run of ASCII letters, digits and underscores, with no other letter beside it.
+    Identifier(&'t [u8]),
+    /// A stretch with characters beyond ASCII: what it holds does not depend on what is around it.
+    Foreign(&'t [u8]),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Separator,
+    Word,
+    Wide,
+}
+
+const CLASSES: [Class; 256] = {
+    let mut classes = [Class::Separator; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        if byte >= 128 {
+            classes[byte] = Class::Wide;
+        } else if (byte as u8).is_ascii_alphanumeric() || byte as u8 == b'_' {
+            classes[byte] = Class::Word;
+        }
+        byte += 1;
+    }
+    classes
+};
+
+/// Cut a text into identifiers and foreign stretches, in order. O(length).
+///
+/// A foreign stretch begins at the ASCII character before the first wide one, for a mark may compose with it, or where
+/// the identifier that it continues does; it ends at the next ASCII separator, with which nothing composes backwards.
+pub fn pieces(text: &[u8]) -> impl Iterator<Item = Piece<'_>> {
+    let class_at = |i: usize| CLASSES[text[i] as usize];
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        while at < text.len() && class_at(at) == Class::Separator {
+            at += 1;
+        }
+        let mut start = at;
+        while at < text.len() && class_at(at) == Class::Word {
+            at += 1;
+        }
+        if at == text.len() || class_at(at) == Class::Separator {
+            return (at > start).then(|| Piece::Identifier(&text[start..at]));
+        }
+        if at == start {
+            start = start.saturating_sub(1);
+        }
+        while at < text.len() && class_at(at) != Class::Separator {
+            at += 1;
+        }
+        Some(Piece::Foreign(&text[start..at]))
+    })
+}
+
+/// Call `found` with each subtoken of an identifier of ASCII, in order.
+pub fn subtokens_of(identifier: &[u8], mut found: impl FnMut(&[u8])) {
+    let mut buffer = [0; MAX_SUBTOKEN];
+    let mut at = 0;
+    while at < identifier.len() {
+        let end = end_of_part(identifier, at);
+        if identifier[at] != b'_' {
+            found(stem(&identifier[at..end], &mut buffer));
+        }
+        at = end;
+    }
+}
+
+/// Call `found` with each term of an identifier of ASCII: its subtokens, in order, then its joined pairs.
+pub fn terms_of(identifier: &[u8], mut found: impl FnMut(&[u8])) {
+    // The subtokens one after another, and where they end: a pair is a stretch of two.
+    let mut text: Vec<u8> = Vec::with_capacity(2 * MAX_SUBTOKEN);
+    let mut ends = vec![0];
+    subtokens_of(identifier, |subtoken| {
+        text.extend_from_slice(subtoken);
+        ends.push(text.len());
+    });
+    for n in [2, 3] {
+        for stretch in ends.windows(n) {
+            found(&text[stretch[0]..stretch[n - 1]]);
+        }
+    }
+}
+
+/// The end of the part that begins at `at`: an acronym, or several (URLs), up to the capital that begins the next
+/// word; a word, capitalised or not; a number; or an underscore.
+fn end_of_part(word: &[u8], at: usize) -> usize {
+    let run = |from: usize, is: fn(&u8) -> bool| {
+        from + word[from..]
+            .iter()
+            .position(|c| !is(c))
+            .unwrap_or(word.len() - from)
+    };
+    let lower_at = |i: usize| word.get(i).is_some_and(u8::is_ascii_lowercase);
+    match word[at] {
+        b'a'..=b'z' => run(at, u8::is_ascii_lowercase),
+        b'0'..=b'9' => run(at, u8::is_ascii_digit),
+        b'A'..=b'Z' => {
+            let capitals = run(at, u8::is_ascii_uppercase);
+            if !lower_at(capitals) {
+                capitals
+            } else if word[capitals] == b's' && !lower_at(capitals + 1) {
+                capitals + 1
+            } else if capitals - at > 1 {
+                capitals - 1
+            } else {
+                run(capitals, u8::is_ascii_lowercase)
+            }
+        }
+        _ => at + 1,
+    }
+}
+
+/// Lower-case a part and take off its inflection, as the Python function of this name describes.
+fn stem<'b>(part: &[u8], buffer: &'b mut [u8; MAX_SUBTOKEN]) -> &'b [u8] {
+    let n = part.len().min(MAX_SUBTOKEN);
+    for (to, from) in buffer.iter_mut().zip(part) {
+        *to = from.to_ascii_lowercase();
+    }
+    if n < 4 || buffer[0].is_ascii_digit() {
+        return &buffer[..n];
+    }
+    let word = &buffer[..n];
+    if n > 4 && (word.ends_with(b"ies") || word.ends_with(b"ied")) {
+        buffer[n - 3] = b'y';
+        return &buffer[..n - 2];
+    }
+    let mut end = n;
+    if n > 5 && word.ends_with(b"ing") {
+        end -= 3;
+    } else if n > 4
+        && (word.ends_with(b"ed") || (word.ends_with(b"es") && b"hsxz".contains(&word[n - 3])))
+    {
+        end -= 2;
+    } else if word.ends_with(b"s") && !word.ends_with(b"ss") {
+        end -= 1;
+    }
+    if end < n && end > 3 && word[end - 1] == word[end - 2] && b"bdgmnprt".contains(&word[end - 1])
+    {
+        end -= 1;
+    }
+    if end > 3 && word[end - 1] == b'e' {
+        end -= 1;
+    }
+    &buffer[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subtokens(text: &str) -> Vec<String> {
+        let mut out = Vec::new();
+        subtokens_of(text.as_bytes(), |part| {
+            out.push(String::from_utf8(part.to_vec()).unwrap())
+        });
+        out
+    }
+
+    #[test]
+    fn cuts_and_stems() {
+        assert_eq!(
+            subtokens("test_HTTPServer2Errors"),
+            ["test", "http", "server", "2", "error"]
+        );
+        assert_eq!(subtokens("URLs__IDsOf"), ["url", "ids", "of"]);
+        assert_eq!(subtokens("RetriedTooOften"), ["retry", "too", "often"]);
+        assert_eq!(subtokens("Xs"), ["xs"]);
+        assert_eq!(subtokens("planning"), ["plan"]);
+        assert_eq!(subtokens("_"), [""; 0]);
+    }
+
+    #[test]
+    fn joins_neighbours() {
+        let mut out = Vec::new();
+        terms_of(b"test_DataFrame", |term| {
+            out.push(String::from_utf8(term.to_vec()).unwrap())
+        });
+        assert_eq!(out, ["test", "data", "fram", "testdata", "datafram"]);
+    }
+
+    #[test]
+    fn cuts_out_what_is_not_ascii() {
+        let text = "a.b \u{e9}t\u{e9} x_\u{e9} =\u{338} c".as_bytes();
+        let found: Vec<_> = pieces(text).collect();
+        assert_eq!(
+            found,
+            [
+                Piece::Identifier(b"a"),
+                Piece::Identifier(b"b"),
+                Piece::Foreign(" \u{e9}t\u{e9}".as_bytes()),
+                Piece::Foreign("x_\u{e9}".as_bytes()),
+                Piece::Foreign("=\u{338}".as_bytes()),
+                Piece::Identifier(b"c"),
+            ]
+        );
+    }
+}
