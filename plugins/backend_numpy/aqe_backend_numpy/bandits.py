@@ -46,6 +46,16 @@ _COMMON: given.Numbers = {
 _ARRAYS = {"theta": 2, "covariance": 3, "updated": 1, "visits": 1}
 
 
+def _best(scores: NDArray[np.float64]) -> int:
+    """Return the place of the highest score, of equal ones the first.
+
+    BLAS rounds a row by its place among the others, so that equal models may differ in the last bits: scores within
+    1e-12 of the highest, relatively, count as equal.
+    """
+    highest = scores.max()
+    return int((scores >= highest - 1e-12 * abs(highest)).argmax())
+
+
 class LinearBandit(Portable):
     """What the three share: the models, and a choice by scores that a subclass computes."""
 
@@ -147,7 +157,7 @@ class LinearBandit(Portable):
             return drawn
         means, variances = self._moments(x)
         scores = self._scores(means, variances) if explore else means
-        chosen: A = offered[int((scores if rows is None else scores[rows]).argmax())]
+        chosen: A = offered[_best(scores if rows is None else scores[rows])]
         return chosen
 
     def _offered(self, actions: Any) -> tuple[Any, list[int] | None]:
@@ -187,7 +197,7 @@ class LinearBandit(Portable):
 
     def _shares(self, means: NDArray[np.float64], variances: NDArray[np.float64]) -> NDArray[np.float64]:
         shares = np.zeros(means.size)
-        shares[self._scores(means, variances).argmax()] = 1.0
+        shares[_best(self._scores(means, variances))] = 1.0
         return shares
 
     def values(self, context: ArrayLike) -> NDArray[np.float64]:

@@ -135,3 +135,14 @@ def test_visits_of_unknown_actions():
         LinUcb(dim=1, actions=["a"]).visits("b")
     with pytest.raises(InputError):
         LinUcb(dim=1, actions=["a"]).act([1.0], "a")
+
+
+@pytest.mark.parametrize("algorithm", ["linucb", "discounted-linucb"])
+def test_of_equal_models_the_first_offered_is_chosen(algorithm):
+    random = np.random.default_rng(4)
+    for dim in (3, 8, 16, 31):
+        bandit = aqe_core.open_learner("numpy", algorithm=algorithm, dim=dim, actions=list("abcdefghij"))
+        for context in random.normal(size=(50, dim)):
+            assert bandit.act(context) == "a"
+            assert bandit.act(context, ["g", "c", "j"]) == "g"
+            assert bandit.probabilities(context)[0] == 1.0
