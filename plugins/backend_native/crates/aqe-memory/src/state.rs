@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use crate::append::{Encoded, Frame};
 use crate::centroids::{Centroids, Ranking};
 use crate::code;
 use crate::kernels::{dot_f32, vectorized};
@@ -81,9 +80,9 @@ pub struct State {
     pub(crate) dim: usize,
     keep: Keep,
     young: bool,
-    epoch: u64,
     values: Vec<f32>,
-    pub(crate) encoded: Encoded,
+    centred: Vec<f32>,
+    signs: Vec<u8>,
 }
 
 impl State {
@@ -113,9 +112,9 @@ impl State {
                 options.keep
             },
             young: true,
-            epoch: 0,
             values: vec![0.0; width],
-            encoded: Encoded::default(),
+            centred: vec![0.0; width],
+            signs: vec![0; width / 8],
         }
     }
 
@@ -134,21 +133,14 @@ impl State {
 
     fn mean_of(&mut self, vectors: &[f32]) -> Vec<f32> {
         let n = vectors.len() / self.dim;
-        let step = (n / 4096).max(1);
+        let step = (n / 8192).max(1);
         let mut sum = vec![0f64; self.rows.width];
         let mut count = 0.0;
-        let (metric, values) = (self.metric, &mut self.values);
         for vector in vectors.chunks_exact(self.dim).step_by(step) {
-            vectorized(
-                self.level,
-                #[inline(always)]
-                || {
-                    normalize(vector, metric, values);
-                    for (total, x) in sum.iter_mut().zip(&*values) {
-                        *total += f64::from(*x);
-                    }
-                },
-            );
+            normalize(vector, self.metric, &mut self.values);
+            sum.iter_mut()
+                .zip(&self.values)
+                .for_each(|(total, x)| *total += f64::from(*x));
             count += 1.0;
         }
         sum.into_iter()
@@ -162,7 +154,6 @@ impl State {
         self.rows.mean = mean;
         self.tail.clear();
         self.young = false;
-        self.epoch += 1;
     }
 
     /// Learn the mean of a young store and encode its rows anew, once it is grown.
@@ -184,45 +175,39 @@ impl State {
         self.add(&keys, &vectors);
     }
 
-    /// What encoding needs to know.
-    pub fn frame(&self) -> Frame {
-        Frame {
-            epoch: self.epoch,
-            mean: self.rows.mean.clone(),
-            metric: self.metric,
-            level: self.level,
-            dim: self.dim,
-            originals: self.rows.has_originals(),
-        }
-    }
-
-    /// How often the mean was learned.
-    pub fn epoch(&self) -> u64 {
-        self.epoch
-    }
-
-    /// Add rows or replace them, encoded with the frame of this epoch.
-    pub fn append(&mut self, keys: &[u64], encoded: &Encoded) {
-        let width = self.rows.width / 8;
-        for (i, &key) in keys.iter().enumerate() {
+    /// Add rows or replace them. Vectors are finite, and not zero under cosine.
+    pub fn add(&mut self, keys: &[u64], vectors: &[f32]) {
+        self.rows.reserve(keys.len());
+        for (&key, vector) in keys.iter().zip(vectors.chunks_exact(self.dim)) {
             if let Some(row) = self.rows.map.get(key, &self.rows.keys) {
                 self.drop_row(row);
             }
             let row = self.rows.take(key);
             let place = self.open_segment();
-            self.rows.put(row, encoded, i);
             let segment = self.tail.back_mut().expect("open_segment leaves one");
-            segment.push(
-                row,
-                &encoded.signs[i * width..][..width],
-                encoded.factors[i],
+            let (rows, values, centred, signs) = (
+                &mut self.rows,
+                &mut self.values,
+                &mut self.centred,
+                &mut self.signs,
+            );
+            let metric = self.metric;
+            vectorized(
+                self.level,
+                #[inline(always)]
+                || {
+                    normalize(vector, metric, values);
+                    for ((out, x), mean) in centred.iter_mut().zip(&*values).zip(&rows.mean) {
+                        *out = x - mean;
+                    }
+                    rows.set(row, values, centred);
+                    let mut factors = code::encode(values, &rows.mean, signs);
+                    factors.offset -= rows.half_square(row);
+                    segment.push(row, signs, factors);
+                },
             );
             self.rows.places[row as usize] = [place, NOWHERE];
         }
-    }
-
-    /// Learn the mean once there are rows enough.
-    pub fn grow_up_if_due(&mut self) {
         if self.young && self.rows.alive() >= YOUNG {
             self.grow_up();
         }

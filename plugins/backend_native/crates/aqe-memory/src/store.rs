@@ -124,12 +124,18 @@ impl Store {
     pub fn add(&self, keys: &[u64], vectors: &[f32]) {
         let dim = self.shared.options.dim;
         assert_eq!(keys.len() * dim, vectors.len());
+        self.shared.write().found(vectors);
+        // In slices, so that searches need not wait for all of them.
+        for (keys, vectors) in keys
+            .chunks(SEGMENT / 4)
+            .zip(vectors.chunks(SEGMENT / 4 * dim))
         {
             let mut state = self.shared.write();
-            state.found(vectors);
-            state.rows.reserve(keys.len());
+            state.add(keys, vectors);
+            self.shared
+                .alive
+                .store(state.rows.alive(), Ordering::Release);
         }
-        self.shared.add(keys, vectors);
         self.shared.write().tidy();
         self.start_work();
     }
@@ -140,7 +146,9 @@ impl Store {
         for keys in keys.chunks(SEGMENT / 4) {
             let mut state = self.shared.write();
             count += state.remove(keys);
-            self.shared.note_alive(state.rows.alive());
+            self.shared
+                .alive
+                .store(state.rows.alive(), Ordering::Release);
         }
         self.start_work();
         count
@@ -232,10 +240,6 @@ impl Shared {
         self.state
             .write()
             .expect("no thread panics while it changes a store")
-    }
-
-    pub(crate) fn note_alive(&self, rows: usize) {
-        self.alive.store(rows, Ordering::Release);
     }
 
     fn search(

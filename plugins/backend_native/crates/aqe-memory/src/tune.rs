@@ -1,6 +1,5 @@
 //! The store measures its own recall, and chooses how much a search does.
 
-use crate::Metric;
 use crate::random::Random;
 use crate::search::{Effort, Scratch};
 use crate::state::Tuning;
@@ -13,36 +12,11 @@ const REFINE: [usize; 14] = [
     30, 40, 50, 60, 80, 100, 140, 200, 300, 450, 700, 1000, 1500, 2200,
 ];
 
-/// Neighbours that are looked at to tell copies of a row from rows like it.
-const AROUND: usize = 50;
-
-/// Square of the share of the 50th neighbour's distance below which a neighbour counts as a copy. Where rows are
-/// spread over 18 dimensions, as embeddings of code are, 3 of 50 are nearer than that.
-const COPY: f32 = 0.85 * 0.85;
-
-/// One-sided 90 % quantile of the normal distribution.
-const QUANTILE: f64 = 1.28;
-
-/// A row as a query.
-///
-/// A row has copies and variants of itself in the store; a query that is asked for the first time mostly has none.
-/// So the row's copies do not count, and the neighbours wanted are the ten best after them.
+/// A row as a query, and the least score among its ten best other rows.
 struct Trial {
+    key: u64,
     vector: Vec<f32>,
-    /// The row's key, then those of its copies.
-    copies: Vec<u64>,
-    /// The least score of the neighbours wanted.
     least: f32,
-}
-
-/// What searches of the trials found.
-#[derive(Clone, Copy)]
-struct Measured {
-    recall: f64,
-    /// What recall is above of with 90 % confidence, as far as the trials are like queries.
-    bound: f64,
-    /// Mean number of slots scanned.
-    scanned: f64,
 }
 
 impl Shared {
@@ -56,7 +30,8 @@ impl Shared {
                 state.lists.as_ref().map_or(0, |lists| lists.lists.len()),
             )
         };
-        let goal = self.options.recall;
+        // Rows find their like a little more easily than new queries do.
+        let goal = self.options.recall + 0.15 * (1.0 - self.options.recall);
         let found = if lists > 1 {
             self.tune_lists(&trials, goal, lists, n)
         } else {
@@ -77,7 +52,7 @@ impl Shared {
     fn trials(&self) -> Vec<Trial> {
         let state = self.read();
         let rows: Vec<u32> = state.rows.living().collect();
-        let count = (25_600_000 / rows.len().max(1)).clamp(128, 256);
+        let count = (25_600_000 / rows.len().max(1)).clamp(64, 256);
         let chosen = Random::new(self.options.seed ^ 0x7e57).sample(rows.clone(), count);
         let width = state.rows.width;
         let mut integers = vec![0; width];
@@ -91,8 +66,8 @@ impl Shared {
             if vector.iter().any(|&x| x != 0.0) {
                 scratches.push((state.prepare(&vector, &mut scratch), scratch));
                 trials.push(Trial {
+                    key: state.rows.keys[row as usize],
                     vector,
-                    copies: vec![state.rows.keys[row as usize]],
                     least: f32::NEG_INFINITY,
                 });
             }
@@ -108,72 +83,56 @@ impl Shared {
         trials
     }
 
-    /// Find the neighbours of each trial, its copies among them.
+    /// Find the least score among the ten best other rows of each trial.
     fn measure(&self, rows: &[u32], trials: &mut [Trial], scratches: &[(f64, Scratch)]) {
-        let mut around = vec![Around::new(); trials.len()];
+        let mut best = vec![[f32::NEG_INFINITY; K]; trials.len()];
         for batch in rows.chunks(64) {
             let state = self.read();
             for &row in batch
                 .iter()
                 .filter(|&&row| (row as usize) < state.rows.numbers() && state.rows.is_alive(row))
             {
-                let key = state.rows.keys[row as usize];
-                for ((trial, (dot_mean, scratch)), around) in
-                    trials.iter().zip(scratches).zip(&mut around)
+                for ((trial, (dot_mean, scratch)), best) in
+                    trials.iter().zip(scratches).zip(&mut best)
                 {
                     let score = state.score_of(*dot_mean, row, scratch);
-                    if key == trial.copies[0] {
-                        around.own = score;
-                    } else {
-                        around.push(score, key);
+                    if score > best[K - 1] && state.rows.keys[row as usize] != trial.key {
+                        let mut place = K - 1;
+                        while place > 0 && score > best[place - 1] {
+                            best[place] = best[place - 1];
+                            place -= 1;
+                        }
+                        best[place] = score;
                     }
                 }
             }
         }
-        for (trial, around) in trials.iter_mut().zip(around) {
-            // Under the dot product a longer row is nearer than the row itself: no measure of likeness.
-            let copies = if self.options.metric == Metric::Dot {
-                0
-            } else {
-                around.copies()
-            };
-            trial
-                .copies
-                .extend(around.best[..copies].iter().map(|near| near.1));
-            trial.least = around.best[copies + K - 1].0;
+        for (trial, best) in trials.iter_mut().zip(best) {
+            trial.least = best[K - 1];
         }
     }
 
-    /// Search for the neighbours of the trials.
-    fn recall(&self, trials: &[Trial], probes: usize, refine: usize) -> Measured {
+    /// Recall of searches, and the mean number of slots that they scan.
+    fn recall(&self, trials: &[Trial], probes: usize, refine: usize) -> (f64, f64) {
         let mut scratch = Scratch::default();
-        let (mut sum, mut squares, mut scanned) = (0.0, 0.0, 0);
+        let (mut hits, mut scanned) = (0, 0);
         for trial in trials {
             self.try_search(
                 &trial.vector,
-                K + trial.copies.len(),
+                K + 1,
                 Effort::Probe { probes, refine },
                 &mut scratch,
             );
             let others = scratch
                 .top
                 .iter()
-                .filter(|hit| hit.0 >= trial.least && !trial.copies.contains(&hit.1))
+                .filter(|hit| hit.1 != trial.key && hit.0 >= trial.least)
                 .count();
-            let share = others.min(K) as f64 / K as f64;
-            sum += share;
-            squares += share * share;
+            hits += others.min(K);
             scanned += scratch.scanned;
         }
         let n = trials.len().max(1) as f64;
-        let recall = sum / n;
-        // Hits of one query are alike, so that queries are counted, not hits.
-        let variance = (squares / n - recall * recall).max(0.0);
-        Measured {
-            recall,
-            bound: recall - QUANTILE * (variance / n).sqrt(),
-            scanned: scanned as f64 / n,
-        }
+        (hits as f64 / (n * K as f64), scanned as f64 / n)
     }
 
     fn tune_flat(&self, trials: &[Trial], goal: f64, n: usize) -> Option<(usize, usize, f64)> {
@@ -181,8 +140,8 @@ impl Shared {
             .into_iter()
             .take_while(|refine| 4 * refine < n)
             .find_map(|refine| {
-                let measured = self.recall(trials, 1, refine);
-                (measured.bound >= goal).then_some((1, refine, measured.recall))
+                let (recall, _) = self.recall(trials, 1, refine);
+                (recall >= goal).then_some((1, refine, recall))
             })
     }
 
@@ -200,97 +159,26 @@ impl Shared {
             let mut reached = None;
             while high - low > (high / 16).max(1) {
                 let probes = usize::midpoint(low, high).max(1);
-                let measured = self.recall(trials, probes, refine);
-                if measured.bound >= goal {
+                let (recall, scanned) = self.recall(trials, probes, refine);
+                if recall >= goal {
                     high = probes;
-                    reached = Some((probes, measured));
+                    reached = Some((probes, recall, scanned));
                 } else {
                     low = probes;
                 }
             }
-            let Some((probes, measured)) = reached else {
+            let Some((probes, recall, scanned)) = reached else {
                 continue;
             };
             // In nanoseconds, roughly; only the proportions matter.
-            let cost = 1.2 * measured.scanned + 30.0 * refine as f64 + 25.0 * probes as f64;
+            let cost = 1.2 * scanned + 30.0 * refine as f64 + 25.0 * probes as f64;
             if best.is_none_or(|(least, _)| cost < least) {
-                best = Some((cost, (probes, refine, measured.recall)));
+                best = Some((cost, (probes, refine, recall)));
             } else if best.is_some_and(|(least, _)| 30.0 * refine as f64 > least) {
                 break;
             }
         }
         let (cost, setting) = best?;
         (cost < 1.2 * n as f64).then_some(setting)
-    }
-}
-
-/// The best other rows of a trial, best first.
-#[derive(Clone)]
-struct Around {
-    own: f32,
-    best: [(f32, u64); AROUND],
-}
-
-impl Around {
-    fn new() -> Around {
-        Around {
-            own: f32::NEG_INFINITY,
-            best: [(f32::NEG_INFINITY, u64::MAX); AROUND],
-        }
-    }
-
-    fn push(&mut self, score: f32, key: u64) {
-        if score <= self.best[AROUND - 1].0 {
-            return;
-        }
-        let mut place = AROUND - 1;
-        while place > 0 && score > self.best[place - 1].0 {
-            self.best[place] = self.best[place - 1];
-            place -= 1;
-        }
-        self.best[place] = (score, key);
-    }
-
-    /// How many of them are copies, where the score falls from the row's own with the squared distance.
-    fn copies(&self) -> usize {
-        let near = COPY * (self.own - self.best[AROUND - 1].0);
-        self.best[..AROUND - K]
-            .iter()
-            .take_while(|other| self.own - other.0 < near)
-            .count()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn around(own: f32, scores: impl IntoIterator<Item = f32>) -> Around {
-        let mut around = Around::new();
-        around.own = own;
-        for (score, key) in scores.into_iter().zip(0..) {
-            around.push(score, key);
-        }
-        around
-    }
-
-    #[test]
-    fn copies_are_what_is_much_nearer_than_the_others() {
-        let far = (0..60).map(|i| 0.4 - 0.001 * i as f32);
-        let mixed = around(1.0, far.clone().chain([0.95, 0.9, 0.97]));
-        assert_eq!(mixed.copies(), 3);
-        assert_eq!(mixed.best[0], (0.97, 62));
-        assert_eq!(around(1.0, far).copies(), 0);
-    }
-
-    #[test]
-    fn ten_neighbours_are_left_whatever_the_scores() {
-        for own in [f32::NEG_INFINITY, 0.0, 1.0] {
-            for scores in [vec![1.0; 60], vec![0.0; 3], vec![]] {
-                assert!(around(own, scores).copies() <= AROUND - K);
-            }
-        }
-        let cluster = [0.999; 49].into_iter().chain([0.1; 20]);
-        assert_eq!(around(1.0, cluster).copies(), AROUND - K);
     }
 }

@@ -6,7 +6,6 @@
 use std::num::NonZero;
 use std::thread::available_parallelism;
 
-use aqe_memory::kernels::{dot_f32, vectorized};
 use aqe_memory::{Index, Keep, Level, Metric, Options, Store};
 use numpy::ndarray::{ArrayView1, ArrayView2};
 use numpy::{
@@ -113,36 +112,15 @@ fn keys_of<'py>(keys: &Bound<'py, PyAny>) -> PyResult<PyReadonlyArray1<'py, u64>
 }
 
 /// Whether one row can be searched for, or added, as it is: finite, and not zero under cosine.
-fn is_good(row: &[f32], options: &Options) -> bool {
-    let square = vectorized(
-        options.level,
-        #[inline(always)]
-        || dot_f32(row, row),
-    );
-    square.is_finite() && (square > 0.0 || options.metric != Metric::Cosine)
-}
-
-/// Whether every row can be added as it is; many rows are divided among threads.
-fn all_good(rows: &[f32], options: &Options) -> bool {
-    const DIVIDE_FROM: usize = 4096;
-    let good = |rows: &[f32]| {
-        rows.chunks_exact(options.dim)
-            .all(|row| is_good(row, options))
-    };
-    let count = rows.len() / options.dim;
-    if count < DIVIDE_FROM || options.threads <= 1 {
-        return good(rows);
+fn is_good(row: &[f32], metric: Metric) -> bool {
+    let mut sums = [0f32; 16];
+    for part in row.chunks(16) {
+        for (sum, x) in sums.iter_mut().zip(part) {
+            *sum += x * x;
+        }
     }
-    let share = count.div_ceil(options.threads) * options.dim;
-    std::thread::scope(|scope| {
-        let parts: Vec<_> = rows
-            .chunks(share)
-            .map(|part| scope.spawn(move || good(part)))
-            .collect();
-        parts
-            .into_iter()
-            .all(|part| part.join().expect("checking does not panic"))
-    })
+    let square: f32 = sums.iter().sum();
+    square.is_finite() && (square > 0.0 || metric != Metric::Cosine)
 }
 
 #[pymethods]
@@ -232,27 +210,27 @@ impl PatternStore {
     }
 
     /// Store vectors under keys; a key that is there already gets the new vector.
-    ///
-    /// The arrays are read while other threads run, and must not be written to meanwhile.
     fn add(&self, keys: &Bound<'_, PyAny>, vectors: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = keys.py();
         let keys = keys_of(keys)?;
-        let options = self.store.options();
+        let metric = self.store.options().metric;
         let check = PyDict::new(py);
         check.set_item(intern!(py, "check"), false)?;
         let arguments = (vectors, keys.len(), self.dim(), self.metric);
         let module = validate(py)?;
         let matrix = module.call_method(intern!(py, "as_vectors"), arguments, Some(&check))?;
         let rows: PyReadonlyArray2<f32> = matrix.extract()?;
-        let (names, values) = (keys.as_slice()?, rows.as_slice()?);
-        if !py.detach(|| all_good(values, options)) {
+        // Copied: another thread may write to the arrays while the lock of the interpreter is released.
+        let (names, values) = (keys.as_slice()?.to_vec(), rows.as_slice()?.to_vec());
+        let dim = self.dim();
+        if !py.detach(|| values.chunks_exact(dim).all(|row| is_good(row, metric))) {
             // Raises, or finds only that squares overflow or vanish in float32.
             module.call_method1(
                 intern!(py, "refuse_bad_rows"),
                 (&matrix, self.metric, "vectors"),
             )?;
         }
-        py.detach(|| self.store.add(names, values));
+        py.detach(|| self.store.add(&names, &values));
         Ok(())
     }
 
@@ -361,7 +339,7 @@ impl PatternStore {
             && array.is_c_contiguous()
         {
             let array = array.readonly();
-            if is_good(array.as_slice()?, self.store.options()) {
+            if is_good(array.as_slice()?, self.store.options().metric) {
                 return Ok(array);
             }
         }
