@@ -10,6 +10,8 @@ use pyo3::types::{PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use super::given::Maybe;
 
+type Numbers<'py> = Bound<'py, PyArray1<f64>>;
+
 const MAX_REWARD: f64 = 1e100;
 
 /// Models, and what their actions are called.
@@ -171,7 +173,7 @@ impl BanditModels {
         &mut self,
         py: Python<'py>,
         context: PyReadonlyArray1<'py, f64>,
-    ) -> PyResult<(Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<f64>>)> {
+    ) -> PyResult<(Numbers<'py>, Numbers<'py>)> {
         let held = self.held.as_mut().ok_or_else(missing)?;
         held.take_array(&context).ok_or_else(missing)?;
         let models = &held.models;
@@ -223,8 +225,8 @@ impl BanditModels {
         &self,
         py: Python<'py>,
     ) -> PyResult<(
-        Bound<'py, PyArray1<f64>>,
-        Bound<'py, PyArray1<f64>>,
+        Numbers<'py>,
+        Numbers<'py>,
         Bound<'py, PyArray1<i64>>,
         Bound<'py, PyArray1<i64>>,
     )> {
