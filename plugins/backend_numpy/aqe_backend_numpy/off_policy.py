@@ -103,14 +103,15 @@ def snips(rewards: ArrayLike, propensities: ArrayLike, target: ArrayLike, *, max
         Also where the policy in question would have taken none of the logged actions.
     """
     gains, weights = _weighted(rewards, propensities, target, max_weight)
-    total = float(weights.sum())
+    shares = _scaled(weights)
+    total = float(shares.sum())
     if total == 0.0:
         raise InputError(
             "the policy would have taken none of the logged actions.", fix="log more, or a policy that explores more."
         )
-    value = float(weights @ gains) / total
+    value = float(shares @ gains) / total
     # The delta method: the ratio of two means, to first order.
-    residuals = weights * (gains - value) * (len(gains) / total)
+    residuals = shares * (gains - value) * (len(gains) / total)
     found = _estimate(residuals, weights)
     error = found.standard_error
     return attrs.evolve(found, value=value, low=value - _Z95 * error, high=value + _Z95 * error)
@@ -260,12 +261,19 @@ def _weighted(
     return gains, weights
 
 
+def _scaled(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return weights as parts of the largest: ratios of their sums are the same, and none of those underflows."""
+    largest = weights.max()
+    return weights / largest if largest > 0.0 else weights
+
+
 def _estimate(terms: NDArray[np.float64], weights: NDArray[np.float64]) -> Estimate:
     """Return the mean of the terms with its spread, and what the weights tell."""
     n = len(terms)
     value = float(terms.mean())
     error = float(terms.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
-    total, squares = float(weights.sum()), float(weights @ weights)
+    shares = _scaled(weights)
+    total, squares = float(shares.sum()), float(shares @ shares)
     return Estimate(
         value=value,
         standard_error=error,
@@ -273,7 +281,7 @@ def _estimate(terms: NDArray[np.float64], weights: NDArray[np.float64]) -> Estim
         high=value + _Z95 * error,
         n=n,
         effective_n=total * total / squares if squares else 0.0,
-        mean_weight=total / n,
+        mean_weight=float(weights.mean()),
         mean_weight_error=float(weights.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan,
         max_weight=float(weights.max()),
     )

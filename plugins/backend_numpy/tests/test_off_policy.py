@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from aqe_backend_numpy.bandits import LinUcb, Thompson
 from aqe_backend_numpy.off_policy import dr, ips, reward_model, snips
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aqe_core.errors import AqeError, DimensionError, InputError, NonFiniteError
@@ -81,6 +81,7 @@ def test_the_logging_policy_itself():
         assert (found.effective_n, found.max_weight) == (pytest.approx(100.0), 1.0)
 
 
+@example([(0.0, 1.0, 2.2250738585e-313)], 1.0)
 @given(
     st.lists(st.tuples(st.floats(-5, 5), st.floats(0.01, 1), st.floats(0, 1)), min_size=1, max_size=20),
     st.floats(0.1, 50),
