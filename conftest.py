@@ -15,6 +15,7 @@ import pytest
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported, which no plugin of pytest does
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("PYTEST_ADDOPTS", None)  # read already; the runs of pytest that tests start are not to inherit it
 
 if TYPE_CHECKING:
     from collections.abc import Callable
