@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,21 @@ def test_a_batch_in_threads_answers_as_single_searches_do():
         alone = store.search(rows[i], k=7)
         assert np.array_equal(alone.keys, batch.keys[i])
         assert np.array_equal(alone.scores, batch.scores[i])
+
+
+def test_a_search_leaves_nothing_for_the_next_store_of_its_thread():
+    rows = clustered(3000, 160)
+    store = make_store(dim=160, background=False)
+    store.add(np.arange(3000), rows)
+    with ThreadPoolExecutor(1) as fresh:
+        expected = fresh.submit(lambda: [store.search(row, k=7) for row in rows[:200]]).result()
+    wide = make_store(dim=700, background=False)
+    wide.add(np.arange(300), clustered(300, 700))
+    for row, hits in zip(rows[:200], expected, strict=True):
+        wide.search(100.0 * np.ones(700), k=1)
+        found = store.search(row, k=7)
+        assert np.array_equal(found.keys, hits.keys)
+        assert np.array_equal(found.scores, hits.scores)
 
 
 def test_the_same_calls_give_the_same_store():

@@ -464,10 +464,12 @@ impl Buffers {
     }
 }
 
-/// Copy a vector, of unit length under cosine; what is beyond its end stays zero.
+/// Copy a vector, of unit length under cosine; what is beyond its end becomes zero.
 #[inline(always)]
 pub fn normalize(vector: &[f32], metric: Metric, out: &mut [f32]) {
-    let out = &mut out[..vector.len()];
+    let (out, beyond) = out.split_at_mut(vector.len());
+    // A thread's scratch may come from a store of more dimensions.
+    beyond.fill(0.0);
     out.copy_from_slice(vector);
     if metric != Metric::Cosine {
         return;
