@@ -1,5 +1,7 @@
 //! Centres of lists: learned by k-means on bytes, chosen for rows and for queries.
 
+mod saved;
+
 use crate::kernels::{dot_f32, dots, vectorized};
 use crate::level::Level;
 use crate::query::Query;

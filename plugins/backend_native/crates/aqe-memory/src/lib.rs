@@ -17,6 +17,7 @@ pub mod random;
 pub mod rows;
 pub mod search;
 pub mod select;
+pub mod snapshot;
 pub mod state;
 pub mod store;
 mod tune;

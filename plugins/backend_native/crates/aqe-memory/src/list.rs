@@ -1,5 +1,7 @@
 //! Codes of the rows of one list, in blocks of 64.
 
+mod saved;
+
 use crate::buffer::Buffer;
 use crate::code::Factors;
 use crate::kernels::{BLOCK, Codes, byte_of};

@@ -1,5 +1,7 @@
 //! What is kept of each row: planes, scale, key, the lists it is in, and the original where wanted.
 
+pub(crate) mod saved;
+
 use crate::buffer::Buffer;
 use crate::kernels::{dot_f32, sum16, vectorized};
 use crate::keys::KeyMap;

@@ -79,7 +79,7 @@ pub struct State {
     pub(crate) metric: Metric,
     pub(crate) dim: usize,
     keep: Keep,
-    young: bool,
+    pub(crate) young: bool,
     values: Vec<f32>,
     centred: Vec<f32>,
     signs: Vec<u8>,

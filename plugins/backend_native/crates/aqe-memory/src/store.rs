@@ -66,9 +66,9 @@ pub struct Store {
 pub(crate) struct Shared {
     pub(crate) options: Options,
     state: RwLock<State>,
-    work: Mutex<()>,
+    pub(crate) work: Mutex<()>,
     working: AtomicBool,
-    alive: AtomicUsize,
+    pub(crate) alive: AtomicUsize,
 }
 
 thread_local! {
@@ -204,7 +204,7 @@ impl Store {
         }
     }
 
-    fn start_work(&self) {
+    pub(crate) fn start_work(&self) {
         let shared = &self.shared;
         if shared.next_task(false).is_none() {
             return;

@@ -3,7 +3,10 @@
 //! What arrives as the contract wants it is used as it is. Anything else goes through `aqe_core.validate`, which
 //! converts it or raises the error that every backend raises.
 
+mod saved;
+
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::thread::available_parallelism;
 
 use aqe_memory::{Index, Keep, Level, Metric, Options, Store};
@@ -299,6 +302,46 @@ impl PatternStore {
     /// Finish the work that is done beside the calls: learn lists, merge new rows into them, measure recall.
     fn optimize(&self, py: Python<'_>) {
         py.detach(|| self.store.optimize());
+    }
+
+    /// Finish the work that is done beside the calls, and write all to a file, atomically: a crash leaves the old file
+    /// or the new one. While it writes, changes wait, and searches may wait for changes.
+    ///
+    /// Parameters
+    /// ----------
+    /// path : path
+    ///
+    /// Returns
+    /// -------
+    /// str
+    ///     A name of the content; equal contents have equal names.
+    ///
+    /// Raises
+    /// ------
+    /// ReadOnlyError
+    ///     The file cannot be written.
+    fn save(&self, py: Python<'_>, path: PathBuf) -> PyResult<String> {
+        saved::save(py, &self.store, &path)
+    }
+
+    /// Replace all that the store holds by what a file holds; its checksums are compared, and nothing in it is trusted.
+    ///
+    /// Parameters
+    /// ----------
+    /// path : path
+    ///     Written by ``save`` of a store that was made with the same options.
+    ///
+    /// Returns
+    /// -------
+    /// str
+    ///     The name of the content, as ``save`` returned it.
+    ///
+    /// Raises
+    /// ------
+    /// InputError
+    ///     The file is absent, damaged, or of a store that was made otherwise; nothing was changed.
+    fn load(&self, py: Python<'_>, path: PathBuf) -> PyResult<String> {
+        saved::load(py, &self.store, &path)
     }
 
     /// Return what the store can tell about itself, as a dict.

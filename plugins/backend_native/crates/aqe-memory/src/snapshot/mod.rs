@@ -1,0 +1,102 @@
+//! A store as a file: a cache of what the vectors say, never trusted.
+//!
+//! All numbers are little-endian. The file is a header of [`PAGE`] bytes and [`SECTIONS`] sections, each filled up
+//! with zeros to a multiple of [`PAGE`], so that it can be mapped:
+//!
+//! | bytes of the header | |
+//! |---|---|
+//! | 0..8 | [`MAGIC`] |
+//! | 8..12 | [`VERSION`] |
+//! | 12..24 | dimensions (u32); metric, keep, index, whether the mean is not learned for good (u8 each); zeros |
+//! | 24..40 | seed (u64), recall wanted (f64) |
+//! | 40..80 | numbers of rows, lists, segments of the tail, slots in both, blocks of slots (u64 each) |
+//! | 80..112 | tuning: probes, refine (u64), recall (f64), measured on (u64) |
+//! | 112..144 | lists: learned on (u64), error, merged error (f64), merged (u64) |
+//! | 144..256 | the XXH3 of each section with its filling |
+//! | 4088..4096 | the XXH3 of everything before |
+//!
+//! How long the sections are follows from the counts, and the file is as long as they say, or it is refused before
+//! memory is taken. Each section is compared with its checksum before a value of it is used, and then with the others,
+//! so that even a forged file cannot make a store that fails later.
+
+mod header;
+mod load;
+mod save;
+mod sections;
+
+use std::fmt;
+use std::io;
+
+pub(crate) use sections::{Section, Writer};
+
+/// The first bytes of a file; the first one is in no text, so that a transfer as text is noticed.
+pub const MAGIC: [u8; 8] = *b"\x89AQESNAP";
+
+/// Of this layout. Another version is refused, and the store built anew.
+pub const VERSION: u32 = 1;
+
+/// Sections begin at multiples of it, as pages of memory do.
+pub const PAGE: usize = 4096;
+
+/// How many there are.
+pub const SECTIONS: usize = 14;
+
+/// The sections, in their order in the file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part {
+    Mean,
+    Keys,
+    Places,
+    Scales,
+    HalfSquares,
+    UpperPlane,
+    OtherPlanes,
+    Originals,
+    CentreScales,
+    CentreBytes,
+    Lengths,
+    Slots,
+    Factors,
+    Codes,
+}
+
+/// Why a store could not be saved or loaded.
+#[derive(Debug)]
+pub enum Error {
+    /// The system says so.
+    Io(io::Error),
+    /// The file is not what a store has written.
+    Damaged(String),
+    /// A store of another kind has written it: what differs, its value there and here.
+    Foreign(&'static str, String, String),
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Error {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Error::Damaged("it ends too early".into()),
+            _ => Error::Io(error),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Io(error) => write!(out, "{error}"),
+            Error::Damaged(why) => write!(out, "{why}"),
+            Error::Foreign(what, there, here) => {
+                write!(out, "its {what} is {there}, not {here}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+pub(crate) fn damaged<T>(why: impl Into<String>) -> Result<T, Error> {
+    Err(Error::Damaged(why.into()))
+}
+
+#[cfg(test)]
+mod tests;
