@@ -221,6 +221,9 @@ impl Centroids {
         work.values.resize(self.count, 0.0);
         self.nearness(level, bytes, scale, &mut work.products, &mut work.values);
         let near = largest(&work.values);
+        if near[0].1 == u32::MAX {
+            return [0, 0]; // so long that its products are infinite: one list is as good as another
+        }
         let first = near[0].1 as usize;
         let (residual, centre) = (&mut work.bases, &mut work.centre);
         residual.clear();

@@ -99,11 +99,16 @@ impl State {
         );
         query.prepare(self.level);
         let mean = &self.rows.mean;
-        f64::from(vectorized(
+        let fast = vectorized(
             self.level,
             #[inline(always)]
             || dot_f32(&query.floats, mean),
-        ))
+        );
+        if fast.is_finite() {
+            return f64::from(fast);
+        }
+        let pairs = query.floats.iter().zip(mean);
+        pairs.map(|(&q, &m)| f64::from(q) * f64::from(m)).sum()
     }
 
     /// The score of a row for the query that was prepared.

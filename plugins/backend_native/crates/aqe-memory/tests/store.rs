@@ -360,3 +360,24 @@ proptest! {
         prop_assert!((sum as f32 * prepared.step + prepared.shift - wanted).abs() <= 64.5 * prepared.step);
     }
 }
+
+#[test]
+fn vectors_of_any_finite_length_are_put_into_lists() {
+    for metric in [Metric::Dot, Metric::L2] {
+        for size in [1e19, 1e30, 1e38] {
+            let options = Options {
+                index: Index::Lists,
+                ..options(130, metric)
+            };
+            let rows: Vec<f32> = clustered(1200, 130, 3)
+                .iter()
+                .map(|x| x / 20.0 * size)
+                .collect();
+            let store = Store::new(options);
+            store.add(&(0..1200).collect::<Vec<u64>>(), &rows);
+            store.optimize();
+            assert_eq!(find(&store, &rows[..130], 10, false).len(), 10);
+            assert_eq!(store.remove(&(0..1200).collect::<Vec<u64>>()), 1200);
+        }
+    }
+}
