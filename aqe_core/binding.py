@@ -168,7 +168,7 @@ def _make(found: FoundEngine, required: dict[str, Any], options: dict[str, Any],
         from aqe_core import guards  # engines that check themselves need none
 
         guard: dict[str, Any] = {
-            "pattern_store": guards.GuardedStore,
+            "pattern_store": guards.guarded_store,
             "learner": guards.guarded_learner,
             "analyzer": guards.GuardedAnalyzer,
         }

@@ -13,6 +13,7 @@ from aqe_core.embedding_cache import EmbeddingCache
 from aqe_core.errors import AqeError, CapabilityError, FingerprintError, InputError
 from aqe_core.events import Event
 from aqe_core.indexing import document
+from aqe_core.snapshots import StoreSnapshot
 from aqe_core.state import EngineState
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class EmbeddedPatterns:
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self._state: Reembedding | None = None
+        self._snapshot = StoreSnapshot(workspace)
 
     # -- what answers now -------------------------------------------------------------------------------------------
 
@@ -148,6 +150,7 @@ class EmbeddedPatterns:
             )
         with self._lock:
             self._storage.put_vectors(self._namespace, keys, vectors, fingerprint)
+            self._snapshot.drop()
             self._store = None
             self._data_version = -1
 
@@ -288,6 +291,8 @@ class EmbeddedPatterns:
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
+        if self._store is not None and self._embedder is not None:
+            self._snapshot.save_if_due(self._store, self._embedder.fingerprint, self._seq)
 
     def _reembed(self, embedder: Embedder, selection: Selection) -> None:
         """Run in a thread: make all vectors, then change over."""
@@ -356,6 +361,7 @@ class EmbeddedPatterns:
         self._storage.put_vectors(self._namespace, keys, vectors, embedder.fingerprint)
         self._embedder, self._selection, self._store = embedder, selection, store
         self._answering = embedder, store
+        self._snapshot.changed(len(store))
         self._ws.selections["embedder"] = selection
         if changes is not None:
             self._seq = changes.seq
@@ -394,18 +400,25 @@ class EmbeddedPatterns:
         except CapabilityError:
             return False
         self._seq = changes.seq
+        self._snapshot.changed(len(changes.removed) + len(changes.written))
         return True
 
     def _rebuild(self, progress: Progress | None) -> None:
         embedder = self.embedder
-        self._seq = self._storage.last_seq()
         self._store = self._make_store(embedder)
+        changes = self._snapshot.load(self._store, embedder.fingerprint)
+        if changes is not None and self._apply(changes, progress):
+            return
+        if len(self._store):
+            self._store = self._make_store(embedder)
+        self._seq = self._storage.last_seq()
         keys, vectors = self._storage.load_vectors(self._namespace, embedder.fingerprint)
         if len(keys):
             self._store.add(keys, vectors)
         if len(keys) < self._storage.count_patterns(self._namespace):
             lacking = np.setdiff1d(self._storage.pattern_keys(self._namespace), keys, assume_unique=True)
             self._add(lacking, progress)
+        self._snapshot.changed(len(self._store))
 
     def _add(self, keys: NDArray[np.uint64], progress: Progress | None) -> None:
         """Bring patterns into the store: vectors from storage where they are kept, embedded (and kept) where not."""

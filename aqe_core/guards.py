@@ -16,6 +16,7 @@ from aqe_core.contracts.pattern_store import NO_KEY, Hits
 from aqe_core.errors import CapabilityError, ContractError, DimensionError, InputError, InvalidActionError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from aqe_core.contracts.bandit import Bandit
     from aqe_core.contracts.capabilities import LearnerCapabilities, StoreCapabilities
     from aqe_core.contracts.learner import ActionKey, InspectableLearner, Learner, StateKey
-    from aqe_core.contracts.pattern_store import PatternStore
+    from aqe_core.contracts.pattern_store import PatternStore, SnapshotStore
     from aqe_core.state import EngineState
 
 __all__ = [
@@ -32,8 +33,10 @@ __all__ = [
     "GuardedBandit",
     "GuardedInspectable",
     "GuardedLearner",
+    "GuardedSnapshotStore",
     "GuardedStore",
     "guarded_learner",
+    "guarded_store",
 ]
 
 
@@ -98,6 +101,22 @@ class GuardedStore:
 
 
 _NOTHING = Hits(np.empty(0, np.uint64), np.empty(0, np.float32))
+
+
+class GuardedSnapshotStore(GuardedStore):
+    """The same of a store that can be kept in a file."""
+
+    __slots__ = ("load", "save")
+
+    def __init__(self, engine: SnapshotStore, capabilities: StoreCapabilities) -> None:
+        super().__init__(engine, capabilities)
+        self.save: Callable[[str | os.PathLike[str]], str] = engine.save
+        self.load: Callable[[str | os.PathLike[str]], str] = engine.load
+
+
+def guarded_store(engine: Any, capabilities: StoreCapabilities) -> GuardedStore:
+    """Return a pattern store behind its guard."""
+    return (GuardedSnapshotStore if capabilities.snapshots else GuardedStore)(engine, capabilities)
 
 
 def _padded(found: Hits, m: int, k: int) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:

@@ -26,7 +26,7 @@ from aqe_core.contracts.maintenance import (
     Transfer,
     Verification,
 )
-from aqe_core.contracts.pattern_store import METRICS, NO_KEY, Hits, PatternStore
+from aqe_core.contracts.pattern_store import METRICS, NO_KEY, Hits, PatternStore, SnapshotStore
 from aqe_core.contracts.policy import CurvePoint, PolicyLearner, Step, VectorEnv
 from aqe_core.contracts.ranker import Candidates, Explanation, Outcomes, Ranker, Ranking, TestHistory
 from aqe_core.contracts.records import OUTCOMES, Pattern, PutReport, ResultTable, Run, TestResult
@@ -84,6 +84,7 @@ __all__ = [
     "ResultTable",
     "Run",
     "Skipped",
+    "SnapshotStore",
     "StateKey",
     "Step",
     "Storage",

@@ -59,6 +59,8 @@ class StoreCapabilities:
     score_tolerance : float
         How far a score may be from its value, relative to the largest magnitude involved; above 1e-5 for a store that
         keeps less than the vectors.
+    snapshots : bool
+        It is a `aqe_core.contracts.SnapshotStore`, and the workspace keeps it in a file between starts.
     """
 
     metrics: frozenset[str] = attrs.field(default=frozenset({"cosine", "dot", "l2"}), converter=_names)
@@ -69,6 +71,7 @@ class StoreCapabilities:
     thread_safe: bool = False
     max_dim: int = 4096
     score_tolerance: float = 1e-5
+    snapshots: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    import os
+
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["METRICS", "NO_KEY", "Hits", "PatternStore"]
+__all__ = ["METRICS", "NO_KEY", "Hits", "PatternStore", "SnapshotStore"]
 
 METRICS = ("cosine", "dot", "l2")
 """``cosine``: dot product of unit vectors; ``dot``: dot product; ``l2``: minus the squared Euclidean distance."""
@@ -129,5 +131,45 @@ class PatternStore(Protocol):
             Bad input.
         CapabilityError
             ``among`` was given and the store is not ``filtered``.
+        """
+        ...
+
+
+@runtime_checkable
+class SnapshotStore(PatternStore, Protocol):
+    """A pattern store that can be kept in a file and be there again sooner than its vectors could be added.
+
+    What a store declares with the capability ``snapshots``. The file is a cache: whoever loads it has the vectors, too.
+    """
+
+    def save(self, path: str | os.PathLike[str]) -> str:
+        """Write everything to a file, atomically: a crash leaves the old file or the new one.
+
+        Returns
+        -------
+        str
+            A name of the content: equal names, equal contents.
+
+        Raises
+        ------
+        ReadOnlyError
+            The file cannot be written.
+        """
+        ...
+
+    def load(self, path: str | os.PathLike[str]) -> str:
+        """Replace all that is stored by what a file holds; the store then answers as the saved one did.
+
+        The file is not trusted: however it was changed, it is refused, or the answers are those of the saved store.
+
+        Returns
+        -------
+        str
+            The name of the content, as ``save`` returned it.
+
+        Raises
+        ------
+        InputError
+            The file is absent, damaged, or of a store that was made with other options; nothing was changed.
         """
         ...

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +25,7 @@ from aqe_core.contracts.capabilities import (
 )
 from aqe_core.contracts.pattern_store import NO_KEY, Hits
 from aqe_core.errors import InputError
-from aqe_core.state import EngineState
+from aqe_core.state import EngineState, read_state, write_state
 from aqe_core.testing.oracles import exact_scores, quantile, wilson
 from aqe_core.validate import (
     as_dim,
@@ -40,6 +41,7 @@ from aqe_core.validate import (
 )
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
@@ -59,7 +61,7 @@ __all__ = [
     "PlainAnalyzer",
 ]
 
-REFERENCE_STORE = StoreCapabilities(exact=True, filtered=True, checked=True, thread_safe=True)
+REFERENCE_STORE = StoreCapabilities(exact=True, filtered=True, checked=True, thread_safe=True, snapshots=True)
 REFERENCE_LEARNER = LearnerCapabilities(
     algorithms=("q-learning", "sarsa", "expected-sarsa"), checked=True, inspectable=True
 )
@@ -75,6 +77,8 @@ class BruteForceStore:
 
     Thread-safe for one writer: keys and rows are one tuple, replaced as a whole and never changed. O(n) per write.
     """
+
+    KIND = "store/test/1"
 
     def __init__(self, *, dim: int, metric: str = "cosine") -> None:
         self.dim = as_dim(dim)
@@ -130,6 +134,21 @@ class BruteForceStore:
             order = np.lexsort((names, -row))[:k]
             keys[i, : len(order)], best[i, : len(order)] = names[order], row[order]
         return Hits(keys, best)
+
+    def save(self, path: str | os.PathLike[str]) -> str:
+        """Write everything to a file; return a digest of it."""
+        keys, rows = self._table
+        manifest = {"dim": self.dim, "metric": self.metric}
+        write_state(path, EngineState(kind=self.KIND, manifest=manifest, arrays={"keys": keys, "rows": rows}))
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+    def load(self, path: str | os.PathLike[str]) -> str:
+        """Replace everything by what a file holds; return the digest of the file."""
+        state = read_state(path)
+        if state.kind != self.KIND or state.manifest != {"dim": self.dim, "metric": self.metric}:
+            raise InputError(f"{path} is of another store.", fix="make the store as the saved one was.")
+        self._table = (state.arrays["keys"], state.arrays["rows"])
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 class PlainAnalyzer:

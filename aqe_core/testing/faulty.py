@@ -118,6 +118,7 @@ def faults() -> tuple[Fault, ...]:
     for module in (
         "faulty_stores",
         "faulty_store_inputs",
+        "faulty_store_snapshots",
         "faulty_learners",
         "faulty_policies",
         "faulty_bandits",

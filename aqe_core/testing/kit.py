@@ -41,7 +41,12 @@ _CAPABILITIES: dict[str, type | None] = {
 }
 
 _MODULES = {
-    "pattern_store": ("checks_pattern_store", "checks_pattern_store_search", "checks_pattern_store_input"),
+    "pattern_store": (
+        "checks_pattern_store",
+        "checks_pattern_store_search",
+        "checks_pattern_store_input",
+        "checks_pattern_store_snapshot",
+    ),
     "learner": (
         "checks_learner",
         "checks_learner_policy",
@@ -263,7 +268,7 @@ def as_bound(kind: str, make: Callable[..., Any], capabilities: Any) -> Callable
     from aqe_core import guards, validate  # brings numpy; listing checks does not need it
 
     guard: Any = {
-        "pattern_store": guards.GuardedStore,
+        "pattern_store": guards.guarded_store,
         "learner": guards.guarded_learner,
         "analyzer": guards.GuardedAnalyzer,
     }[kind]

@@ -22,7 +22,7 @@ def aqe_pattern_stores() -> list[EngineSpec]:
             name="native",
             factory="aqe_backend_native.store:make_store",
             capabilities=StoreCapabilities(
-                filtered=True, checked=True, thread_safe=True, max_dim=4096, score_tolerance=4e-3
+                filtered=True, checked=True, thread_safe=True, max_dim=4096, score_tolerance=4e-3, snapshots=True
             ),
             requires=("aqe_backend_native._native",),
             install="pip install ./plugins/backend_native",
