@@ -22,13 +22,24 @@ from aqe_core.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from aqe_core.config import Config
-    from aqe_core.contracts import Analyzer, Embedder, Learner, PatternStore, PolicyLearner, Ranker, Replay, TextIndex
+    from aqe_core.contracts import (
+        Analyzer,
+        Embedder,
+        Learner,
+        PatternStore,
+        PolicyLearner,
+        Quantizer,
+        Ranker,
+        Replay,
+        TextIndex,
+    )
 
 __all__ = [
     "bind",
     "open_analyzer",
     "open_embedder",
     "open_learner",
+    "open_quantizer",
     "open_ranker",
     "open_replay",
     "open_store",
@@ -45,6 +56,7 @@ CONTRACTS: dict[str, type] = {
     "embedder": contracts.Embedder,
     "policy": contracts.PolicyLearner,
     "replay": contracts.Replay,
+    "quantizer": contracts.Quantizer,
     "text_index": contracts.TextIndex,
 }
 """Contracts by kind of engine, and of the further products that a learner may have (fields of its spec)."""
@@ -70,7 +82,8 @@ def bind(
     required : dict, optional
         Arguments that the contract prescribes for the factory (``dim``, ``metric``, ``algorithm`` ...).
     product : str
-        Instead of the engine itself, what else its spec offers: a learner's ``policy`` or ``replay``.
+        Instead of the engine itself, what else its spec offers: a learner's ``policy`` or ``replay``, a store's
+        ``quantizer``.
     **options
         The factory's own options; they override those of the selection.
 
@@ -199,6 +212,13 @@ def _checked(found: FoundEngine, required: dict[str, Any], product: str = "") ->
     if isinstance(capabilities, StoreCapabilities):
         from aqe_core import validate  # brings numpy, which only engines need
 
+        schemes = sorted(capabilities.quantizers)
+        if product and required["scheme"] not in schemes:  # a list, as what was asked for may not be hashable
+            raise CapabilityError(
+                f"the backend {found.spec.name!r} has no quantizer {required['scheme']!r:.60}, only "
+                f"{', '.join(schemes) or 'none'}.",
+                fix="choose one of those, or another backend (aqe backends lists them).",
+            )
         dim = validate.as_dim(required["dim"], capabilities.max_dim)
         return {**required, "dim": dim, "metric": validate.as_metric(required["metric"], capabilities.metrics)}
     if isinstance(capabilities, LearnerCapabilities) and product != "replay":
@@ -437,6 +457,46 @@ def open_replay(name: str = "numpy", *, capacity: int, observation_dim: int, **o
     required = {"capacity": capacity, "observation_dim": observation_dim}
     replay: Replay = _open("learner", name, required, options, "replay")
     return replay
+
+
+def open_quantizer(name: str = "numpy", *, scheme: str, dim: int, metric: str = "cosine", **options: Any) -> Quantizer:
+    """Make a quantizer: vectors as short codes, and scores from the codes.
+
+    Parameters
+    ----------
+    name : str
+        A backend of pattern stores that offers quantizers.
+    scheme : str
+        ``float16``, ``int8``, ``binary`` or ``product``, as far as the backend has it.
+    dim : int
+        Number of dimensions.
+    metric : str
+        ``cosine``, ``dot`` or ``l2``.
+    **options
+        Of the scheme; ``product`` takes ``groups`` and ``seed``.
+
+    Returns
+    -------
+    Quantizer
+        Not trained yet, unless the scheme has nothing to learn.
+
+    Raises
+    ------
+    PluginError, ConfigError, InputError
+        As for `open_store`; `CapabilityError` if the backend lacks the scheme.
+
+    Examples
+    --------
+    >>> import aqe_core
+    >>> quantizer = aqe_core.open_quantizer(scheme="int8", dim=2)
+    >>> quantizer.train([[1.0, 0.0], [0.0, 1.0]])
+    >>> codes = quantizer.encode([[3.0, 4.0]])
+    >>> codes.shape, quantizer.scores([3.0, 4.0], codes).round(2).tolist()
+    ((1, 6), [1.0])
+    """
+    required = {"scheme": scheme, "dim": dim, "metric": metric}
+    quantizer: Quantizer = _open("pattern_store", name, required, options, "quantizer")
+    return quantizer
 
 
 def open_ranker(name: str = "numpy", **options: Any) -> Ranker:

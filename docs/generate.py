@@ -340,6 +340,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "embedder": lambda: contracts("embedder"),
     "ingest": lambda: contracts("ingest"),
     "learner": lambda: contracts("learner"),
+    "quantizer": lambda: contracts("quantizer"),
     "ranker": lambda: contracts("ranker"),
     "legacy": lambda: contracts("legacy"),
     "maintenance": lambda: contracts("maintenance"),

@@ -6,6 +6,7 @@ from aqe_backend_numpy.analyzer import NumpyAnalyzer
 from aqe_backend_numpy.embedder import LexicalEmbedder
 from aqe_backend_numpy.learner import make_learner
 from aqe_backend_numpy.neural.policy import make_policy
+from aqe_backend_numpy.quantization.factory import make_quantizer
 from aqe_backend_numpy.ranker import NumpyRanker
 from aqe_backend_numpy.replay.buffer import NumpyReplay
 from aqe_backend_numpy.store import NumpyPatternStore
@@ -32,10 +33,17 @@ from aqe_core.testing import (
 
 
 class TestNumpyStore(PatternStoreConformance):
-    capabilities = StoreCapabilities(exact=True, filtered=True, checked=True, thread_safe=True, max_dim=65536)
+    capabilities = StoreCapabilities(
+        exact=True,
+        filtered=True,
+        checked=True,
+        thread_safe=True,
+        max_dim=65536,
+        quantizers=("float16", "int8", "binary", "product"),
+    )
 
     def make(self, **options):
-        return NumpyPatternStore(**options)
+        return (make_quantizer if "scheme" in options else NumpyPatternStore)(**options)
 
 
 class TestNumpyLearner(LearnerConformance):

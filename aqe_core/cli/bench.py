@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "command"]
 
-KINDS = {"learning": "aqe_core.bench.learning", "storage": "aqe_core.bench.storage"}
+KINDS = {
+    "learning": "aqe_core.bench.learning",
+    "quantization": "aqe_core.bench.quantization",
+    "storage": "aqe_core.bench.storage",
+}
 """What can be measured of one backend, and by which module; ``search`` compares several (`aqe_core.bench.search`).
 
 A module has ``ENGINE`` (the kind of engine), ``ROWS`` (the default of ``--rows``), ``measure(found, *, folder, rounds,
@@ -35,7 +39,9 @@ _OF_SEARCH: dict[str, Any] = {"backends": None, "data": None, "sizes": None, "qu
 @click.option("--dir", "folder", type=FOLDER, help="Measure the disk of this folder, by default the project's.")
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Report the median of these.")
 @click.option("--seconds", type=click.FloatRange(0.01), default=1.0, show_default=True, help="Length of a round.")
-@click.option("--rows", type=click.IntRange(1), help="Patterns, or states of a table; else a number that fits.")
+@click.option(
+    "--rows", type=click.IntRange(1), help="Patterns, vectors, or states of a table; else a number that fits."
+)
 @click.option("--backends", metavar="A,B:ef=64", help="search: these, with settings; all, with several, by default.")
 @click.option("--data", type=FILE, help="search: vectors in an .npy file, shape (rows, dimensions).")
 @click.option("--sizes", metavar="N,N", help="search: so many rows, one after the other; 2000,12000 by default.")
@@ -59,6 +65,10 @@ def command(
     a deque and the libraries cpprb, stable-baselines3, tianshou and torchrl where they are installed; PPO on CartPole.
     Set OPENBLAS_NUM_THREADS=1: small matrices lose by threads.
 
+    quantization: vectors as short codes, of every scheme that the backend has: bytes, recall at 10, the share of the
+    true ten among the best 100, vectors trained on, encoded and scored a second, beside the exact scan in float32. On
+    the vectors of the workspace, if it has 1,000, else on made ones.
+
     search: pattern stores on the same vectors, one query at a time, with the recall each has. By default on the vectors
     of the workspace, if it has 1,000, else on made ones. Names backends that are not installed, and how to install
     them. Settings after a colon are options of the backend. --seconds does not matter.
@@ -70,7 +80,8 @@ def command(
     JSON keys: what, backend (of search the reference), rounds, measures (name, unit, value, lowest, highest, peers
     (name, value, ratio); of storage also p50_ms, p99_ms; of search size, backend, options, recall, p50_us, p99_us,
     calm_p50_us, calm_p99_us, batch_per_s, build_per_s, bytes_per_vector), facts (of learning absent, failed; of
-    storage folder, sqlite_version, node, syncs_per_write; of search data, dim, queries, absent, failed, choices).
+    quantization rows, data, dim, queries; of storage folder, sqlite_version, node, syncs_per_write; of search data,
+    dim, queries, absent, failed, choices).
     """
     _refuse_foreign(what, {"backend": backend, "dir": folder, "rows": rows}, of_search)
     if what == "search":

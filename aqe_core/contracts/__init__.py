@@ -28,6 +28,7 @@ from aqe_core.contracts.maintenance import (
 )
 from aqe_core.contracts.pattern_store import METRICS, NO_KEY, Hits, PatternStore, SnapshotStore
 from aqe_core.contracts.policy import CurvePoint, PolicyLearner, Step, VectorEnv
+from aqe_core.contracts.quantizer import SCHEMES, Quantizer
 from aqe_core.contracts.ranker import Candidates, Explanation, Outcomes, Ranker, Ranking, TestHistory
 from aqe_core.contracts.records import OUTCOMES, Pattern, PutReport, ResultTable, Run, TestResult
 from aqe_core.contracts.replay import Replay, Transitions
@@ -41,6 +42,7 @@ __all__ = [
     "METRICS",
     "NO_KEY",
     "OUTCOMES",
+    "SCHEMES",
     "ActionKey",
     "Analyzer",
     "AnalyzerCapabilities",
@@ -73,6 +75,7 @@ __all__ = [
     "PatternStore",
     "PolicyLearner",
     "PutReport",
+    "Quantizer",
     "Ranker",
     "RankerCapabilities",
     "Ranking",

@@ -61,6 +61,9 @@ class StoreCapabilities:
         keeps less than the vectors.
     snapshots : bool
         It is a `aqe_core.contracts.SnapshotStore`, and the workspace keeps it in a file between starts.
+    quantizers : frozenset of str
+        Schemes of the `aqe_core.contracts.Quantizer` that the backend offers beside it. They check their input
+        themselves, whatever ``checked`` says.
     """
 
     metrics: frozenset[str] = attrs.field(default=frozenset({"cosine", "dot", "l2"}), converter=_names)
@@ -72,6 +75,7 @@ class StoreCapabilities:
     max_dim: int = 4096
     score_tolerance: float = 1e-5
     snapshots: bool = False
+    quantizers: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
 
 
 @attrs.frozen(kw_only=True)

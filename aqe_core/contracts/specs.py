@@ -56,6 +56,8 @@ class EngineSpec:
         Of a learner, where it offers them: ``module:callable`` that makes a `PolicyLearner`.
     replay : str
         Of a learner, where it offers one: ``module:callable`` that makes a `Replay`.
+    quantizer : str
+        Of a pattern store, where its backend offers them: ``module:callable`` that makes a `Quantizer`.
     """
 
     name: str = attrs.field(validator=_matches(_NAME, "native"))
@@ -66,6 +68,7 @@ class EngineSpec:
     summary: str = ""
     policy: str = attrs.field(default="", validator=_empty_or_target)
     replay: str = attrs.field(default="", validator=_empty_or_target)
+    quantizer: str = attrs.field(default="", validator=_empty_or_target)
 
 
 @attrs.frozen(kw_only=True)

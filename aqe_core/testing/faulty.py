@@ -32,7 +32,7 @@ from aqe_core.testing.backends import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Borrowed", "Fault", "faults", "wrong"]
+__all__ = ["Borrowed", "BorrowedQuantizer", "Fault", "faults", "wrong"]
 
 
 class Borrowed:
@@ -49,6 +49,15 @@ class Borrowed:
 
     def __len__(self) -> int:
         return len(self.inner)
+
+
+class BorrowedQuantizer(Borrowed):
+    """A built-in quantizer, to be spoilt in a subclass."""
+
+    def __init__(self, **options: Any) -> None:
+        from aqe_core import binding  # as above
+
+        self.inner: Any = binding.open_quantizer("numpy", **options)
 
 
 @attrs.frozen
@@ -82,6 +91,7 @@ _FAMILIES: tuple[tuple[type, str, Any], ...] = (
     (DictLearner, "learner", REFERENCE_LEARNER),
     (DictPolicy, "learner", REFERENCE_POLICY),
     (RidgeBandit, "learner", REFERENCE_BANDIT),
+    (BorrowedQuantizer, "pattern_store", REFERENCE_STORE),
     (Borrowed, "learner", REFERENCE_LEARNER),
     (ShareRanker, "ranker", REFERENCE_RANKER),
     (PlainAnalyzer, "analyzer", REFERENCE_ANALYZER),
@@ -119,6 +129,7 @@ def faults() -> tuple[Fault, ...]:
         "faulty_stores",
         "faulty_store_inputs",
         "faulty_store_snapshots",
+        "faulty_quantizers",
         "faulty_learners",
         "faulty_policies",
         "faulty_bandits",

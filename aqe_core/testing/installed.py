@@ -39,13 +39,19 @@ def maker(kind: str, name: str) -> tuple[Callable[..., Any], Any]:
     if kind == "learner":
         return partial(_learner, name), found.spec.capabilities
     opener: dict[str, Callable[..., Any]] = {
-        "pattern_store": binding.open_store,
+        "pattern_store": _store,
         "ranker": binding.open_ranker,
         "analyzer": binding.open_analyzer,
         "embedder": binding.open_embedder,
         "text_index": binding.open_text_index,
     }
     return partial(opener[kind], name), found.spec.capabilities
+
+
+def _store(name: str, **options: Any) -> Any:
+    """Make what the options ask for: a store or a quantizer."""
+    opened: Any = binding.open_quantizer if "scheme" in options else binding.open_store
+    return opened(name, **options)
 
 
 def _learner(name: str, **options: Any) -> Any:

@@ -46,6 +46,7 @@ _MODULES = {
         "checks_pattern_store_search",
         "checks_pattern_store_input",
         "checks_pattern_store_snapshot",
+        "checks_quantizer",
     ),
     "learner": (
         "checks_learner",
@@ -75,7 +76,8 @@ class Context:
         ``make(**options)`` returns a fresh engine: ``make(dim=8, metric="cosine")`` for a store,
         ``make(algorithm="q-learning", **hyper_parameters)`` for a learner, ``make(path=...)`` for a storage,
         ``make()`` for the others. A learner that declares ``vector_policies`` makes one when it is given
-        ``observation_dim``, and with ``replay`` one when it is given ``capacity``.
+        ``observation_dim``, and with ``replay`` one when it is given ``capacity``. A store that declares
+        ``quantizers`` makes one when it is given ``scheme``.
     capabilities : StoreCapabilities, LearnerCapabilities, AnalyzerCapabilities, EmbedderCapabilities or None
         What the engine declares.
     """
@@ -274,6 +276,8 @@ def as_bound(kind: str, make: Callable[..., Any], capabilities: Any) -> Callable
     }[kind]
 
     def make_guarded(**options: Any) -> Any:
+        if "scheme" in options:
+            return make(**options)  # quantizers check their input themselves
         if kind == "pattern_store":
             options["dim"] = validate.as_dim(options["dim"], capabilities.max_dim)
             options["metric"] = validate.as_metric(options["metric"], capabilities.metrics)

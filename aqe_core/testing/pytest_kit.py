@@ -125,6 +125,8 @@ class PatternStoreConformance(_Conformance):
 
             def make(self, **options):
                 return MyStore(**options)
+
+    With ``scheme`` among the options it returns a quantizer (where ``quantizers`` are declared).
     """
 
     kind = "pattern_store"

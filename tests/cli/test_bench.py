@@ -51,6 +51,47 @@ def test_learning_beside_plain_python(aqe_json, monkeypatch):
         assert all(peer["name"] != name for each in measures.values() for peer in each["peers"])
 
 
+def test_quantization_says_recall_bytes_and_speed(aqe_json):
+    found = aqe_json("bench", "quantization", "--rounds", "1", "--seconds", "0.01", "--rows", "600")
+    measures = {each["name"]: each for each in found["measures"]}
+    schemes = ("binary", "float16", "int8", "product")
+    what = ("bytes", "recall", "candidates", "train", "encode", "score")
+    assert set(measures) == {f"{scheme}_{name}" for scheme in schemes for name in what}
+    assert [measures[f"{scheme}_bytes"]["value"] for scheme in schemes] == [56, 768, 388, 48]
+    assert measures["float16_recall"]["value"] == 1.0
+    assert measures["int8_recall"]["value"] > 0.97
+    for scheme in schemes:
+        assert measures[f"{scheme}_recall"]["value"] <= measures[f"{scheme}_candidates"]["value"] <= 1.0
+        assert [peer["name"] for peer in measures[f"{scheme}_score"]["peers"]] == ["float32"]
+    assert found["facts"] == {"rows": 600, "data": "made vectors in clusters", "dim": 384, "queries": 70}
+
+
+def test_quantization_of_the_workspaces_own_vectors(aqe, aqe_json, tmp_path, monkeypatch):
+    import aqe_core
+    from aqe_core.bench import quantization
+
+    monkeypatch.setattr(quantization, "ENOUGH", 30)
+    with aqe_core.open(tmp_path) as ws:
+        ws.patterns.add([f"words {i} of {i * i}" for i in range(20)])
+    arguments = ("bench", "quantization", "--rounds", "1", "--seconds", "0.01")
+    assert aqe_json(*arguments, "--rows", "50")["facts"]["data"] == "made vectors in clusters"
+    with aqe_core.open(tmp_path) as ws:
+        ws.patterns.add([f"more words {i} of {i * i}" for i in range(40)])
+    assert aqe_json(*arguments)["facts"]["data"] == "vectors of this workspace"
+    assert "vectors of this workspace; 6 queries, cosine" in aqe(*arguments).stdout
+
+
+def test_a_backend_without_quantizers_is_refused(tmp_path):
+    from aqe_core.bench import quantization
+    from aqe_core.contracts import EngineSpec, StoreCapabilities
+    from aqe_core.errors import CapabilityError
+    from aqe_core.plugins import FoundEngine
+
+    spec = EngineSpec(name="plain", factory="a:b", capabilities=StoreCapabilities())
+    with pytest.raises(CapabilityError, match="the backend 'plain' has no quantizers"):
+        quantization.measure(FoundEngine("pattern_store", spec, None), folder=tmp_path, rounds=1, seconds=0.01, rows=50)
+
+
 def test_the_bandit_beside_learns_what_pays():
     from aqe_core.bench.learning_peers import LinUcb
 

@@ -22,8 +22,16 @@ def aqe_pattern_stores() -> list[EngineSpec]:
         EngineSpec(
             name="numpy",
             factory="aqe_backend_numpy.store:NumpyPatternStore",
-            capabilities=StoreCapabilities(exact=True, filtered=True, checked=True, thread_safe=True, max_dim=65536),
+            capabilities=StoreCapabilities(
+                exact=True,
+                filtered=True,
+                checked=True,
+                thread_safe=True,
+                max_dim=65536,
+                quantizers=("float16", "int8", "binary", "product"),
+            ),
             requires=("numpy",),
+            quantizer="aqe_backend_numpy.quantization.factory:make_quantizer",
             summary="exact scan in float32, refined in float64; recall 1.0",
         )
     ]

@@ -1,0 +1,1 @@
+"""Quantizers by NumPy alone, the reference of the others."""
