@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aqe_core.caching import LruCache
 from aqe_core.errors import DimensionError
 from aqe_core.state import EngineState
 
@@ -39,8 +39,6 @@ class EmbeddingCache:
 
     Attributes
     ----------
-    n_bytes : int
-        Now held.
     hits, misses : int
         Documents found, and not, since it was made.
 
@@ -51,15 +49,19 @@ class EmbeddingCache:
 
     def __init__(self, max_bytes: int = 64 << 20) -> None:
         self.max_bytes = max_bytes
-        self.n_bytes = 0
         self.hits = 0
         self.misses = 0
-        self._vectors: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
+        self._vectors: LruCache[bytes, NDArray[np.float32]] = LruCache(max_bytes)
         self._saved = True
 
     def __len__(self) -> int:
         """Return the number of vectors."""
         return len(self._vectors)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of vectors and of what finds them."""
+        return self._vectors.n_bytes
 
     def embed(self, embedder: Embedder, documents: Sequence[Document]) -> NDArray[np.float32]:
         """Return what ``embedder.embed(documents)`` returns, asking it only for what is not here yet.
@@ -77,7 +79,6 @@ class EmbeddingCache:
             if vector is None:
                 lacking.setdefault(digest, []).append(row)
             else:
-                self._vectors.move_to_end(digest)
                 out[row] = vector
         self.misses += len(lacking)
         self.hits += len(documents) - len(lacking)
@@ -95,24 +96,21 @@ class EmbeddingCache:
         return out
 
     def _keep(self, digest: bytes, vector: NDArray[np.float32]) -> None:
-        self._vectors[digest] = vector
-        self.n_bytes += vector.nbytes + _ENTRY_BYTES
+        self._vectors.put(digest, vector, n_bytes=vector.nbytes + _ENTRY_BYTES)
         self._saved = False
-        while self.n_bytes > self.max_bytes and self._vectors:
-            _, dropped = self._vectors.popitem(last=False)
-            self.n_bytes -= dropped.nbytes + _ENTRY_BYTES
 
     def save(self, storage: Storage, name: str) -> None:
         """Keep it in storage under a name, if there is anything new."""
         if self._saved or storage.read_only:
             return
-        by_dim: dict[int, list[bytes]] = {}
+        by_dim: dict[int, list[tuple[bytes, NDArray[np.float32]]]] = {}
         for digest, vector in self._vectors.items():
-            by_dim.setdefault(len(vector), []).append(digest)
+            by_dim.setdefault(len(vector), []).append((digest, vector))
         arrays: dict[str, NDArray[np.generic]] = {}
-        for dim, digests in by_dim.items():
-            arrays[f"digests-{dim}"] = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, _DIGEST_BYTES)
-            arrays[f"vectors-{dim}"] = np.stack([self._vectors[digest] for digest in digests])
+        for dim, entries in by_dim.items():
+            digests = b"".join(digest for digest, _ in entries)
+            arrays[f"digests-{dim}"] = np.frombuffer(digests, np.uint8).reshape(-1, _DIGEST_BYTES)
+            arrays[f"vectors-{dim}"] = np.stack([vector for _, vector in entries])
         storage.save_state(name, EngineState(kind=_KIND, manifest={"dims": sorted(by_dim)}, arrays=arrays))
         self._saved = True
 

@@ -159,7 +159,8 @@ class QuantizerBase(Portable):
         if self._metric != "cosine":
             return rows
         squares = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
-        return (rows / np.sqrt(squares)[:, None]).astype(np.float32)
+        unit: NDArray[np.float32] = (rows / np.sqrt(squares)[:, None]).astype(np.float32)
+        return unit
 
     def _codes(self, codes: ArrayLike) -> NDArray[np.uint8]:
         array = np.asarray(codes)

@@ -39,7 +39,7 @@ class ProductQuantizer(QuantizerBase):
 
     scheme = "product"
 
-    def __init__(self, *, dim: int, metric: str = "cosine", groups: int | None = None, seed: int = 0) -> None:
+    def __init__(self, *, dim: int, metric: str = "cosine", groups: int | None = None, seed: Any = 0) -> None:
         super().__init__(dim=dim, metric=metric)
         self.code_bytes = -(-self.dim // 8) if groups is None else as_dim(groups)
         if self.code_bytes > self.dim:
@@ -115,7 +115,8 @@ def _nearest(rows: NDArray[np.float32], parts: NDArray[np.float32]) -> NDArray[n
     """Return the number of the nearest part of each row, of equally near ones the first."""
     nearness = rows @ parts.T
     nearness -= 0.5 * np.einsum("ij,ij->i", parts, parts)
-    return nearness.argmax(axis=1)
+    numbers: NDArray[np.int64] = nearness.argmax(axis=1)
+    return numbers
 
 
 def _means(rows: NDArray[np.float32], parts: NDArray[np.float32]) -> NDArray[np.float32]:
