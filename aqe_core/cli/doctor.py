@@ -19,8 +19,9 @@ __all__ = ["command"]
 def command(call: Invocation) -> int:
     """Examine the installation and the workspace.
 
-    Looks at Python, at other programs named aqe, at config files, environment variables and plugins; opens the
-    workspace if there is one; and makes each selected engine do real work. Exits with 1 if something fails.
+    Looks at Python, at other programs named aqe, at config files, environment variables and plugins; makes each
+    selected engine do real work; opens the workspace if there is one, and compares what its pattern store finds of its
+    own vectors with an exact scan. Exits with 1 if something fails.
 
     JSON keys: ok, version, project, checks (name, status: ok | warn | fail, message, fix, elapsed_s).
     """

@@ -72,7 +72,10 @@ def examine(project: Path, namespace: str) -> Iterator[Finding]:
         for selection in _selections(kind, settings, namespace):
             yield _timed(f"{kind.replace('_', ' ')} {selection.backend}", _trial(work, selection, manager))
     if config.status == "ok":
-        yield _timed("workspace", lambda: _workspace(project, namespace, settings))
+        workspace = _timed("workspace", lambda: _workspace(project, namespace, settings))
+        yield workspace
+        if workspace.status == "ok":
+            yield from _search_own(project, namespace, settings)
 
 
 def _timed(name: str, work: Callable[[], str]) -> Finding:
@@ -201,7 +204,25 @@ def _try_store(make: Callable[..., Any]) -> str:
     store.add(keys, rows)
     hits = store.search(rows, 1)
     _require(np.array_equal(hits.keys[:, 0], keys), "a stored vector is not its own nearest")
-    return "100 vectors added, each found as its own nearest"
+    stats = getattr(store, "stats", dict)()
+    simd = f", by {stats['simd']} instructions" if "simd" in stats else ""
+    return f"100 vectors added, each found as its own nearest{simd}"
+
+
+def _search_own(project: Path, namespace: str, settings: Config) -> Iterator[Finding]:
+    """Compare what the workspace's store finds with an exact scan, if there is a workspace with enough patterns."""
+    if not (project / settings.get("storage.path").value).exists():
+        return
+    from aqe_core.cli.examine_search import recall_on_own
+    from aqe_core.workspace import open as open_workspace
+
+    def work() -> str:
+        with open_workspace(project, namespace=namespace, read_only=True) as ws:
+            return recall_on_own(ws)
+
+    finding = _timed("search", work)
+    if finding.message:
+        yield finding
 
 
 def _try_learner(make: Callable[..., Any]) -> str:

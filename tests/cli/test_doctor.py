@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import aqe_core
 from aqe_core import binding
 from aqe_core.cli.examine import programs_on_path
 
@@ -53,6 +54,49 @@ def test_all_is_well(aqe, aqe_json):
 def test_the_workspace_is_opened(aqe_json, ingested, monkeypatch):
     monkeypatch.chdir(ingested)
     assert "patterns 3" in checks(aqe_json("doctor"))["workspace"]["message"]
+
+
+LITTLE = """
+import numpy as np
+from aqe_core.testing.backends import BruteForceStore
+
+
+class Little(BruteForceStore):
+    def stats(self):
+        return {"simd": "abacus"}
+
+    def optimize(self):
+        self.optimized = True
+
+    def search(self, queries, k=10, *, among=None):
+        assert self.optimized
+        hits = super().search(queries, k, among=among)
+        if len(self) > 32:
+            hits.keys[KEPT:] = 2**64 - 1
+        return hits
+"""
+
+
+@pytest.mark.parametrize(("kept", "recall"), [(11, "1.000"), (10, "0.900"), (5, "0.400")])
+def test_recall_on_the_users_own_patterns(aqe, aqe_json, tmp_path, kept, recall):
+    (tmp_path / "mine.py").write_text(LITTLE.replace("KEPT", str(kept)), encoding="utf-8")
+    (tmp_path / "aqe.toml").write_text('[pattern_store]\nbackend = "file:./mine.py:Little"\n', encoding="utf-8")
+    with aqe_core.open(tmp_path) as ws:
+        ws.patterns.store.optimize()
+        ws.patterns.add([f"word{i} and word{i % 7} of {i * i}" for i in range(40)])
+    document = aqe_json("doctor", code=0 if kept > 5 else 1)
+    found = checks(document)["search"]
+    assert f"recall@10 {recall} on 40 of 40 own vectors" in found["message"]
+    assert found["status"] == ("ok" if kept > 5 else "fail")
+    if kept > 5:
+        assert found["message"].endswith("abacus instructions")
+    else:
+        assert found["fix"]
+
+
+def test_with_few_patterns_recall_says_nothing(aqe_json, ingested, monkeypatch):
+    monkeypatch.chdir(ingested)
+    assert "search" not in checks(aqe_json("doctor"))
 
 
 def test_a_damaged_workspace_fails(aqe, aqe_json, tmp_path):

@@ -9,13 +9,10 @@ slower.
 
 from __future__ import annotations
 
-import zlib
-from functools import cache
-from importlib import import_module
 from typing import Any
 
-from aqe_core.errors import ConfigError, CorruptStorageError, MissingExtraError
-from aqe_storage_sqlite.connection import RESTORE
+from aqe_core.errors import ConfigError
+from aqe_storage_sqlite.compression import Compression, damaged, require_zstd
 
 __all__ = ["CODECS", "MAX_BYTES", "RAW", "ZLIB", "ZSTD", "codec_number", "compress", "decompress"]
 
@@ -26,7 +23,7 @@ CODECS = {"raw": RAW, "zlib": ZLIB, "zstd": ZSTD}
 MAX_BYTES = 1 << 24
 """More than this no block holds, whatever anyone states."""
 
-_WINDOW_LOG = 24  # 16 MiB: a frame that wants a larger window is refused before it is allocated
+_FASTEST = {number: Compression(name, level=None if number == RAW else 1) for name, number in CODECS.items()}
 
 
 def codec_number(name: Any) -> int:
@@ -42,17 +39,13 @@ def codec_number(name: Any) -> int:
     if not isinstance(name, str) or name not in CODECS:
         raise ConfigError(f"codec is {name!r:.60}, but must be one of {', '.join(CODECS)}.", fix="use 'zlib'.")
     if CODECS[name] == ZSTD:
-        _require_zstd("blocks are to be compressed with zstd")
+        require_zstd("blocks are to be compressed with zstd")
     return CODECS[name]
 
 
 def compress(raw: bytes, codec: int) -> bytes:
     """Return the bytes in that codec, at its fastest level."""
-    if codec == ZLIB:
-        return zlib.compress(raw, 1)
-    if codec == ZSTD:
-        return bytes(_require_zstd("a block is to be compressed with zstd").compress(raw, 1))
-    return raw
+    return _FASTEST[codec].compress(raw)
 
 
 def decompress(data: bytes, codec: int, size: int, what: str) -> bytes:
@@ -75,68 +68,7 @@ def decompress(data: bytes, codec: int, size: int, what: str) -> bytes:
         It is in zstd, for which nothing is installed.
     """
     if not 0 <= size <= MAX_BYTES:
-        raise _damaged(what, f"claims to hold {size:,} bytes, and no block holds more than {MAX_BYTES:,}")
-    if codec == RAW:
-        raw = data
-    elif codec == ZLIB:
-        raw = _inflate(data, size, what)
-    elif codec == ZSTD:
-        raw = _unpack_zstd(data, size, what)
-    else:
-        raise _damaged(what, f"has the codec number {codec}, which does not exist")
-    if len(raw) != size:
-        raise _damaged(what, f"does not hold the {size:,} bytes that it must")
-    return raw
-
-
-def _inflate(data: bytes, size: int, what: str) -> bytes:
-    stream = zlib.decompressobj()
-    try:
-        raw = stream.decompress(data, size + 1)  # one more, which tells too much from just enough
-    except zlib.error as error:
-        raise _damaged(what, f"cannot be decompressed ({error})") from error
-    return _whole(raw, stream, what)
-
-
-def _unpack_zstd(data: bytes, size: int, what: str) -> bytes:
-    zstd = _require_zstd(f"{what} is compressed with zstd")
-    try:
-        stated = zstd.get_frame_info(data).decompressed_size
-        if stated != size:
-            raise _damaged(what, f"states {stated} bytes where it must hold {size:,}")
-        options = {zstd.DecompressionParameter.window_log_max: _WINDOW_LOG}
-        stream = zstd.ZstdDecompressor(options=options)
-        raw = stream.decompress(data, size + 1)
-    except zstd.ZstdError as error:
-        raise _damaged(what, f"cannot be decompressed ({error})") from error
-    return _whole(raw, stream, what)
-
-
-def _whole(raw: bytes, stream: Any, what: str) -> bytes:
-    if not stream.eof or stream.unused_data:
-        raise _damaged(what, "does not end where it must")
-    return raw
-
-
-def _damaged(what: str, why: str) -> CorruptStorageError:
-    return CorruptStorageError(f"{what} {why}.", fix=RESTORE)
-
-
-@cache
-def _zstd() -> Any:
-    """Return the module for zstd, Python's own (3.14) or its backport; None if there is neither."""
-    for name in ("compression.zstd", "backports.zstd"):
-        try:
-            return import_module(name)
-        except ImportError:
-            continue
-    return None
-
-
-def _require_zstd(why: str) -> Any:
-    module = _zstd()
-    if module is None:
-        raise MissingExtraError(
-            f"{why}, for which nothing is installed.", fix="pip install 'aqe-core[zstd]', or use Python 3.14."
-        )
-    return module
+        raise damaged(what, f"claims to hold {size:,} bytes, and no block holds more than {MAX_BYTES:,}")
+    if codec not in _FASTEST:
+        raise damaged(what, f"has the codec number {codec}, which does not exist")
+    return _FASTEST[codec].decompress(data, size, what)

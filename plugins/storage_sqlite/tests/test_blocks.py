@@ -8,7 +8,7 @@ import zlib
 from contextlib import contextmanager
 
 import pytest
-from aqe_storage_sqlite import blocks
+from aqe_storage_sqlite import blocks, compression
 from aqe_storage_sqlite.storage import SqliteStorage
 from hypothesis import given
 from hypothesis import strategies as st
@@ -111,7 +111,7 @@ def test_a_zlib_bomb():
 @needs_zstd
 @pytest.mark.parametrize("says_its_size", [True, False])
 def test_a_zstd_bomb(says_its_size):
-    zstd = blocks._zstd()
+    zstd = compression._zstd()
     if says_its_size:
         compressor = zstd.ZstdCompressor()
         compressor.set_pledged_input_size(GIB)
@@ -163,13 +163,13 @@ def test_lying_zstd_frames(data):
 
 @needs_zstd
 def test_a_bomb_within_a_bomb_gives_only_its_own_layer():
-    zstd = blocks._zstd()
+    zstd = compression._zstd()
     inner = zstd.compress(bytes(1 << 24))
     assert blocks.decompress(zstd.compress(inner), blocks.ZSTD, len(inner), "the block") == inner
 
 
 def test_without_zstd_the_install_command_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(blocks, "_zstd", lambda: None)
+    monkeypatch.setattr(compression, "_zstd", lambda: None)
     with pytest.raises(MissingExtraError, match=r"the block is compressed with zstd.*aqe-core\[zstd\]"):
         blocks.decompress(b"x", blocks.ZSTD, 1, "the block")
     with pytest.raises(MissingExtraError, match="pip install"):
@@ -188,5 +188,5 @@ def test_looking_for_zstd_ends_without_it(monkeypatch):
     def missing(name):
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr(blocks, "import_module", missing)
-    assert blocks._zstd.__wrapped__() is None
+    monkeypatch.setattr(compression, "import_module", missing)
+    assert compression._zstd.__wrapped__() is None

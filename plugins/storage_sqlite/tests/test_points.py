@@ -10,7 +10,7 @@ import apsw
 import attrs
 import numpy as np
 import pytest
-from aqe_storage_sqlite import blocks, point_coding
+from aqe_storage_sqlite import blocks, compression, point_coding
 from aqe_storage_sqlite.points import BLOCK
 from aqe_storage_sqlite.storage import SqliteStorage
 from hypothesis import example, given, settings
@@ -288,7 +288,7 @@ def test_read_only(path):
 
 
 def test_zstd_blocks(path):
-    if blocks._zstd() is None:
+    if compression._zstd() is None:
         pytest.skip("neither Python 3.14 nor backports.zstd is here")
     times_s, values = np.arange(5000.0), np.repeat(np.arange(50.0), 100)
     with SqliteStorage(path, codec="zstd") as storage:

@@ -4,10 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
-use xxhash_rust::xxh3::xxh3_64;
 
-use super::header::Header;
-use super::{Error, PAGE, SECTIONS};
+use super::{Error, PAGE, reseal};
 use crate::random::Random;
 use crate::{Index, Keep, Level, Metric, Options, Store};
 
@@ -241,24 +239,6 @@ fn saved(index: usize) -> (Options, Vec<u8>) {
 
 thread_local! {
     static SAVED: [(Options, Vec<u8>); 3] = [saved(0), saved(1), saved(2)];
-}
-
-/// Make all checksums right again.
-fn reseal(bytes: &mut [u8]) {
-    bytes[PAGE - 8..PAGE].fill(0);
-    let own = xxh3_64(&bytes[..PAGE - 8]);
-    bytes[PAGE - 8..PAGE].copy_from_slice(&own.to_le_bytes());
-    let Ok(mut header) = Header::parse(&bytes[..PAGE]) else {
-        return;
-    };
-    let offsets = header.offsets();
-    if offsets[SECTIONS] != bytes.len() as u64 {
-        return;
-    }
-    for (i, hash) in header.hashes.iter_mut().enumerate() {
-        *hash = xxh3_64(&bytes[offsets[i] as usize..offsets[i + 1] as usize]);
-    }
-    bytes[..PAGE].copy_from_slice(&header.to_bytes());
 }
 
 fn load(path: &Path, options: &Options, bytes: &[u8]) -> (Store, Result<u64, Error>) {
