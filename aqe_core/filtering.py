@@ -128,8 +128,8 @@ class Filter:
         self._columns: dict[str, _Column] = {}
         self._replaced = 0
 
-    def keys(self, where: Mapping[str, Any]) -> NDArray[np.uint64]:
-        """Return the ascending keys of the patterns that fit.
+    def keys(self, where: Mapping[str, Any], version: int | None = None) -> NDArray[np.uint64]:
+        """Return the ascending keys of the patterns that fit, in the truth of that version if it is known.
 
         Raises
         ------
@@ -138,7 +138,7 @@ class Filter:
         """
         _verify(where, "where")
         with self._lock:
-            self._follow()
+            self._follow(version)
             return np.sort(self._keys[self._fitting(where)])
 
     def hint(self, where: Mapping[str, Any]) -> str:
@@ -175,8 +175,9 @@ class Filter:
 
     # -- following the truth ------------------------------------------------------------------------------------------
 
-    def _follow(self) -> None:
-        version = self._storage.data_version()
+    def _follow(self, version: int | None = None) -> None:
+        if version is None:
+            version = self._storage.data_version()
         if version == self._data_version:
             return
         changes = None if self._seq < 0 else self._storage.changes_since(self._namespace, self._seq)

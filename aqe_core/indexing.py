@@ -50,9 +50,12 @@ class IndexedTexts:
         self._data_version = -1
         self._unsaved = 0
 
-    def synced(self, progress: Callable[[str, int, int], None] | None = None) -> TextIndex:
-        """Return the index after it has applied everything that is in the truth."""
-        version = self._storage.data_version()
+    def synced(
+        self, progress: Callable[[str, int, int], None] | None = None, *, version: int | None = None
+    ) -> TextIndex:
+        """Return the index after it has applied everything that is in the truth, at ``version`` if that is known."""
+        if version is None:
+            version = self._storage.data_version()
         if self._index is not None and version == self._data_version:
             return self._index
         with self._lock:
