@@ -214,17 +214,18 @@ def fuse(words: Ranked, vectors: Ranked, tuning: Tuning, depth: int = _DEPTH) ->
     its last one.
     """
     # Their union: all of the one list, then what only the other has.
+    n = words.keys.size
     by_key = words.keys.argsort()
-    ascending = words.keys[by_key]
-    place = ascending.searchsorted(vectors.keys)
-    both = np.append(ascending, np.uint64(0))[place] == vectors.keys
-    both &= place < ascending.size
-    keys = np.concatenate((words.keys, vectors.keys[~both]))
-    lexical, vector = np.full(keys.size, np.nan), np.full(keys.size, np.nan)
-    lexical[: words.keys.size] = words.lexical
-    vector[words.keys.size :] = vectors.vector[~both]
-    vector[by_key[place[both]]] = vectors.vector[both]
-    whole = words.keys.size >= depth
+    place = np.append(by_key, n)[words.keys.searchsorted(vectors.keys, sorter=by_key)]
+    alone = np.append(words.keys, np.uint64(NO_KEY))[place] != vectors.keys
+    keys, lexical = words.keys, words.lexical
+    if alone.any():
+        place[alone] = np.arange(n, n + np.count_nonzero(alone))
+        keys = np.concatenate((keys, vectors.keys[alone]))
+        lexical = np.append(lexical, np.full(keys.size - n, np.nan))
+    vector = np.full(keys.size, np.nan)
+    vector[place] = vectors.vector
+    whole = n >= depth
     scores = tuning.lexical_weight * _scaled(lexical, words.scores[:depth], None if whole else 0.0)
     scores += tuning.vector_weight * _scaled(vector, vectors.scores[:depth], None)
     scores /= tuning.lexical_weight + tuning.vector_weight

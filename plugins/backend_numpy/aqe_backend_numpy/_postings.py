@@ -142,7 +142,7 @@ def scores(
     impact: list[NDArray[np.float32]] = []
     counts: list[int] = []
     factors: list[float] = []
-    common = np.zeros(n, np.float32)
+    common: NDArray[np.float32] | None = None
     product = np.empty(n, np.float32)
     for segment in segments:
         if not segment.terms.size:
@@ -154,17 +154,22 @@ def scores(
         for i, begin, end, weight in zip(at.tolist(), begins, ends, exact[found].tolist(), strict=True):
             if i in segment.dense:
                 np.multiply(segment.dense[i], np.float32(weight), out=product[: segment.n])
+                if common is None:
+                    common = np.zeros(n, np.float32)
                 common[segment.first : segment.first + segment.n] += product[: segment.n]
             else:
                 rows.append(segment.rows[begin:end])
                 impact.append(segment.impact[begin:end])
                 counts.append(end - begin)
                 factors.append(weight)
-    if rows:
-        added = np.concatenate(impact, dtype=np.float64)
-        added *= np.repeat(factors, counts)
-        common += np.bincount(np.concatenate(rows, dtype=np.intp), added, n)
-    return common
+    if not rows:
+        return np.zeros(n, np.float32) if common is None else common
+    added = np.concatenate(impact, dtype=np.float64)
+    added *= np.repeat(factors, counts)
+    total = np.bincount(np.concatenate(rows, dtype=np.intp), added, n)
+    if common is not None:
+        total += common
+    return total.astype(np.float32)
 
 
 def best(found: NDArray[np.float32], k: int, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -176,7 +181,7 @@ def best(found: NDArray[np.float32], k: int, keys: NDArray[np.uint64]) -> NDArra
         peaks = found[: columns * _FOLDS].reshape(_FOLDS, columns).max(axis=0)
         floor = np.partition(peaks, columns - k)[columns - k]
     rows = np.flatnonzero(found >= floor) if floor > 0 else np.flatnonzero(found)
-    if rows.size > k:
+    if rows.size > 4 * k:  # else sorting them is as fast
         edge = np.partition(found[rows], rows.size - k)[rows.size - k]
         rows = rows[found[rows] >= edge]
     return rows[np.lexsort((keys[rows], -found[rows]))[:k]]

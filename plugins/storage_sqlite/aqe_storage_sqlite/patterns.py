@@ -157,23 +157,26 @@ def to_pattern(row: tuple[Any, ...]) -> Pattern:
     CorruptStorageError
         The row's checksum is wrong, or it holds broken JSON.
     """
-    key, fields = row[0], Row._make(row[1:])
-    with reading(f"the pattern with key {key}"):
-        if fields.crc32 is not None and checksums.of_pattern(fields[:-1]) != fields.crc32:
+    try:
+        key, id_, _, line, name, path, class_name, origin, markers, metadata, docstring, text, crc32 = row  # as in `Row`
+        if crc32 is not None and checksums.of_pattern(row[1:-1]) != crc32:
             raise CorruptStorageError(f"the pattern with key {key} has a wrong checksum.", fix=DAMAGED)
         return Pattern(
-            id=fields.id,
-            name=fields.name,
-            text=fields.text,
-            path=fields.path,
-            class_name=fields.class_name,
-            docstring=fields.docstring,
-            markers=tuple(decode_json(fields.markers)) if fields.markers != "[]" else (),
-            line=fields.line,
-            metadata=decode_json(fields.metadata) if fields.metadata != "{}" else {},
-            origin=fields.origin,
+            id=id_,
+            name=name,
+            text=text,
+            path=path,
+            class_name=class_name,
+            docstring=docstring,
+            markers=tuple(decode_json(markers)) if markers != "[]" else (),
+            line=line,
+            metadata=decode_json(metadata) if metadata != "{}" else {},
+            origin=origin,
             key=key,
         )
+    except Exception:
+        with reading(f"the pattern with key {row[0]}"):
+            raise
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------

@@ -3,8 +3,6 @@
 use std::cell::RefCell;
 use std::cmp::Ordering;
 
-use hashbrown::HashMap;
-
 use crate::index::Index;
 use crate::kernels::{add_dense, peaks};
 use crate::postings::{ONE, weight_in_steps};
@@ -27,18 +25,18 @@ thread_local! {
 pub type Hit = (u64, f32);
 
 impl Index {
-    /// Return the terms of a query that some document holds, each with its weight; in no order. O(length).
+    /// Return the terms of a query that some document holds, ascending, each with its weight. O(length log).
     pub fn weights(&self, query: &[u8], foreign: &Foreign) -> Vec<(u32, f64)> {
-        let mut counts: HashMap<u32, u32> = HashMap::new();
-        self.interner
-            .known(query, foreign, |term| *counts.entry(term).or_insert(0) += 1);
-        let weighed = counts.into_iter().filter_map(|(term, count)| {
-            let held = &self.terms[term as usize];
+        let mut met: Vec<u32> = Vec::with_capacity(64);
+        self.interner.known(query, foreign, |term| met.push(term));
+        met.sort_unstable();
+        let weighed = met.chunk_by(|a, b| a == b).filter_map(|same| {
+            let held = &self.terms[same[0] as usize];
             let (n, df) = (self.len() as f64, held.postings.len() as f64);
             let idf = ((n - df + 0.5) / (df + 0.5) + 1.0).ln();
             let common = if held.common { FUNCTION_WEIGHT } else { 1.0 };
-            let count = f64::from(count);
-            (df > 0.0).then_some((term, common * idf * 2.0 * count / (count + 1.0)))
+            let count = same.len() as f64;
+            (df > 0.0).then_some((same[0], common * idf * 2.0 * count / (count + 1.0)))
         });
         weighed.collect()
     }
@@ -136,27 +134,12 @@ impl Index {
                 k,
             );
         }
-        let mut hits = Vec::with_capacity(2 * k);
-        let mut take = |row: usize, floor: u32| {
-            if sums[row] >= floor {
-                hits.push((self.key_at(row), score(sums[row])));
-            }
-        };
-        let columns = sums.len() / FOLDS;
-        if columns <= 2 * k {
-            (0..sums.len()).for_each(|row| take(row, 1));
-            return first(hits, k);
-        }
-        let (maxima, order) = scratch;
-        let floor = floor_of(sums, columns, k, maxima, order).max(1);
-        for (column, &most) in maxima.iter().enumerate() {
-            if most >= floor {
-                let rows = (column..columns * FOLDS).step_by(columns);
-                rows.for_each(|row| take(row, floor));
-            }
-        }
-        (columns * FOLDS..sums.len()).for_each(|row| take(row, floor));
-        first(hits, k)
+        // All rows before the first key: reading one key after the other, the processor waits for many at a time.
+        let rows = high_rows(sums, scratch, k);
+        let hits = rows
+            .iter()
+            .map(|&row| (self.key_at(row as usize), score(sums[row as usize])));
+        first(hits.collect(), k)
     }
 
     /// The same with sums that 32 bits do not hold: an enormous query, or an enormous `k1`.
@@ -181,6 +164,30 @@ impl Index {
         };
         first(hits, k)
     }
+}
+
+/// Rows that hold all that can be among the best k, of sums above 0.
+fn high_rows(sums: &[u32], (maxima, order): &mut Maxima, k: usize) -> Vec<u32> {
+    let mut rows = Vec::with_capacity((2 * k).min(sums.len()));
+    let mut take = |row: usize, floor: u32| {
+        if sums[row] >= floor {
+            rows.push(row as u32);
+        }
+    };
+    let columns = sums.len() / FOLDS;
+    if columns <= 2 * k {
+        (0..sums.len()).for_each(|row| take(row, 1));
+        return rows;
+    }
+    let floor = floor_of(sums, columns, k, maxima, order).max(1);
+    for (column, &most) in maxima.iter().enumerate() {
+        if most >= floor {
+            let rows = (column..columns * FOLDS).step_by(columns);
+            rows.for_each(|row| take(row, floor));
+        }
+    }
+    (columns * FOLDS..sums.len()).for_each(|row| take(row, floor));
+    rows
 }
 
 /// A number that the k-th best sum is not below, after rounding to float32; `maxima` are those of the columns then.
