@@ -153,6 +153,12 @@ class Table:
 
     # -- reading ------------------------------------------------------------------------------------------------
 
+    def find_states(self, keys: Sequence[Any]) -> Sequence[int]:
+        """Return the home of each state, `UNSEEN` where there is none."""
+        with suppress(KeyError):
+            return _looked_up(self.states, keys)
+        return [self.states.get(key, UNSEEN) for key in keys]
+
     def find_block(self, home: int, tile: int) -> int:
         """Return the block of a tile in a state, or `UNSEEN`."""
         return home if tile == 0 else self.tiles[tile].get(home, UNSEEN)
@@ -249,7 +255,7 @@ class Table:
 
     def homes(self, keys: NDArray[np.int64] | list[Key], *, add: bool) -> NDArray[np.int64]:
         """Return the home of each state (`UNSEEN` if none); with ``add`` new ones are made in order."""
-        of = self.add_states if add else lambda keys: [self.states.get(key, UNSEEN) for key in keys]
+        of = self.add_states if add else self.find_states
         if isinstance(keys, list):
             return np.fromiter(of(keys), np.int64, len(keys))
         numbers, self._state_cache = _numbers(keys, self._state_cache, of)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 
 from aqe_backend_numpy import _learner_input as given
-from aqe_backend_numpy._qtable import STALE, TERMINAL, UNSEEN, Table
+from aqe_backend_numpy._qtable import BLOCK, TERMINAL, UNSEEN, Table
 from aqe_backend_numpy._td import Updater
 from aqe_core.errors import InvalidActionError
 from aqe_core.state import EngineState, Portable
@@ -33,8 +33,9 @@ __all__ = ["Tabular"]
 A = TypeVar("A", str, int)
 SLICE = 2**15  # of a batch, so that the arrays made of it stay in the cache
 FEW = 32  # so many updates are learned faster without arrays
+MAX_KEY = 2**63 - 1
 WIDTH = 6  # items of an update in the waiting list
-FULL = 4096 * WIDTH
+FULL = 8192 * WIDTH
 
 
 _ADJUSTABLE = ("learning_rate", "discount", "epsilon")
@@ -129,7 +130,7 @@ class Tabular(Portable):
         done: bool = False,
         next_action: ActionKey | None = None,
     ) -> None:
-        """Learn from one transition. O(1), amortized; one call in 4,096 takes about a millisecond.
+        """Learn from one transition. O(1), amortized; one call in 8,192 takes some milliseconds.
 
         Parameters
         ----------
@@ -160,7 +161,7 @@ class Tabular(Portable):
             and type(state) is str
             and type(action) is str
             and type(next_state) is str
-            and (done is False or done is True)
+            and (done is False or done is True)  # type: ignore[redundant-expr]  # callers may pass anything
             and next_action is None
             and self._declared is None
         ):
@@ -174,55 +175,67 @@ class Tabular(Portable):
         self, state: Any, action: Any, reward: Any, next_state: Any, done: Any, next_action: Any
     ) -> tuple[Key, Key, float, Key, bool, Key | None]:
         """Return the arguments of an update as they wait: plain, in range, what is not looked at left out."""
-        if self._follows and next_action is not None:
-            next_action = self._allowed(as_key_name(next_action, "next_action"))
-        else:
-            next_action = None
-        return (
-            as_key_name(state, "state"),
-            self._allowed(as_key_name(action, "action")),
-            given.as_reward(reward),
-            as_key_name(next_state, "next_state"),
-            as_done(done),
-            next_action,
-        )
+        # What is plain already is told here: asking the careful functions takes longer than all the rest.
+        if not (type(state) is str or (type(state) is int and -MAX_KEY <= state <= MAX_KEY)):
+            state = as_key_name(state, "state")
+        if not (type(action) is str or (type(action) is int and -MAX_KEY <= action <= MAX_KEY)):
+            action = as_key_name(action, "action")
+        if not (type(next_state) is str or (type(next_state) is int and -MAX_KEY <= next_state <= MAX_KEY)):
+            next_state = as_key_name(next_state, "next_state")
+        if not (type(reward) is float and -1e290 <= reward <= 1e290):
+            reward = given.as_reward(reward)
+        if not (done is False or done is True):
+            done = as_done(done)
+        if next_action is not None:
+            next_action = self._allowed(as_key_name(next_action, "next_action")) if self._follows else None
+        if self._declared is not None:
+            self._allowed(action)
+        return state, action, reward, next_state, done, next_action
 
     def _settle(self) -> None:
         """Learn what waits."""
         waiting, self._waiting = self._waiting, []
-        columns = [waiting[start::WIDTH] for start in range(WIDTH)]
-        following = columns[-1]
-        # Some with a next action and some without bootstrap differently: each run of one kind is learned by itself.
-        if 0 < following.count(None) < len(following):
-            lengths = [len(list(run)) for _, run in groupby(following, lambda action: action is None)]
-        else:
-            lengths = [len(following)]
-        start = 0
-        for length in lengths:
-            self._learn_queued([column[start : start + length] for column in columns])
-            start += length
-
-    def _learn_queued(self, columns: list[list[Any]]) -> None:
-        """Learn from columns in the order of the arguments of `update`; all or none have a next action."""
-        states, actions, rewards, next_states, dones, next_actions = columns
-        following = None if next_actions[0] is None else next_actions
-        n = len(states)
-        if n > FEW:
-            ended = np.fromiter(dones, np.bool_, n) if any(dones) else None
-            self._learn(states, actions, np.fromiter(rewards, np.float64, n), next_states, ended, following)
+        if len(waiting) <= FEW * WIDTH:
+            for start in range(0, len(waiting), WIDTH):
+                self._learn_one(*waiting[start : start + WIDTH])
             return
-        table = self._behind
-        homes = table.add_states(states)
-        cells = [table.add_cell(home, number) for home, number in zip(homes, table.add_actions(actions), strict=True)]
-        if following is None:
-            sources = [table.states.get(state, UNSEEN) for state in next_states]
+        states, actions, rewards, next_states, dones, following = [waiting[start::WIDTH] for start in range(WIDTH)]
+        ended = np.fromiter(dones, np.bool_, len(dones)) if any(dones) else None
+        worth = np.fromiter(rewards, np.float64, len(rewards))
+        # With a next action and without, updates bootstrap differently: each run of one kind is learned by itself.
+        if following.count(None) in {0, len(following)}:
+            runs = [len(following)]
         else:
-            sources = list(map(table.find, next_states, following))
-        sources = [TERMINAL if done else source for source, done in zip(sources, dones, strict=True)]
-        for cell in cells:
-            table.counts[cell] += 1
-        columns = [list(homes), cells, sources, rewards]
-        self._updater.one_by_one(columns, [STALE] * n, pairwise=following is not None)
+            runs = [len(list(run)) for _, run in groupby(following, lambda action: action is None)]
+        start = 0
+        for length in runs:
+            part = slice(start, start + length)
+            start += length
+            self._learn(
+                states[part],
+                actions[part],
+                worth[part],
+                next_states[part],
+                None if ended is None else ended[part],
+                None if following[part.start] is None else following[part],
+            )
+
+    def _learn_one(
+        self, state: Key, action: Key, reward: float, next_state: Key, done: bool, next_action: Key | None
+    ) -> None:
+        """Learn from one checked update."""
+        table = self._behind
+        home = table.states.get(state) or table.add_states([state])[0]
+        number = table.actions.get(action) or table.add_actions([action])[0]
+        cell = home * BLOCK + number - 1 if number <= BLOCK else table.add_cell(home, number)
+        if done:
+            source = TERMINAL
+        elif next_action is None:
+            source = table.states.get(next_state, UNSEEN)
+        else:
+            source = table.find(next_state, next_action)
+        table.counts[cell] += 1
+        self._updater.one(home, cell, source, reward, pairwise=next_action is not None)
 
     def _allowed(self, action: Key) -> Key:
         if self._declared is not None and action not in self._declared:
