@@ -42,6 +42,7 @@ _SCANNED = 1024
 _COPY = 0.9
 _LOOKED_AT = 3
 _MANY = 4
+_NONE = np.array([NO_KEY], np.uint64)
 
 
 @attrs.frozen
@@ -216,8 +217,8 @@ def fuse(words: Ranked, vectors: Ranked, tuning: Tuning, depth: int = _DEPTH) ->
     # Their union: all of the one list, then what only the other has.
     n = words.keys.size
     by_key = words.keys.argsort()
-    place = np.append(by_key, n)[words.keys.searchsorted(vectors.keys, sorter=by_key)]
-    alone = np.append(words.keys, np.uint64(NO_KEY))[place] != vectors.keys
+    place = np.concatenate((by_key, [n]))[words.keys.searchsorted(vectors.keys, sorter=by_key)]
+    alone = np.concatenate((words.keys, _NONE))[place] != vectors.keys
     keys, lexical = words.keys, words.lexical
     if alone.any():
         place[alone] = np.arange(n, n + np.count_nonzero(alone))
@@ -274,9 +275,10 @@ def without_copies(
 
 
 def _listed(hits: Hits) -> tuple[Keys, Scores]:
-    keys, scores = np.atleast_1d(hits.keys), np.atleast_1d(hits.scores)
-    found = keys != NO_KEY
-    return keys[found], scores[found]
+    if hits.keys.size and hits.keys[-1] != NO_KEY:
+        return hits.keys, hits.scores
+    found = hits.keys != NO_KEY
+    return hits.keys[found], hits.scores[found]
 
 
 def _of_many(search: Callable[[int], Hits], k: int, n: int, among: Keys | None) -> tuple[Keys, Scores] | None:

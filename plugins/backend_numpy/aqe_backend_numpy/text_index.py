@@ -338,14 +338,7 @@ class NumpyTextIndex:
         weights = self._weights(text)
         terms = np.fromiter(weights, np.int32, len(weights))
         of_query = np.fromiter(weights.values(), np.float64, len(weights))
-        scores = _postings.scores(segments, self._keys.size, terms, of_query)
-        keys = self._keys
-        if rows is not None:
-            scores, keys = scores[rows], keys[rows]
-        elif self._dead.size:
-            scores[self._dead] = 0.0
-        found = _postings.best(scores, k, keys)
-        return keys[found], scores[found]
+        return _postings.search(segments, terms, of_query, k, self._keys, dead=self._dead, among=rows)
 
     def _weights(self, query: str) -> dict[int, float]:
         """Return the numbers of the terms of a query that some document holds, ascending, each with its weight."""
