@@ -203,7 +203,8 @@ def _sums(segments: list[Segment], n: int, terms: NDArray[np.int32], weights: ND
         return _Sums(np.zeros(n), frequent)
     added = np.concatenate(impact, dtype=np.float64)
     added *= np.repeat(factors, counts)
-    return _Sums(np.bincount(np.concatenate(rows, dtype=np.intp), added, n), frequent)
+    rare: NDArray[Any] = np.bincount(np.concatenate(rows, dtype=np.intp), added, n)  # float64, having weights
+    return _Sums(rare, frequent)
 
 
 def search(
@@ -239,18 +240,15 @@ def search(
     "Query evaluation: strategies and optimizations", IPM 31, 1995).
     """
     sums = _sums(segments, keys.size, terms, weights)
-    if among is not None:
-        where, scores = among, sums.at(among)
+    sums.rare[dead] = 0.0
+    chosen = _promising(sums, k) if among is None else among
+    if chosen is None:
+        scores = sums.all()
+        scores[dead] = 0.0
+        where = _high(scores, k)
+        scores = scores[where]
     else:
-        sums.rare[dead] = 0.0
-        where = _promising(sums, k)
-        if where is None:
-            scores = sums.all()
-            scores[dead] = 0.0
-            where = _high(scores, k)
-            scores = scores[where]
-        else:
-            scores = sums.at(where)
+        where, scores = chosen, sums.at(chosen)
     above = scores > 0
     if not above.all():
         where, scores = where[above], scores[above]

@@ -36,6 +36,7 @@ def _terms(text: str) -> list[str]:
 
 _BEYOND = _terms, subtokens
 
+
 class NativeTextIndex:
     """BM25 by term-at-a-time sums over lists of postings. Fulfils `HybridIndex`.
 
