@@ -144,8 +144,9 @@ class NativeTextIndex:
 
         See `aqe_core.contracts.HybridIndex.hybrid`.
         """
-        known = isinstance(embedder, NativeLexicalEmbedder) and isinstance(store, _native.PatternStore)
-        if not known or embedder.dim != store.dim:
+        if not isinstance(embedder, NativeLexicalEmbedder) or not isinstance(store, _native.PatternStore):
+            return None
+        if embedder.dim != store.dim:
             return None
         engines = self._index, embedder.sums, store
         return Ranked(*_native.hybrid(as_query(query, "the query"), _BEYOND, engines, pool, depth, weights, narrow))

@@ -327,7 +327,12 @@ impl PatternStore {
 
 impl PatternStore {
     /// The nearest `k` to one vector of the store's length, or those of them that there are.
-    pub(crate) fn nearest(&self, query: &[f32], k: usize, among: Option<&[u64]>) -> Vec<(u64, f32)> {
+    pub(crate) fn nearest(
+        &self,
+        query: &[f32],
+        k: usize,
+        among: Option<&[u64]>,
+    ) -> Vec<(u64, f32)> {
         let width = self.store.len().min(k);
         if width == 0 {
             return Vec::new();
