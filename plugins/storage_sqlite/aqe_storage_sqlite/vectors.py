@@ -189,7 +189,7 @@ def _read(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Read blocks straight into one array, while another thread compares the checksums of what has been read."""
     values = np.empty((blocks[-1].bytes_.stop if blocks else 0) // _FLOAT.itemsize, _FLOAT)
-    target = memoryview(values.view(np.uint8))
+    target = values.view(np.uint8).data
     parts = [blocks[start : start + _AT_ONCE] for start in range(0, len(blocks), _AT_ONCE)]
     for damaged in _beside(parts, partial(_fill, connection, target), partial(_wrong, target)):
         if damaged is not None:
