@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aqe_core.errors import CorruptStorageError
 from aqe_storage_sqlite import journal, patterns
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def disagreement(connection: apsw.Connection, seq: int, manifest: dict[str, Any]
             return _of_patterns(connection, seq, truth["patterns"])
         if isinstance(truth, dict) and "results" in truth:
             return _of_results(connection, seq, truth["results"])
+    except CorruptStorageError:
+        return ""  # the journal cannot be read, of which its own check tells
     except (TypeError, KeyError, ValueError, OverflowError) as error:
         return f"what it says of the truth cannot be read ({type(error).__name__}: {error})"
     return ""

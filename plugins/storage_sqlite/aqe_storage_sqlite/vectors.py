@@ -210,12 +210,15 @@ def _beside(parts: list[T], first: Callable[[T], object], then: Callable[[T], U]
         return [then(parts[0])]
     from concurrent.futures import ThreadPoolExecutor  # needed for large loads only
 
+    waiting, done = [], []
     with ThreadPoolExecutor(max_workers=1) as other:
-        waiting = []
         for part in parts:
             first(part)
-            waiting.append(other.submit(then, part))
-        return [each.result() for each in waiting]
+            try:
+                waiting.append(other.submit(then, part))
+            except RuntimeError:  # no more threads, or the interpreter is shutting down
+                done.append(then(part))
+    return [*(each.result() for each in waiting), *done]
 
 
 def _fill(connection: apsw.Connection, target: memoryview, blocks: list[_Block]) -> None:

@@ -7,13 +7,14 @@ import zlib
 
 import numpy as np
 import pytest
+from aqe_storage_sqlite import journal
 from aqe_storage_sqlite.storage import SqliteStorage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
 from aqe_core.contracts import Pattern, Run, TestResult
-from aqe_core.errors import InputError, NonFiniteError
+from aqe_core.errors import CorruptStorageError, InputError, NonFiniteError
 from aqe_core.state import EngineState
 
 ARRAYS = st.sampled_from(["<f8", "<f4", ">i4", "<u8", "|b1", "<c16", "<f2"]).flatmap(
@@ -226,3 +227,15 @@ def test_a_state_with_a_number_of_its_own_is_nobodys_concern(storage):
     SqliteStorage.maintenance(storage.path).repair()
     with SqliteStorage(storage.path) as again:
         equal(STATE, again.load_state("learner")[0])
+
+
+def test_a_journal_that_cannot_be_read_is_not_the_fault_of_the_states(storage, monkeypatch):
+    put(storage, "a")
+    state, seq = claiming(storage)
+    storage.save_state("s", state, seq=seq)
+
+    def changes_since(*_):
+        raise CorruptStorageError("the journal cannot be read.", fix="")
+
+    monkeypatch.setattr(journal, "changes_since", changes_since)
+    assert findings(storage) == {}
