@@ -63,41 +63,39 @@ def ordered(
     gain = chance[order]
     worth = gain / np.maximum(cost / total, 1e-12)
     levels = np.sort(worth)[np.ceil(_LEVELS * (n - 1)).astype(np.int64)]
-    reached = worth >= levels[:, None]
-    ways = _ways(reached)
-    best = int(np.argmax(_expected(gain[ways], cost[ways], budget_s * _SLACK)))
-    chosen: NDArray[np.int64] = order[ways[best]]
+    per_rank = 1.0 + 0.5 / n - np.arange(1.0, n + 1.0) / n
+    way = np.arange(n)
+    best = _expected(way, gain, cost, budget_s * _SLACK, per_rank)
+    for reached in worth >= levels[:, None]:
+        other = np.concatenate((reached.nonzero()[0], (~reached).nonzero()[0]))
+        expected = _expected(other, gain, cost, budget_s * _SLACK, per_rank)
+        if expected > best:
+            way, best = other, expected
+    chosen: NDArray[np.int64] = order[way]
     return chosen
 
 
-def _ways(reached: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return the plain order, and per row of ``reached`` the order of those that are true before the others."""
-    levels, n = reached.shape
-    ways = np.empty((levels + 1, n), np.intp)
-    ways[0] = np.arange(n)
-    first = ways[0] < np.count_nonzero(reached, axis=1)[:, None]
-    ways[1:][first] = reached.nonzero()[1]
-    ways[1:][~first] = (~reached).nonzero()[1]
-    return ways
+def _expected(
+    way: NDArray[np.int64],
+    gain: NDArray[np.float64],
+    cost: NDArray[np.float64],
+    budget_s: float,
+    per_rank: NDArray[np.float64],
+) -> float:
+    """Return the expected gain of an order.
 
-
-def _expected(gain: NDArray[np.float64], cost: NDArray[np.float64], budget_s: float) -> NDArray[np.float64]:
-    """Return the expected gain of each order, shape (ways,), of gains and costs of shape (ways, n).
-
-    The first two tests that do not fit are skipped, as each would be; the third ends it.
+    The first two tests that do not fit are skipped, as each would be; the third ends it. What runs in the same order
+    has the same sum to the last bit, wherever those that are skipped stand: then the first of the ways is taken.
     """
-    ways, n = gain.shape
-    row = np.arange(ways)
-    spent = np.cumsum(cost, axis=1)
-    limit = np.full(ways, budget_s)
-    rank = np.broadcast_to(np.arange(1.0, n + 1.0), (ways, n)).copy()
+    spent = cost[way].cumsum()
+    start, runs = 0, []
     for _ in range(_SKIPS):
-        skipped = np.minimum(np.count_nonzero(spent <= limit[:, None], axis=1), n - 1)
-        over = spent[row, skipped] > limit
-        limit += np.where(over, cost[row, skipped], 0.0)  # what is skipped costs nothing
-        gain[row, skipped] *= ~over
-        rank -= np.arange(n) > np.where(over, skipped, n)[:, None]
-    gain *= 1.0 + 0.5 / n - rank / n
-    end = np.count_nonzero(spent <= limit[:, None], axis=1)
-    sums = np.cumsum(gain, axis=1)
-    return np.where(end > 0, sums[row, end - 1], 0.0)
+        skipped = int(spent.searchsorted(budget_s, "right"))
+        if skipped == len(way):
+            break
+        runs.append(way[start:skipped])
+        budget_s += float(cost[way[skipped]])  # what is skipped costs nothing
+        start = skipped + 1
+    runs.append(way[start : int(spent.searchsorted(budget_s, "right"))])
+    ran = np.concatenate(runs)
+    return float(gain[ran].dot(per_rank[: len(ran)]))
