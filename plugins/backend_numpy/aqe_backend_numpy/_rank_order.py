@@ -58,6 +58,7 @@ def ordered(
     n = len(order)
     cost = duration_s[order]
     total = float(cost.sum())
+    budget_s *= _SLACK
     if n < 2 or total <= budget_s:
         return order
     gain = chance[order]
@@ -65,10 +66,10 @@ def ordered(
     levels = np.sort(worth)[np.ceil(_LEVELS * (n - 1)).astype(np.int64)]
     per_rank = 1.0 + 0.5 / n - np.arange(1.0, n + 1.0) / n
     way = np.arange(n)
-    best = _expected(way, gain, cost, budget_s * _SLACK, per_rank)
+    best = _expected(way, gain, cost, budget_s, per_rank)
     for reached in worth >= levels[:, None]:
         other = np.concatenate((reached.nonzero()[0], (~reached).nonzero()[0]))
-        expected = _expected(other, gain, cost, budget_s * _SLACK, per_rank)
+        expected = _expected(other, gain, cost, budget_s, per_rank)
         if expected > best:
             way, best = other, expected
     chosen: NDArray[np.int64] = order[way]

@@ -98,9 +98,7 @@ class TestNames:
         by_slot = known_at[np.argsort(slots[known_at], kind="stable")]
         return np.concatenate([by_slot, np.array(strangers, np.int64)])
 
-    def enter(
-        self, tests: Sequence[str], slots: NDArray[np.int64], order: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
+    def enter(self, tests: Sequence[str], slots: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[np.int64]:
         """Give numbers to those tests that have none, in the canonical order; return the numbers of all."""
         missing = order[slots[order] < 0]
         if not missing.size:

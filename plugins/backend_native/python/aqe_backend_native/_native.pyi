@@ -123,6 +123,43 @@ class BanditModels:
     def _parts(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]: ...
     def _restore(self, steps: int, *arrays: NDArray[Any]) -> None: ...
 
+class RankerCore:
+    def __init__(self) -> None: ...
+    def look(
+        self,
+        slots: NDArray[np.int64],
+        canon: NDArray[np.int64],
+        duration_s: NDArray[np.float64],
+        context: list[tuple[int, NDArray[np.float64]]],
+    ) -> None: ...
+    def rank(self, offset: NDArray[np.float64], budget_s: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]: ...
+    def shares(self) -> NDArray[np.float64]: ...
+    def meet(self, columns: int) -> None: ...
+    def observe(
+        self,
+        slots: NDArray[np.int64],
+        failed: NDArray[np.bool_],
+        ran: NDArray[np.bool_],
+        duration_s: NDArray[np.float64],
+        options: tuple[float, int],
+    ) -> None: ...
+    def history(self, slots: NDArray[np.int64]) -> tuple[list[NDArray[np.int64]], NDArray[np.float64]]: ...
+    def learned(
+        self,
+    ) -> tuple[
+        tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
+        tuple[NDArray[np.float64], NDArray[np.int64]],
+        tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
+        tuple[int, int],
+    ]: ...
+    def resume(
+        self,
+        kept: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
+        window: tuple[NDArray[np.float64], list[int]],
+        older: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
+        cycles: tuple[int, int],
+    ) -> None: ...
+
 class ReplayRing:
     def __new__(cls, options: Any, generator: Any) -> Self: ...
     def __len__(self) -> int: ...

@@ -6,6 +6,7 @@ from aqe_core import hookimpl
 from aqe_core.contracts.capabilities import (
     EmbedderCapabilities,
     LearnerCapabilities,
+    RankerCapabilities,
     StoreCapabilities,
     TextIndexCapabilities,
 )
@@ -52,6 +53,21 @@ def aqe_learners() -> list[EngineSpec]:
             install="pip install ./plugins/backend_native",
             summary="tabular Q-learning, SARSA and expected SARSA; linear bandits; replay, in Rust",
             replay="aqe_backend_native.replay:NativeReplay",
+        )
+    ]
+
+
+@hookimpl
+def aqe_rankers() -> list[EngineSpec]:
+    """Offer the pairwise logistic ranker."""
+    return [
+        EngineSpec(
+            name="native",
+            factory="aqe_backend_native.ranker:NativeRanker",
+            capabilities=RankerCapabilities(context=True, budgeted=True),
+            requires=("aqe_backend_native._native",),
+            install="pip install ./plugins/backend_native",
+            summary="pairwise logistic regression over each test's history, in Rust",
         )
     ]
 

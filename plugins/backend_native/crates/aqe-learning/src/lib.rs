@@ -2,10 +2,12 @@
 
 mod bandit;
 mod batch;
+mod exp;
 mod keys;
 mod learner;
 mod pcg;
 mod prefetch;
+pub mod ranker;
 pub mod replay;
 mod sums;
 mod table;
