@@ -75,11 +75,12 @@ class TestNames:
         """Return the number of each test, -1 if it has none, and the canonical order of the tests.
 
         That order is the same however the tests are given: known ones by number, then the others by name. All sums run
-        in it, so that no rounding depends on the order in which a caller names the tests. O(n) when they come in it,
-        O(1) for the very tuple that was asked for last, as a cycle that was ranked is observed next.
+        in it, so that no rounding depends on the order in which a caller names the tests. O(n) when they come in it.
+        What was found last is kept: mostly the same tests come again.
         """
-        if self._found is not None and self._found[0] is tests and self._found[1] == len(self.slots):
-            return self._found[2:]
+        last = self._found
+        if last is not None and last[1] == len(self.slots) and (last[0] is tests or last[0] == tests):
+            return last[2:]
         slots = np.fromiter(map(self.slots.get, tests, repeat(-1)), np.int64, len(tests))
         found = slots, self._canonical(tests, slots)
         self._found = (tests, len(self.slots), *found)

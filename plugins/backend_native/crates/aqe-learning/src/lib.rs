@@ -12,6 +12,7 @@ pub mod replay;
 mod sums;
 mod table;
 mod twister;
+mod wide;
 
 pub use bandit::{Bandit, LinearModels, Prior};
 pub use keys::{AsKey, Key, Name};

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 
 use crate::exp::exp;
+use crate::wide::wide;
 
 /// Pairs taken from a failing cycle, of weight 1 together.
 pub const PAIRS: usize = 120;
@@ -70,8 +71,7 @@ pub struct Memory {
 struct Slopes {
     slope: Vec<f64>,
     bend: Vec<f64>,
-    weighed: Vec<f64>,
-    wrong: Vec<f64>,
+    room: Vec<f64>,
 }
 
 impl Slopes {
@@ -79,60 +79,41 @@ impl Slopes {
         Self {
             slope: vec![0.0; f],
             bend: vec![0.0; f * f],
-            weighed: Vec::new(),
-            wrong: Vec::new(),
+            room: Vec::new(),
         }
     }
+}
 
+wide! {
     /// Add those of a cycle's pairs.
-    fn add(&mut self, pairs: &Differences, weights: &[f64]) {
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor has what the function is compiled for.
-            return unsafe { self.add_avx2(pairs, weights) };
-        }
-        self.add_portable(pairs, weights);
-    }
-
-    /// The same operations in the same order, so the same bits, four numbers per instruction.
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2")]
-    fn add_avx2(&mut self, pairs: &Differences, weights: &[f64]) {
-        self.add_portable(pairs, weights);
-    }
-
-    #[inline(always)]
-    fn add_portable(&mut self, pairs: &Differences, weights: &[f64]) {
-        let (f, stride, n) = (weights.len(), pairs.stride(), pairs.pairs);
+    fn add / add_portable(slopes: &mut Slopes, pairs: &Differences, weights: &[f64]) {
+        let (f, stride) = (weights.len(), pairs.stride());
         let row = |feature: usize| &pairs.numbers[feature * stride..][..stride];
-        self.wrong.clear();
-        self.wrong.resize(stride, 0.0);
+        slopes.room.clear();
+        slopes.room.resize(3 * stride, 0.0);
+        let (wrong, rest) = slopes.room.split_at_mut(stride);
+        let (weighed, scaled) = rest.split_at_mut(stride);
         for (feature, &weight) in weights.iter().enumerate() {
-            for (odds, difference) in self.wrong.iter_mut().zip(row(feature)) {
+            for (odds, difference) in wrong.iter_mut().zip(row(feature)) {
                 *odds += weight * difference;
             }
         }
-        let each = 1.0 / n as f64;
-        self.weighed.clear();
-        for odds in &mut self.wrong {
+        let each = 1.0 / pairs.pairs as f64;
+        for (odds, weight) in wrong.iter_mut().zip(weighed.iter_mut()) {
             let wrong = 1.0 / (1.0 + exp(odds.min(MAX_LOG_ODDS)));
-            let pull = each * wrong;
-            *odds = pull;
-            self.weighed.push(pull - pull * wrong);
+            *odds = each * wrong;
+            *weight = *odds - *odds * wrong;
         }
-        let mut scaled = vec![0.0; stride];
         for left in 0..f {
-            self.slope[left] += dot(row(left), &self.wrong);
-            for ((scaled, difference), weight) in
-                scaled.iter_mut().zip(row(left)).zip(&self.weighed)
-            {
+            slopes.slope[left] += dot(row(left), wrong);
+            for ((scaled, difference), weight) in scaled.iter_mut().zip(row(left)).zip(&*weighed) {
                 *scaled = difference * weight;
             }
             for right in left..f {
-                let sum = dot(row(right), &scaled);
-                self.bend[left * f + right] += sum;
+                let sum = dot(row(right), scaled);
+                slopes.bend[left * f + right] += sum;
                 if right > left {
-                    self.bend[right * f + left] += sum;
+                    slopes.bend[right * f + left] += sum;
                 }
             }
         }
@@ -190,7 +171,7 @@ impl Memory {
             && let Some(oldest) = self.window.pop_front()
         {
             let mut slopes = Slopes::new(f);
-            slopes.add(&oldest, weights);
+            add(&mut slopes, &oldest, weights);
             for feature in 0..f {
                 let bends = &slopes.bend[feature * f..][..f];
                 let bent: f64 = bends.iter().zip(weights).map(|(b, w)| b * w).sum();
@@ -222,7 +203,7 @@ impl Memory {
         for _ in 0..NEWTON_STEPS {
             let mut slopes = Slopes::new(f);
             for pairs in &self.window {
-                slopes.add(pairs, weights);
+                add(&mut slopes, pairs, weights);
             }
             let Slopes {
                 mut slope,
@@ -316,4 +297,110 @@ fn hashed(slot: u64, salt: u64) -> u64 {
     let bits = (bits ^ bits >> 30).wrapping_mul(MIX[0]);
     let bits = (bits ^ bits >> 27).wrapping_mul(MIX[1]);
     bits ^ bits >> 31
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(seed: u64) -> impl FnMut() -> f64 {
+        let mut state = seed;
+        move || {
+            state = hashed(state, seed);
+            (state >> 11) as f64 / (1_u64 << 53) as f64 - 0.5
+        }
+    }
+
+    fn some_pairs(features: usize, pairs: usize, seed: u64) -> Differences {
+        let mut next = numbers(seed);
+        let drawn: Vec<f64> = (0..features * pairs).map(|_| next()).collect();
+        Differences::new(features, pairs, |feature, pair| {
+            drawn[feature * pairs + pair]
+        })
+    }
+
+    #[test]
+    fn wide_and_portable_give_the_same_bits() {
+        for (features, pairs) in [(1, 1), (7, 8), (7, 120), (9, 37)] {
+            let kept = some_pairs(features, pairs, 3);
+            let weights: Vec<f64> = (0..features).map(|i| 30.0 - 9.0 * i as f64).collect();
+            let (mut one, mut other) = (Slopes::new(features), Slopes::new(features));
+            add(&mut one, &kept, &weights);
+            add_portable(&mut other, &kept, &weights);
+            assert_eq!((one.slope, one.bend), (other.slope, other.bend));
+        }
+    }
+
+    #[test]
+    fn slopes_are_those_of_the_loss() {
+        let (kept, weights) = (some_pairs(3, 50, 1), [0.5, -1.0, 2.0]);
+        let loss = |weights: &[f64]| -> f64 {
+            let odds =
+                |pair: usize| -> f64 { (0..3).map(|i| weights[i] * kept.row(i)[pair]).sum() };
+            (0..50).map(|pair| (-odds(pair)).exp().ln_1p() / 50.0).sum()
+        };
+        let mut slopes = Slopes::new(3);
+        add(&mut slopes, &kept, &weights);
+        for i in 0..3 {
+            let (mut up, mut down) = (weights, weights);
+            up[i] += 1e-4;
+            down[i] -= 1e-4;
+            let slope = (loss(&up) - loss(&down)) / 2e-4;
+            let bend = (loss(&up) + loss(&down) - 2.0 * loss(&weights)) / 1e-8;
+            assert!((slopes.slope[i] + slope).abs() < 1e-7);
+            assert!((slopes.bend[i * 3 + i] - bend).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn solves_what_needs_pivots() {
+        let mut matrix = [0.0, 2.0, 1.0, 1.0, 1.0, 0.0, 3.0, 0.0, 1.0];
+        let mut right = [7.0, 3.0, 6.0]; // of (1, 2, 3)
+        solve(&mut matrix, &mut right);
+        for (found, wanted) in right.iter().zip([1.0, 2.0, 3.0]) {
+            assert!((found - wanted).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn pairs_are_distinct_and_of_both_kinds() {
+        for (m, n) in [
+            (1, 2),
+            (3, 9),
+            (40, 50),
+            (1, 1000),
+            (999, 1000),
+            (500, 1000),
+        ] {
+            let slots: Vec<i64> = (0..n as i64).collect();
+            let failed: Vec<bool> = (0..n).map(|i| i % n < m).collect();
+            let mut found = pairs(&failed, &slots, 17);
+            assert_eq!(found.len(), PAIRS.min(m * (n - m)));
+            assert!(
+                found
+                    .iter()
+                    .all(|&(one, other)| failed[one] && !failed[other])
+            );
+            found.sort_unstable();
+            found.dedup();
+            assert_eq!(found.len(), PAIRS.min(m * (n - m)));
+        }
+    }
+
+    #[test]
+    fn room_for_more_changes_nothing() {
+        let mut memory = Memory::new(2);
+        let mut weights = vec![1.0, 0.0];
+        for cycle in 0..WINDOW as u64 + 5 {
+            memory.remember(some_pairs(2, 20, cycle), &weights);
+            memory.fit(&mut weights, &[1.0], 5.0);
+        }
+        let (mut more, mut same) = (memory.clone(), weights.clone());
+        more.grow();
+        same.push(0.0);
+        memory.fit(&mut weights, &[1.0], 5.0);
+        more.fit(&mut same, &[1.0], 5.0);
+        assert_eq!(same[..2], weights[..]);
+        assert_eq!((same[2], more.window.len()), (0.0, WINDOW));
+    }
 }
