@@ -15,7 +15,7 @@ pub const WINDOW: usize = 20;
 const NEWTON_STEPS: usize = 2;
 const SMALLEST_SQUARE: f64 = 1e-6;
 const MAX_LOG_ODDS: f64 = 40.0;
-const LANES: usize = 8; // numbers added side by side: the loops below compile to vector instructions
+const LANES: usize = 16; // numbers added side by side: the loops below compile to vector instructions
 
 /// Differences of features of a cycle's pairs: feature by feature, each row of whole lanes, zeros beyond the pairs.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,18 +69,31 @@ pub struct Memory {
 
 /// The descent direction of the loss and its curvature, and room for what leads there.
 struct Slopes {
-    slope: Vec<f64>,
-    bend: Vec<f64>,
+    slope: Vec<[f64; LANES]>, // to be summed over lanes
+    bend: Vec<[f64; LANES]>,  // of the upper triangle
     room: Vec<f64>,
 }
 
 impl Slopes {
     fn new(f: usize) -> Self {
         Self {
-            slope: vec![0.0; f],
-            bend: vec![0.0; f * f],
+            slope: vec![[0.0; LANES]; f],
+            bend: vec![[0.0; LANES]; f * f],
             room: Vec::new(),
         }
+    }
+
+    /// The direction, shape (f,), and the curvature, shape (f, f).
+    fn summed(&self) -> (Vec<f64>, Vec<f64>) {
+        let f = self.slope.len();
+        let sum = |lanes: &[f64; LANES]| -> f64 { lanes.iter().sum() };
+        let mut bend: Vec<f64> = self.bend.iter().map(sum).collect();
+        for row in 1..f {
+            for column in 0..row {
+                bend[row * f + column] = bend[column * f + row];
+            }
+        }
+        (self.slope.iter().map(sum).collect(), bend)
     }
 }
 
@@ -105,32 +118,28 @@ wide! {
             *weight = *odds - *odds * wrong;
         }
         for left in 0..f {
-            slopes.slope[left] += dot(row(left), wrong);
+            add_dot(&mut slopes.slope[left], row(left), wrong);
             for ((scaled, difference), weight) in scaled.iter_mut().zip(row(left)).zip(&*weighed) {
                 *scaled = difference * weight;
             }
             for right in left..f {
-                let sum = dot(row(right), scaled);
-                slopes.bend[left * f + right] += sum;
-                if right > left {
-                    slopes.bend[right * f + left] += sum;
-                }
+                add_dot(&mut slopes.bend[left * f + right], row(right), scaled);
             }
         }
     }
 }
 
-/// Sum of products; the lengths are whole lanes.
+/// Add products, lane by lane; the lengths are whole lanes.
 #[inline(always)]
-fn dot(left: &[f64], right: &[f64]) -> f64 {
-    let mut sums = [0.0; LANES];
+fn add_dot(sums: &mut [f64; LANES], left: &[f64], right: &[f64]) {
+    let mut added = *sums;
     let (left, right) = (left.as_chunks::<LANES>().0, right.as_chunks::<LANES>().0);
     for (left, right) in left.iter().zip(right) {
-        for ((sum, left), right) in sums.iter_mut().zip(left).zip(right) {
+        for ((sum, left), right) in added.iter_mut().zip(left).zip(right) {
             *sum += left * right;
         }
     }
-    sums.iter().sum()
+    *sums = added;
 }
 
 impl Memory {
@@ -172,18 +181,21 @@ impl Memory {
         {
             let mut slopes = Slopes::new(f);
             add(&mut slopes, &oldest, weights);
+            let (slope, bend) = slopes.summed();
             for feature in 0..f {
-                let bends = &slopes.bend[feature * f..][..f];
+                let bends = &bend[feature * f..][..f];
                 let bent: f64 = bends.iter().zip(weights).map(|(b, w)| b * w).sum();
-                self.pull[feature] += slopes.slope[feature] + bent;
+                self.pull[feature] += slope[feature] + bent;
             }
-            for (sum, bend) in self.curvature.iter_mut().zip(&slopes.bend) {
+            for (sum, bend) in self.curvature.iter_mut().zip(&bend) {
                 *sum += bend;
             }
         }
         for (feature, sum) in self.squares.iter_mut().enumerate() {
             let row = &pairs.numbers[feature * pairs.stride()..][..pairs.stride()];
-            *sum += dot(row, row) / pairs.pairs as f64;
+            let mut lanes = [0.0; LANES];
+            add_dot(&mut lanes, row, row);
+            *sum += lanes.iter().sum::<f64>() / pairs.pairs as f64;
         }
         self.window.push_back(pairs);
         self.cycles += 1;
@@ -205,11 +217,7 @@ impl Memory {
             for pairs in &self.window {
                 add(&mut slopes, pairs, weights);
             }
-            let Slopes {
-                mut slope,
-                mut bend,
-                ..
-            } = slopes;
+            let (mut slope, mut bend) = slopes.summed();
             for (sum, curvature) in bend.iter_mut().zip(&self.curvature) {
                 *sum += curvature;
             }
@@ -341,14 +349,15 @@ mod tests {
         };
         let mut slopes = Slopes::new(3);
         add(&mut slopes, &kept, &weights);
+        let found = slopes.summed();
         for i in 0..3 {
             let (mut up, mut down) = (weights, weights);
             up[i] += 1e-4;
             down[i] -= 1e-4;
             let slope = (loss(&up) - loss(&down)) / 2e-4;
             let bend = (loss(&up) + loss(&down) - 2.0 * loss(&weights)) / 1e-8;
-            assert!((slopes.slope[i] + slope).abs() < 1e-7);
-            assert!((slopes.bend[i * 3 + i] - bend).abs() < 1e-6);
+            assert!((found.0[i] + slope).abs() < 1e-7);
+            assert!((found.1[i * 3 + i] - bend).abs() < 1e-6);
         }
     }
 
