@@ -123,6 +123,26 @@ class BanditModels:
     def _parts(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]: ...
     def _restore(self, steps: int, *arrays: NDArray[Any]) -> None: ...
 
+class PolicyCore:
+    def __init__(self, actor: list[int], critic: list[int], discrete: bool) -> None: ...
+    def choose(
+        self,
+        parameters: NDArray[np.float32],
+        rows: NDArray[np.float32],
+        masks: NDArray[np.bool_] | None,
+        noise: NDArray[np.float32] | None,
+    ) -> NDArray[Any]: ...
+    def values(self, parameters: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float32]: ...
+    def descend(
+        self,
+        state: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], int],
+        columns: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]],
+        actions: NDArray[Any],
+        masks: NDArray[np.bool_] | None,
+        orders: NDArray[np.int64],
+        options: tuple[int, float, float, float, float, float],
+    ) -> list[float]: ...
+
 class RankerCore:
     def __init__(self) -> None: ...
     def look(

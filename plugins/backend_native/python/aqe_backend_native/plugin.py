@@ -34,7 +34,7 @@ def aqe_pattern_stores() -> list[EngineSpec]:
 
 @hookimpl
 def aqe_learners() -> list[EngineSpec]:
-    """Offer tabular temporal-difference learners, linear bandits and replay."""
+    """Offer tabular temporal-difference learners, policies over vectors, linear bandits and replay."""
     return [
         EngineSpec(
             name="native",
@@ -44,6 +44,7 @@ def aqe_learners() -> list[EngineSpec]:
                     *("q-learning", "sarsa", "expected-sarsa"),
                     *("linucb", "discounted-linucb", "thompson"),
                 ),
+                vector_policies=("actor-critic", "ppo"),
                 replay=True,
                 checked=True,
                 thread_safe=True,
@@ -51,7 +52,8 @@ def aqe_learners() -> list[EngineSpec]:
             ),
             requires=("aqe_backend_native._native",),
             install="pip install ./plugins/backend_native",
-            summary="tabular Q-learning, SARSA and expected SARSA; linear bandits; replay, in Rust",
+            summary="tabular temporal differences; PPO and actor-critic over vectors; linear bandits; replay, in Rust",
+            policy="aqe_backend_native.policy:make_policy",
             replay="aqe_backend_native.replay:NativeReplay",
         )
     ]

@@ -5,6 +5,7 @@ mod batch;
 mod exp;
 mod keys;
 mod learner;
+pub mod neural;
 mod pcg;
 mod prefetch;
 pub mod ranker;
