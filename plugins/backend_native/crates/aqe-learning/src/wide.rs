@@ -2,8 +2,8 @@
 
 /// A function that is compiled for AVX-512 and AVX2 besides, and runs as the widest that the processor has.
 ///
-/// All do the same operations in the same order, so they give the same bits: nothing is fused unless written so, and sums run in as many
-/// lanes as the source says. The second name is that of the function as written, which tests compare with.
+/// All do the same operations in the same order, so they give the same bits: nothing is fused unless written so, and
+/// sums run in as many lanes as the source says. The second name is that of the function as written, which tests compare with.
 macro_rules! wide {
     ($(#[$about:meta])* $visible:vis fn $name:ident / $portable:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
         /// As written, for any processor.

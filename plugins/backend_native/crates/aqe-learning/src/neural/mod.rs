@@ -5,6 +5,7 @@ mod descent;
 mod heads;
 mod kernels;
 mod network;
+mod products;
 
 pub use descent::{Batch, Descent, Optimizer, Options};
 pub use heads::{Actions, Head};

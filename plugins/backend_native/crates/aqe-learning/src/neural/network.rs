@@ -1,6 +1,7 @@
 //! A perceptron with tanh after each layer but the last.
 
-use super::kernels::{LANES, gradient, product, sums, tanh, times_slope_of_tanh};
+use super::kernels::{sums, tanh, times_slope_of_tanh};
+use super::products::{LANES, gradient, product};
 
 /// The shape of a perceptron. Its parameters lie in one vector: of each layer the weights, row by row from the inputs,
 /// then the biases.
