@@ -56,7 +56,7 @@ def learn_one(learner: Any, outcome: Mapping[str, Any]) -> None:
     """
     if not isinstance(outcome, Mapping):
         raise InputError(f"the outcome is {outcome!r:.60}, but must be a mapping.", fix="pass a dict.")
-    needed, known = _names(type(learner))
+    needed, known = _names(learner.__class__)
     if not needed <= outcome.keys() <= known:
         missing, unknown = sorted(needed - outcome.keys()), sorted(map(str, outcome.keys() - known))
         name = (missing or unknown)[0]
@@ -73,8 +73,8 @@ def _keyed(name: str, value: Any) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _names(kind: type) -> tuple[frozenset[str], frozenset[str]]:
+def _names(kind: Any) -> tuple[frozenset[str], frozenset[str]]:
     """Return the names that ``update`` needs, and all it takes."""
-    taken = list(inspect.signature(kind.update).parameters.values())[1:]  # type: ignore[attr-defined]  # a learner's
+    taken = list(inspect.signature(kind.update).parameters.values())[1:]
     needed = frozenset(each.name for each in taken if each.default is inspect.Parameter.empty)
     return needed, frozenset(each.name for each in taken)

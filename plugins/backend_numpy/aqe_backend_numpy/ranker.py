@@ -198,10 +198,9 @@ class NumpyRanker:
         """Add the runs of a cycle to the tallies, each group by what was known before."""
         known = table[at.RUNS] > 0.0
         just_failed = known & (table[at.SINCE] == 0.0)
-        runs = [len(failed), 0, np.count_nonzero(just_failed), np.count_nonzero(known)]
-        bad = [np.count_nonzero(failed & group) for group in (True, ~known, just_failed, known)]
-        runs[1], runs[3], bad[3] = runs[0] - runs[3], runs[3] - runs[2], bad[3] - bad[2]
-        self._state.tallies += np.array([bad, runs], np.float64).T
+        groups = (np.ones_like(known), ~known, just_failed, known & ~just_failed)
+        counts = [(np.count_nonzero(failed & group), np.count_nonzero(group)) for group in groups]
+        self._state.tallies += np.array(counts, np.float64)
 
 
 class _Look(NamedTuple):
