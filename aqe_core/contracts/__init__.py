@@ -34,7 +34,7 @@ from aqe_core.contracts.records import OUTCOMES, Pattern, PutReport, ResultTable
 from aqe_core.contracts.replay import Replay, Transitions
 from aqe_core.contracts.specs import KINDS, EngineSpec, IngestSpec
 from aqe_core.contracts.storage import Changes, Storage
-from aqe_core.contracts.text_index import TextIndex, WordMatch
+from aqe_core.contracts.text_index import HybridIndex, Ranked, TextIndex, WordMatch
 
 __all__ = [
     "KINDS",
@@ -63,6 +63,7 @@ __all__ = [
     "Flakiness",
     "GroupDescription",
     "Hits",
+    "HybridIndex",
     "IngestSpec",
     "Ingested",
     "InspectableLearner",
@@ -76,6 +77,7 @@ __all__ = [
     "PolicyLearner",
     "PutReport",
     "Quantizer",
+    "Ranked",
     "Ranker",
     "RankerCapabilities",
     "Ranking",

@@ -174,9 +174,12 @@ class TextIndexCapabilities:
     ----------
     thread_safe : bool
         As for `StoreCapabilities`.
+    hybrid : bool
+        Its indexes are `aqe_core.contracts.HybridIndex`.
     """
 
     thread_safe: bool = False
+    hybrid: bool = False
 
 
 Capabilities: TypeAlias = (
