@@ -204,7 +204,7 @@ def _try_store(make: Callable[..., Any]) -> str:
     store.add(keys, rows)
     hits = store.search(rows, 1)
     _require(np.array_equal(hits.keys[:, 0], keys), "a stored vector is not its own nearest")
-    stats = getattr(store, "stats", dict)()
+    stats: dict[str, Any] = getattr(store, "stats", dict)()
     simd = f", by {stats['simd']} instructions" if "simd" in stats else ""
     return f"100 vectors added, each found as its own nearest{simd}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -55,7 +55,8 @@ def recall_on_own(ws: Workspace) -> str:
             f"{facts}, where an exact scan finds all.",
             fix="raise the store's recall or ef in [pattern_store.options], or use backend = 'numpy'.",
         )
-    simd = getattr(store, "stats", dict)().get("simd")
+    stats: dict[str, Any] = getattr(store, "stats", dict)()
+    simd = stats.get("simd")
     return f"{facts}, {simd} instructions" if simd else facts
 
 

@@ -58,10 +58,13 @@ def test_the_workspace_is_opened(aqe_json, ingested, monkeypatch):
 
 LITTLE = """
 import numpy as np
-from aqe_core.testing.backends import BruteForceStore
+from aqe_core.testing.backends import REFERENCE_STORE, BruteForceStore
 
 
 class Little(BruteForceStore):
+    capabilities = REFERENCE_STORE
+    optimized = False
+
     def stats(self):
         return {"simd": "abacus"}
 
@@ -82,7 +85,6 @@ def test_recall_on_the_users_own_patterns(aqe, aqe_json, tmp_path, kept, recall)
     (tmp_path / "mine.py").write_text(LITTLE.replace("KEPT", str(kept)), encoding="utf-8")
     (tmp_path / "aqe.toml").write_text('[pattern_store]\nbackend = "file:./mine.py:Little"\n', encoding="utf-8")
     with aqe_core.open(tmp_path) as ws:
-        ws.patterns.store.optimize()
         ws.patterns.add([f"word{i} and word{i % 7} of {i * i}" for i in range(40)])
     document = aqe_json("doctor", code=0 if kept > 5 else 1)
     found = checks(document)["search"]

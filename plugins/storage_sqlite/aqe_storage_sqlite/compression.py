@@ -54,7 +54,7 @@ class Compression:
     """
 
     codec: str = "zlib"
-    level: int | None = None
+    level: Any = None
     dictionary: bytes | None = attrs.field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
