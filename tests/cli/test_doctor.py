@@ -72,9 +72,9 @@ class Little(BruteForceStore):
         self.optimized = True
 
     def search(self, queries, k=10, *, among=None):
-        assert self.optimized
         hits = super().search(queries, k, among=among)
-        if len(self) > 32:
+        if len(self) == 40:
+            assert self.optimized
             hits.keys[KEPT:] = 2**64 - 1
         return hits
 """
