@@ -1,9 +1,12 @@
 //! Centres of lists: learned by k-means on bytes, chosen for rows and for queries.
 
-use crate::kernels::{dot_f32, dots, vectorized};
+use crate::code::{self, Factors};
+use crate::kernels::{dot_f32, dots, dots_at, prefetch, vectorized};
 use crate::level::Level;
+use crate::list::List;
 use crate::query::Query;
 use crate::random::Random;
+use crate::scanner::Scanner;
 
 /// Candidates for the second list of a row.
 const CANDIDATES: usize = 16;
@@ -19,6 +22,8 @@ pub struct Centroids {
     sums: Vec<i32>,
     half_squares: Vec<f32>,
     full_half_squares: Vec<f32>,
+    codes: List,
+    l2: bool,
 }
 
 /// A sample of rows as bytes: row i is about `scales[i] * (bytes - 128)`.
@@ -30,15 +35,17 @@ pub struct Sample {
 }
 
 impl Centroids {
-    /// Round centres, given less the mean.
-    pub fn new(centred: &[f32], mean: &[f32]) -> Centroids {
+    /// Round centres, given less the mean. Under l2 lists are ordered by distance, else by dot product.
+    pub fn new(centred: &[f32], mean: &[f32], l2: bool) -> Centroids {
         let width = mean.len();
         let count = centred.len() / width;
         let (mut bytes, mut scales, mut sums) =
             (Vec::with_capacity(centred.len()), Vec::new(), Vec::new());
         let (mut half_squares, mut full_half_squares) = (Vec::new(), Vec::new());
         let (mut rounded, mut full) = (vec![0.0; width], vec![0.0; width]);
-        for centre in centred.chunks_exact(width) {
+        let mut codes = List::new(width / 8, count);
+        let mut signs = vec![0; width / 8];
+        for (list, centre) in centred.chunks_exact(width).enumerate() {
             let largest = centre
                 .iter()
                 .fold(f32::MIN_POSITIVE, |most, x| most.max(x.abs()));
@@ -56,7 +63,11 @@ impl Centroids {
                 full[i] = mean[i] + rounded[i];
             }
             half_squares.push(0.5 * dot_f32(&rounded, &rounded));
-            full_half_squares.push(0.5 * dot_f32(&full, &full));
+            let half_square = 0.5 * dot_f32(&full, &full);
+            let factors = code::encode(&full, mean, &mut signs);
+            let offset = factors.offset - if l2 { half_square } else { 0.0 };
+            codes.push(list as u32, &signs, Factors { offset, ..factors });
+            full_half_squares.push(half_square);
         }
         Centroids {
             count,
@@ -66,15 +77,19 @@ impl Centroids {
             sums,
             half_squares,
             full_half_squares,
+            codes,
+            l2,
         }
     }
 
     /// Learn centres of a sample by Lloyd's algorithm from random rows.
+    #[allow(clippy::too_many_arguments, reason = "each is a plain number or slice")]
     pub fn learn(
         level: Level,
         sample: &Sample,
         count: usize,
         mean: &[f32],
+        l2: bool,
         seed: u64,
         threads: usize,
     ) -> Centroids {
@@ -94,6 +109,7 @@ impl Centroids {
                 .flat_map(|&i| row(i as usize))
                 .collect::<Vec<f32>>(),
             mean,
+            l2,
         );
         for _ in 0..ROUNDS {
             let nearest = centroids.assign(level, sample, threads);
@@ -125,7 +141,7 @@ impl Centroids {
                         .for_each(|(x, value)| *x = value);
                 }
             }
-            centroids = Centroids::new(&sums, mean);
+            centroids = Centroids::new(&sums, mean, l2);
         }
         centroids
     }
@@ -175,29 +191,60 @@ impl Centroids {
         );
     }
 
-    /// For each centre the dot product with the query, into `bases`, and what orders lists, into `values`.
-    pub fn rank(&self, level: Level, query: &Query, dot_mean: f32, l2: bool, work: &mut Ranking) {
-        work.products.resize(self.count, 0);
-        work.bases.resize(self.count, 0.0);
-        work.values.resize(self.count, 0.0);
-        dots(level, &query.unsigned, &self.bytes, &mut work.products);
-        let (unit, n) = (256.0 * query.unit, self.count);
-        vectorized(
-            level,
-            #[inline(always)]
-            || {
-                let (scales, sums, products) =
-                    (&self.scales[..n], &self.sums[..n], &work.products[..n]);
-                let (bases, half_squares) = (&mut work.bases[..n], &self.full_half_squares[..n]);
-                for (i, base) in bases.iter_mut().enumerate() {
-                    *base = dot_mean + unit * scales[i] * (products[i] - 128 * sums[i]) as f32;
-                }
-                let less = if l2 { 1.0 } else { 0.0 };
-                for (i, value) in work.values[..n].iter_mut().enumerate() {
-                    *value = bases[i] - less * half_squares[i];
-                }
-            },
-        );
+    /// The lists to scan for a query, best first: each with the dot product of query and centre.
+    pub fn nearest<'a>(
+        &self,
+        level: Level,
+        query: &Query,
+        dot_mean: f32,
+        probes: usize,
+        work: &'a mut Ranking,
+    ) -> &'a [(f32, u32)] {
+        let Ranking {
+            scanner,
+            candidates,
+            products,
+            order,
+            found,
+            ..
+        } = work;
+        // Codes tell roughly which lists are near.
+        let rough = 2 * probes + 16;
+        candidates.clear();
+        if 2 * rough < self.count {
+            scanner.start(level, rough);
+            let codes = self.codes.codes();
+            scanner.scan([&codes, &codes], &query.lookup(), dot_mean);
+            scanner.finish();
+            for &list in scanner.found() {
+                prefetch(self.bytes_of(list as usize));
+            }
+            candidates.extend_from_slice(scanner.found());
+        } else {
+            candidates.extend(0..self.count as u32);
+        }
+        products.resize(candidates.len(), 0);
+        dots_at(level, &query.unsigned, &self.bytes, candidates, products);
+        let unit = 256.0 * query.unit;
+        order.clear();
+        order.extend(candidates.iter().zip(&*products).map(|(&number, product)| {
+            let list = number as usize;
+            let dot = dot_mean + unit * self.scales[list] * (product - 128 * self.sums[list]) as f32;
+            let less = if self.l2 { self.full_half_squares[list] } else { 0.0 };
+            packed(dot - less, number)
+        }));
+        order.sort_unstable();
+        found.clear();
+        found.extend(order.iter().take(probes).map(|&entry| {
+            let (value, list) = unpacked(entry);
+            let half = if self.l2 {
+                self.full_half_squares[list as usize]
+            } else {
+                0.0
+            };
+            (value + half, list)
+        }));
+        found
     }
 
     /// The list of the nearest centre, and a second one whose residual is small and orthogonal to the first
@@ -220,7 +267,7 @@ impl Centroids {
         self.nearness(level, bytes, scale, &mut work.products, &mut work.values);
         let near = largest(&work.values);
         let first = near[0].1 as usize;
-        let (residual, centre) = (&mut work.bases, &mut work.centre);
+        let (residual, centre) = (&mut work.residual, &mut work.centre);
         residual.clear();
         centre.resize(self.width, 0.0);
         vectorized(
@@ -278,19 +325,38 @@ impl Centroids {
 
     /// Memory taken, in bytes.
     pub fn bytes(&self) -> usize {
-        self.bytes.capacity() + 16 * self.count
+        self.bytes.capacity() + 16 * self.count + self.codes.bytes()
     }
 }
 
-/// Scratch of [`Centroids::rank`] and [`Centroids::choose`].
+/// Scratch of [`Centroids::nearest`] and [`Centroids::choose`].
 #[derive(Default)]
 pub struct Ranking {
-    /// Dot products of query and centres.
-    pub bases: Vec<f32>,
-    /// What orders the lists, larger first.
-    pub values: Vec<f32>,
+    scanner: Scanner,
+    candidates: Vec<u32>,
+    order: Vec<u64>,
+    found: Vec<(f32, u32)>,
+    values: Vec<f32>,
     products: Vec<i32>,
+    residual: Vec<f32>,
     centre: Vec<f32>,
+}
+
+/// A value and a list in one integer, which is the smaller the larger the value is.
+fn packed(value: f32, list: u32) -> u64 {
+    let bits = value.to_bits();
+    let ascending = if bits >> 31 == 0 { bits | 1 << 31 } else { !bits };
+    u64::from(!ascending) << 32 | u64::from(list)
+}
+
+fn unpacked(entry: u64) -> (f32, u32) {
+    let ascending = !((entry >> 32) as u32);
+    let bits = if ascending >> 31 == 1 {
+        ascending ^ 1 << 31
+    } else {
+        !ascending
+    };
+    (f32::from_bits(bits), entry as u32)
 }
 
 fn best(values: &[f32]) -> u32 {

@@ -15,6 +15,7 @@ pub mod planes;
 pub mod query;
 pub mod random;
 pub mod rows;
+pub mod scanner;
 pub mod search;
 pub mod select;
 pub mod state;

@@ -1,6 +1,6 @@
 //! A query, prepared for every stage of a search.
 
-use crate::kernels::{MAX_ENTRY, max16, rounded, sum16, vectorized};
+use crate::kernels::{Lookup, MAX_ENTRY, max16, rounded, sum16, vectorized};
 use crate::level::Level;
 
 /// A query as table, as two bytes a dimension, and as floats.
@@ -48,6 +48,15 @@ impl Query {
                 self.tabulate();
             },
         );
+    }
+
+    /// What scanning needs.
+    pub fn lookup(&self) -> Lookup<'_> {
+        Lookup {
+            table: &self.table,
+            step: self.step,
+            shift: self.shift,
+        }
     }
 
     #[inline(always)]

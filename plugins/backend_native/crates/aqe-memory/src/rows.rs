@@ -1,7 +1,7 @@
 //! What is kept of each row: planes, scale, key, the lists it is in, and the original where wanted.
 
 use crate::buffer::Buffer;
-use crate::kernels::{dot_f32, sum16, vectorized};
+use crate::kernels::{dot_f32, prefetch, sum16, vectorized};
 use crate::keys::KeyMap;
 use crate::level::Level;
 use crate::planes;
@@ -179,16 +179,26 @@ impl Rows {
         &self.rest[row as usize / CHUNK].get()[row as usize % CHUNK * more..][..more]
     }
 
-    /// What `rough` will read.
-    pub fn rough_bytes(&self, row: u32) -> &[u8] {
-        self.a(row)
+    /// Ask for what `rough` will read.
+    #[inline]
+    pub fn prefetch_rough(&self, row: u32) {
+        prefetch(self.a(row));
+        prefetch(&self.scales[row as usize..][..1]);
     }
 
-    /// What `score` will read beside it.
-    pub fn rest_bytes(&self, row: u32) -> &[u8] {
+    /// Ask for what `score` will read beside it.
+    #[inline]
+    pub fn prefetch_rest(&self, row: u32) {
+        prefetch(&self.keys[row as usize..][..1]);
+        let place = row as usize % CHUNK * self.dim;
         match &self.originals {
-            Originals::None => self.rest(row),
-            _ => &[],
+            Originals::None => prefetch(self.rest(row)),
+            Originals::F32(chunks) => {
+                prefetch(&chunks[row as usize / CHUNK][place..][..self.dim]);
+            }
+            Originals::F16(chunks) => {
+                prefetch(&chunks[row as usize / CHUNK][place..][..self.dim]);
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use crate::random::Random;
 use crate::rows::NOWHERE;
 use crate::search::{Effort, Scratch};
 use crate::state::{Buffers, Build, Lists, SEGMENT, State};
-use crate::{Index, Options};
+use crate::{Index, Metric, Options};
 
 /// Fills the keys of an answer where there were fewer rows than wanted.
 pub const NO_KEY: u64 = u64::MAX;
@@ -356,8 +356,9 @@ impl Shared {
                 state.rows.mean.clone(),
             )
         };
+        let l2 = self.options.metric == Metric::L2;
         let centroids = if count == 1 {
-            Centroids::new(&vec![0.0; mean.len()], &mean)
+            Centroids::new(&vec![0.0; mean.len()], &mean, l2)
         } else {
             let sample = self.sample(&rows, count * 48);
             let Options {
@@ -366,7 +367,7 @@ impl Shared {
                 threads,
                 ..
             } = self.options;
-            Centroids::learn(level, &sample, count, &mean, seed, threads)
+            Centroids::learn(level, &sample, count, &mean, l2, seed, threads)
         };
         let (places, error) = self.place(&rows, &centroids);
         let lists = self.fill(&rows, &places, &centroids, &mean);
