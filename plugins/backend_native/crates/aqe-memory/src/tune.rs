@@ -1,5 +1,6 @@
 //! The store measures its own recall, and chooses how much a search does.
 
+use crate::Metric;
 use crate::random::Random;
 use crate::search::{Effort, Scratch};
 use crate::state::Tuning;
@@ -12,11 +13,67 @@ const REFINE: [usize; 14] = [
     30, 40, 50, 60, 80, 100, 140, 200, 300, 450, 700, 1000, 1500, 2200,
 ];
 
-/// A row as a query, and the least score among its ten best other rows.
+/// Neighbours that are looked at to tell copies of a row from rows like it.
+const AROUND: usize = 50;
+
+/// Square of the share of the 50th neighbour's distance below which a neighbour counts as a copy. Where rows are
+/// spread over 18 dimensions, as embeddings of code are, 3 of 50 are nearer than that.
+const COPY: f32 = 0.85 * 0.85;
+
+/// One-sided 90 % quantile of the normal distribution.
+const QUANTILE: f64 = 1.28;
+
+/// How much more is missed without the copies where rows are as independent of each other as a query is of them:
+/// the copies that are left out there are the nearest by chance.
+const BY_CHANCE: f64 = 1.25;
+
+/// At most so much more a query is expected to miss than a row without its copies.
+const MOST: f64 = 3.0;
+
+/// A row as a query.
+///
+/// A row has copies and variants of itself in the store; a query that is asked for the first time mostly has none.
+/// So the row's copies do not count, and the neighbours wanted are the ten best after them.
 struct Trial {
-    key: u64,
     vector: Vec<f32>,
+    /// The row's key, then those of its copies.
+    copies: Vec<u64>,
+    /// The least score of the neighbours wanted.
     least: f32,
+    /// The least score of the ten best, copies among them.
+    least_of_all: f32,
+}
+
+/// What searches of the trials found.
+#[derive(Clone, Copy)]
+struct Measured {
+    recall: f64,
+    /// Share of what was missed of the ten best, copies among them.
+    missed_of_all: f64,
+    /// What recall is above of with 90 % confidence, as far as the trials are like queries.
+    bound: f64,
+    /// Mean number of slots scanned.
+    scanned: f64,
+}
+
+/// Sums over trials.
+#[derive(Default)]
+struct Found {
+    hits: usize,
+    hits_of_all: usize,
+    squares: usize,
+    scanned: usize,
+}
+
+impl Found {
+    fn plus(self, other: &Found) -> Found {
+        Found {
+            hits: self.hits + other.hits,
+            hits_of_all: self.hits_of_all + other.hits_of_all,
+            squares: self.squares + other.squares,
+            scanned: self.scanned + other.scanned,
+        }
+    }
 }
 
 impl Shared {
@@ -30,8 +87,7 @@ impl Shared {
                 state.lists.as_ref().map_or(0, |lists| lists.lists.len()),
             )
         };
-        // Rows find their like a little more easily than new queries do.
-        let goal = self.options.recall + 0.15 * (1.0 - self.options.recall);
+        let goal = 1.0 - (1.0 - self.options.recall) / self.strangeness(&trials, lists, n);
         let found = if lists > 1 {
             self.tune_lists(&trials, goal, lists, n)
         } else {
@@ -52,7 +108,7 @@ impl Shared {
     fn trials(&self) -> Vec<Trial> {
         let state = self.read();
         let rows: Vec<u32> = state.rows.living().collect();
-        let count = (25_600_000 / rows.len().max(1)).clamp(64, 256);
+        let count = (25_600_000 / rows.len().max(1)).clamp(256, 512);
         let chosen = Random::new(self.options.seed ^ 0x7e57).sample(rows.clone(), count);
         let width = state.rows.width;
         let mut integers = vec![0; width];
@@ -66,9 +122,10 @@ impl Shared {
             if vector.iter().any(|&x| x != 0.0) {
                 scratches.push((state.prepare(&vector, &mut scratch), scratch));
                 trials.push(Trial {
-                    key: state.rows.keys[row as usize],
                     vector,
+                    copies: vec![state.rows.keys[row as usize]],
                     least: f32::NEG_INFINITY,
+                    least_of_all: f32::NEG_INFINITY,
                 });
             }
         }
@@ -83,56 +140,110 @@ impl Shared {
         trials
     }
 
-    /// Find the least score among the ten best other rows of each trial.
+    /// Find the neighbours of each trial, its copies among them.
     fn measure(&self, rows: &[u32], trials: &mut [Trial], scratches: &[(f64, Scratch)]) {
-        let mut best = vec![[f32::NEG_INFINITY; K]; trials.len()];
+        let mut around = vec![Around::new(); trials.len()];
         for batch in rows.chunks(64) {
             let state = self.read();
             for &row in batch
                 .iter()
                 .filter(|&&row| (row as usize) < state.rows.numbers() && state.rows.is_alive(row))
             {
-                for ((trial, (dot_mean, scratch)), best) in
-                    trials.iter().zip(scratches).zip(&mut best)
+                let key = state.rows.keys[row as usize];
+                for ((trial, (dot_mean, scratch)), around) in
+                    trials.iter().zip(scratches).zip(&mut around)
                 {
                     let score = state.score_of(*dot_mean, row, scratch);
-                    if score > best[K - 1] && state.rows.keys[row as usize] != trial.key {
-                        let mut place = K - 1;
-                        while place > 0 && score > best[place - 1] {
-                            best[place] = best[place - 1];
-                            place -= 1;
-                        }
-                        best[place] = score;
+                    if key == trial.copies[0] {
+                        around.own = score;
+                    } else {
+                        around.push(score, key);
                     }
                 }
             }
         }
-        for (trial, best) in trials.iter_mut().zip(best) {
-            trial.least = best[K - 1];
+        for (trial, around) in trials.iter_mut().zip(around) {
+            // Under the dot product a longer row is nearer than the row itself: no measure of likeness.
+            let copies = if self.options.metric == Metric::Dot {
+                0
+            } else {
+                around.copies()
+            };
+            trial
+                .copies
+                .extend(around.best[..copies].iter().map(|near| near.1));
+            trial.least = around.best[copies + K - 1].0;
+            trial.least_of_all = around.best[K - 1].0;
         }
     }
 
-    /// Recall of searches, and the mean number of slots that they scan.
-    fn recall(&self, trials: &[Trial], probes: usize, refine: usize) -> (f64, f64) {
-        let mut scratch = Scratch::default();
-        let (mut hits, mut scanned) = (0, 0);
-        for trial in trials {
-            self.try_search(
-                &trial.vector,
-                K + 1,
-                Effort::Probe { probes, refine },
-                &mut scratch,
-            );
-            let others = scratch
-                .top
-                .iter()
-                .filter(|hit| hit.1 != trial.key && hit.0 >= trial.least)
-                .count();
-            hits += others.min(K);
-            scanned += scratch.scanned;
+    /// How much more a query is expected to miss than a row without its copies.
+    ///
+    /// Rows that were made of each other, or variants of one text, have more like them than a query has. Where leaving
+    /// out the copies makes more be missed than chance explains, the same factor is assumed once more: what is left
+    /// around such a row is still nearer than what is around a query.
+    fn strangeness(&self, trials: &[Trial], lists: usize, n: usize) -> f64 {
+        let (mut probes, mut refine) = (1, REFINE[0]);
+        while probes < lists.max(1) && 4 * refine < n {
+            let measured = self.recall(trials, probes, refine);
+            if measured.recall >= 0.9 {
+                let factor = (1.0 - measured.recall) / measured.missed_of_all.max(1e-9);
+                return (factor / BY_CHANCE).powi(2).clamp(1.0, MOST);
+            }
+            (probes, refine) = (probes + probes.div_ceil(4), refine + refine / 8);
         }
+        1.0
+    }
+
+    /// Search for the neighbours of the trials.
+    fn recall(&self, trials: &[Trial], probes: usize, refine: usize) -> Measured {
+        let share = trials.len().div_ceil(self.options.threads).max(1);
+        let effort = Effort::Probe { probes, refine };
+        let found: Vec<Found> = std::thread::scope(|scope| {
+            let threads: Vec<_> = trials
+                .chunks(share)
+                .map(|trials| scope.spawn(move || self.find(trials, effort)))
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().expect("a search does not panic"))
+                .collect()
+        });
+        let total = found.iter().fold(Found::default(), Found::plus);
         let n = trials.len().max(1) as f64;
-        (hits as f64 / (n * K as f64), scanned as f64 / n)
+        let most = n * K as f64;
+        let recall = total.hits as f64 / most;
+        // Hits of one query are alike, so that queries are counted, not hits.
+        let variance = total.squares as f64 / (K * K) as f64 / n - recall * recall;
+        Measured {
+            recall,
+            missed_of_all: 1.0 - total.hits_of_all as f64 / most,
+            bound: recall - QUANTILE * (variance.max(0.0) / n).sqrt(),
+            scanned: total.scanned as f64 / n,
+        }
+    }
+
+    fn find(&self, trials: &[Trial], effort: Effort) -> Found {
+        let mut scratch = Scratch::default();
+        let mut total = Found::default();
+        for trial in trials {
+            let k = K + trial.copies.len();
+            self.try_search(&trial.vector, k, effort, &mut scratch);
+            let count = |least: f32, but: &[u64]| {
+                let hits = scratch.top.iter();
+                hits.filter(|hit| hit.0 >= least && !but.contains(&hit.1))
+                    .count()
+                    .min(K)
+            };
+            let hits = count(trial.least, &trial.copies);
+            total = total.plus(&Found {
+                hits,
+                hits_of_all: count(trial.least_of_all, &trial.copies[..1]),
+                squares: hits * hits,
+                scanned: scratch.scanned,
+            });
+        }
+        total
     }
 
     fn tune_flat(&self, trials: &[Trial], goal: f64, n: usize) -> Option<(usize, usize, f64)> {
@@ -140,8 +251,8 @@ impl Shared {
             .into_iter()
             .take_while(|refine| 4 * refine < n)
             .find_map(|refine| {
-                let (recall, _) = self.recall(trials, 1, refine);
-                (recall >= goal).then_some((1, refine, recall))
+                let measured = self.recall(trials, 1, refine);
+                (measured.bound >= goal).then_some((1, refine, measured.recall))
             })
     }
 
@@ -159,26 +270,97 @@ impl Shared {
             let mut reached = None;
             while high - low > (high / 16).max(1) {
                 let probes = usize::midpoint(low, high).max(1);
-                let (recall, scanned) = self.recall(trials, probes, refine);
-                if recall >= goal {
+                let measured = self.recall(trials, probes, refine);
+                if measured.bound >= goal {
                     high = probes;
-                    reached = Some((probes, recall, scanned));
+                    reached = Some((probes, measured));
                 } else {
                     low = probes;
                 }
             }
-            let Some((probes, recall, scanned)) = reached else {
+            let Some((probes, measured)) = reached else {
                 continue;
             };
             // In nanoseconds, roughly; only the proportions matter.
-            let cost = 1.2 * scanned + 30.0 * refine as f64 + 25.0 * probes as f64;
+            let cost = 1.2 * measured.scanned + 30.0 * refine as f64 + 25.0 * probes as f64;
             if best.is_none_or(|(least, _)| cost < least) {
-                best = Some((cost, (probes, refine, recall)));
+                best = Some((cost, (probes, refine, measured.recall)));
             } else if best.is_some_and(|(least, _)| 30.0 * refine as f64 > least) {
                 break;
             }
         }
         let (cost, setting) = best?;
         (cost < 1.2 * n as f64).then_some(setting)
+    }
+}
+
+/// The best other rows of a trial, best first.
+#[derive(Clone)]
+struct Around {
+    own: f32,
+    best: [(f32, u64); AROUND],
+}
+
+impl Around {
+    fn new() -> Around {
+        Around {
+            own: f32::NEG_INFINITY,
+            best: [(f32::NEG_INFINITY, u64::MAX); AROUND],
+        }
+    }
+
+    fn push(&mut self, score: f32, key: u64) {
+        if score <= self.best[AROUND - 1].0 {
+            return;
+        }
+        let mut place = AROUND - 1;
+        while place > 0 && score > self.best[place - 1].0 {
+            self.best[place] = self.best[place - 1];
+            place -= 1;
+        }
+        self.best[place] = (score, key);
+    }
+
+    /// How many of them are copies, where the score falls from the row's own with the squared distance.
+    fn copies(&self) -> usize {
+        let near = COPY * (self.own - self.best[AROUND - 1].0);
+        self.best[..AROUND - K]
+            .iter()
+            .take_while(|other| self.own - other.0 < near)
+            .count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn around(own: f32, scores: impl IntoIterator<Item = f32>) -> Around {
+        let mut around = Around::new();
+        around.own = own;
+        for (score, key) in scores.into_iter().zip(0..) {
+            around.push(score, key);
+        }
+        around
+    }
+
+    #[test]
+    fn copies_are_what_is_much_nearer_than_the_others() {
+        let far = (0..60).map(|i| 0.4 - 0.001 * i as f32);
+        let mixed = around(1.0, far.clone().chain([0.95, 0.9, 0.97]));
+        assert_eq!(mixed.copies(), 3);
+        assert_eq!(mixed.best[0], (0.97, 62));
+        assert_eq!(around(1.0, far).copies(), 0);
+    }
+
+    #[test]
+    fn ten_neighbours_are_left_whatever_the_scores() {
+        for own in [f32::NEG_INFINITY, 0.0, 1.0] {
+            for scores in [vec![1.0; 60], vec![0.0; 3], vec![]] {
+                assert!(around(own, scores).copies() <= AROUND - K);
+            }
+        }
+        let cluster = [0.999; 49].into_iter().chain([0.1; 20]);
+        assert_eq!(around(1.0, cluster).copies(), AROUND - K);
     }
 }
