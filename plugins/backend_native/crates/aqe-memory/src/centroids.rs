@@ -1,7 +1,7 @@
 //! Centres of lists: learned by k-means on bytes, chosen for rows and for queries.
 
 use crate::code::{self, Factors};
-use crate::kernels::{dot_f32, dots, dots_at, prefetch, vectorized};
+use crate::kernels::{dot, dots, dots_at, prefetch, vectorized};
 use crate::level::Level;
 use crate::list::List;
 use crate::query::Query;
@@ -36,7 +36,7 @@ pub struct Sample {
 
 impl Centroids {
     /// Round centres, given less the mean. Under l2 lists are ordered by distance, else by dot product.
-    pub fn new(centred: &[f32], mean: &[f32], l2: bool) -> Centroids {
+    pub fn new(level: Level, centred: &[f32], mean: &[f32], l2: bool) -> Centroids {
         let width = mean.len();
         let count = centred.len() / width;
         let (mut bytes, mut scales, mut sums) =
@@ -62,9 +62,9 @@ impl Centroids {
                 rounded[i] = scale * f32::from(byte);
                 full[i] = mean[i] + rounded[i];
             }
-            half_squares.push(0.5 * dot_f32(&rounded, &rounded));
-            let half_square = 0.5 * dot_f32(&full, &full);
-            let factors = code::encode(&full, mean, &mut signs);
+            half_squares.push(0.5 * dot(level, &rounded, &rounded));
+            let half_square = 0.5 * dot(level, &full, &full);
+            let factors = code::encode(level, &full, mean, &mut signs);
             let offset = factors.offset - if l2 { half_square } else { 0.0 };
             codes.push(list as u32, &signs, Factors { offset, ..factors });
             full_half_squares.push(half_square);
@@ -104,6 +104,7 @@ impl Centroids {
                 .map(move |&b| scale * (f32::from(b) - 128.0))
         };
         let mut centroids = Centroids::new(
+            level,
             &chosen
                 .iter()
                 .flat_map(|&i| row(i as usize))
@@ -141,7 +142,7 @@ impl Centroids {
                         .for_each(|(x, value)| *x = value);
                 }
             }
-            centroids = Centroids::new(&sums, mean, l2);
+            centroids = Centroids::new(level, &sums, mean, l2);
         }
         centroids
     }
@@ -229,8 +230,13 @@ impl Centroids {
         order.clear();
         order.extend(candidates.iter().zip(&*products).map(|(&number, product)| {
             let list = number as usize;
-            let dot = dot_mean + unit * self.scales[list] * (product - 128 * self.sums[list]) as f32;
-            let less = if self.l2 { self.full_half_squares[list] } else { 0.0 };
+            let dot =
+                dot_mean + unit * self.scales[list] * (product - 128 * self.sums[list]) as f32;
+            let less = if self.l2 {
+                self.full_half_squares[list]
+            } else {
+                0.0
+            };
             packed(dot - less, number)
         }));
         order.sort_unstable();
@@ -268,37 +274,37 @@ impl Centroids {
         let near = largest(&work.values);
         let first = near[0].1 as usize;
         let (residual, centre) = (&mut work.residual, &mut work.centre);
-        residual.clear();
+        residual.resize(self.width, 0.0);
         centre.resize(self.width, 0.0);
-        vectorized(
-            level,
-            #[inline(always)]
-            || {
-                let scale = self.scales[first];
-                residual.extend(
-                    centred
-                        .iter()
-                        .zip(self.bytes_of(first))
-                        .map(|(x, &c)| x - scale * f32::from(c)),
-                );
-                let square = dot_f32(residual, residual).max(f32::MIN_POSITIVE);
-                let along = dot_f32(residual, centred);
-                let whole = dot_f32(centred, centred);
-                let mut second = (f32::INFINITY, first as u32);
-                for &(value, list) in near[1..].iter().filter(|near| near.1 != u32::MAX) {
-                    let bytes = self.bytes_of(list as usize);
-                    for (x, &byte) in centre.iter_mut().zip(bytes) {
-                        *x = f32::from(byte);
+        let scaled = |list: usize, centre: &mut [f32]| {
+            let scale = self.scales[list];
+            vectorized(
+                level,
+                #[inline(always)]
+                || {
+                    for (x, &byte) in centre.iter_mut().zip(self.bytes_of(list)) {
+                        *x = scale * f32::from(byte);
                     }
-                    let inner = along - self.scales[list as usize] * dot_f32(residual, centre);
-                    let loss = whole - 2.0 * value + inner * inner / square;
-                    if loss < second.0 {
-                        second = (loss, list);
-                    }
-                }
-                [first as u32, second.1]
-            },
-        )
+                },
+            );
+        };
+        scaled(first, centre);
+        for ((r, x), c) in residual.iter_mut().zip(centred).zip(&*centre) {
+            *r = x - c;
+        }
+        let square = dot(level, residual, residual).max(f32::MIN_POSITIVE);
+        let along = dot(level, residual, centred);
+        let whole = dot(level, centred, centred);
+        let mut second = (f32::INFINITY, first as u32);
+        for &(value, list) in near[1..].iter().filter(|near| near.1 != u32::MAX) {
+            scaled(list as usize, centre);
+            let inner = along - dot(level, residual, centre);
+            let loss = whole - 2.0 * value + inner * inner / square;
+            if loss < second.0 {
+                second = (loss, list);
+            }
+        }
+        [first as u32, second.1]
     }
 
     fn bytes_of(&self, list: usize) -> &[i8] {
@@ -345,7 +351,11 @@ pub struct Ranking {
 /// A value and a list in one integer, which is the smaller the larger the value is.
 fn packed(value: f32, list: u32) -> u64 {
     let bits = value.to_bits();
-    let ascending = if bits >> 31 == 0 { bits | 1 << 31 } else { !bits };
+    let ascending = if bits >> 31 == 0 {
+        bits | 1 << 31
+    } else {
+        !bits
+    };
     u64::from(!ascending) << 32 | u64::from(list)
 }
 

@@ -1,7 +1,7 @@
 //! One search: choose lists, scan codes, refine by planes.
 
 use crate::centroids::Ranking;
-use crate::kernels::{Codes, dot_f32, vectorized};
+use crate::kernels::{Codes, dot, vectorized};
 use crate::list::List;
 use crate::query::Query;
 use crate::scanner::Scanner;
@@ -92,15 +92,11 @@ impl State {
         vectorized(
             self.level,
             #[inline(always)]
-            || normalize(vector, self.metric, &mut query.floats),
+            || normalize(self.level, vector, self.metric, &mut query.floats),
         );
         query.prepare(self.level);
         let mean = &self.rows.mean;
-        f64::from(vectorized(
-            self.level,
-            #[inline(always)]
-            || dot_f32(&query.floats, mean),
-        ))
+        f64::from(dot(self.level, &query.floats, mean))
     }
 
     /// The score of a row for the query that was prepared.

@@ -122,20 +122,24 @@ impl Store {
 
     /// Add rows or replace them; of equal keys the last row counts. Vectors are finite and, under cosine, not zero.
     pub fn add(&self, keys: &[u64], vectors: &[f32]) {
-        let dim = self.shared.options.dim;
-        assert_eq!(keys.len() * dim, vectors.len());
-        self.shared.write().found(vectors);
-        // In slices, so that searches need not wait for all of them.
-        for (keys, vectors) in keys
-            .chunks(SEGMENT / 4)
-            .zip(vectors.chunks(SEGMENT / 4 * dim))
+        self.append(keys, vectors, keys.len());
+        self.settle();
+    }
+
+    /// Do what `add` does but for the work that has come up, which `settle` does or begins. Of the rows still to come,
+    /// these among them, there are `expected`.
+    pub fn append(&self, keys: &[u64], vectors: &[f32], expected: usize) {
+        assert_eq!(keys.len() * self.shared.options.dim, vectors.len());
         {
             let mut state = self.shared.write();
-            state.add(keys, vectors);
-            self.shared
-                .alive
-                .store(state.rows.alive(), Ordering::Release);
+            state.found(vectors);
+            state.reserve(expected);
         }
+        self.shared.add(keys, vectors);
+    }
+
+    /// Do or begin the work that has come up by rows that were appended.
+    pub fn settle(&self) {
         self.shared.write().tidy();
         self.start_work();
     }
@@ -146,9 +150,7 @@ impl Store {
         for keys in keys.chunks(SEGMENT / 4) {
             let mut state = self.shared.write();
             count += state.remove(keys);
-            self.shared
-                .alive
-                .store(state.rows.alive(), Ordering::Release);
+            self.shared.note_alive(state.rows.alive());
         }
         self.start_work();
         count
@@ -240,6 +242,10 @@ impl Shared {
         self.state
             .write()
             .expect("no thread panics while it changes a store")
+    }
+
+    pub(crate) fn note_alive(&self, rows: usize) {
+        self.alive.store(rows, Ordering::Release);
     }
 
     fn search(
@@ -358,7 +364,7 @@ impl Shared {
         };
         let l2 = self.options.metric == Metric::L2;
         let centroids = if count == 1 {
-            Centroids::new(&vec![0.0; mean.len()], &mean, l2)
+            Centroids::new(self.options.level, &vec![0.0; mean.len()], &mean, l2)
         } else {
             let sample = self.sample(&rows, count * 48);
             let Options {
@@ -506,7 +512,7 @@ impl Shared {
                     #[inline(always)]
                     || {
                         state.rows.floats(row, &mut integers, &mut floats);
-                        code::encode(&floats, centre, &mut signs)
+                        code::encode(self.options.level, &floats, centre, &mut signs)
                     },
                 );
                 let offset = factors.offset - state.rows.half_square(row);

@@ -43,10 +43,7 @@ pub fn scan(
             // SAFETY: 16 lanes from 16 part, of 64 slopes and 64 offsets.
             let (slope, offset) = unsafe {
                 let slopes = block.factors.as_ptr().add(16 * part);
-                (
-                    _mm512_loadu_ps(slopes),
-                    _mm512_loadu_ps(slopes.add(BLOCK)),
-                )
+                (_mm512_loadu_ps(slopes), _mm512_loadu_ps(slopes.add(BLOCK)))
             };
             let dot = _mm512_add_ps(
                 _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(sums)), step),
@@ -312,4 +309,64 @@ pub fn compress(values: &mut [f32], others: &mut [u32], bound: f32) -> usize {
         }
     }
     len
+}
+
+/// # Safety
+/// Needs the instructions of `Level::Avx512`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
+pub fn signs(row: &[f32], centre: &[f32], signs: &mut [u8]) -> [[f32; 16]; 4] {
+    let n = row.len();
+    assert_eq!((centre.len(), signs.len()), (n, n / 8));
+    assert_eq!(n % 16, 0);
+    let zero = _mm512_setzero_ps();
+    let [mut square, mut size, mut along, mut signed] = [zero; 4];
+    for part in 0..n / 16 {
+        // SAFETY: 16 floats from 16 part are within both.
+        let (x, c) = unsafe {
+            (
+                _mm512_loadu_ps(row.as_ptr().add(16 * part)),
+                _mm512_loadu_ps(centre.as_ptr().add(16 * part)),
+            )
+        };
+        let r = _mm512_sub_ps(x, c);
+        square = _mm512_add_ps(square, _mm512_mul_ps(r, r));
+        size = _mm512_add_ps(size, _mm512_abs_ps(r));
+        along = _mm512_add_ps(along, _mm512_mul_ps(r, c));
+        let bits = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(r, zero);
+        let flipped = _mm512_xor_ps(c, _mm512_set1_ps(-0.0));
+        signed = _mm512_add_ps(signed, _mm512_mask_blend_ps(bits, flipped, c));
+        signs[2 * part..2 * part + 2].copy_from_slice(&bits.to_le_bytes());
+    }
+    [square, size, along, signed].map(|sums| {
+        let mut parts = [0f32; 16];
+        // SAFETY: 16 floats into an array of 16.
+        unsafe { _mm512_storeu_ps(parts.as_mut_ptr(), sums) };
+        parts
+    })
+}
+
+/// The 16 partial sums of a dot product.
+///
+/// # Safety
+/// Needs the instructions of `Level::Avx512`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
+pub fn dot(left: &[f32], right: &[f32]) -> [f32; 16] {
+    let n = left.len();
+    assert_eq!(n, right.len());
+    let mut sums = _mm512_setzero_ps();
+    for part in (0..n).step_by(16) {
+        let lanes = ((1u32 << (n - part).min(16)) - 1) as __mmask16;
+        // SAFETY: only lanes below n are read.
+        let (x, y) = unsafe {
+            (
+                _mm512_maskz_loadu_ps(lanes, left.as_ptr().add(part)),
+                _mm512_maskz_loadu_ps(lanes, right.as_ptr().add(part)),
+            )
+        };
+        sums = _mm512_mask_add_ps(sums, lanes, sums, _mm512_mul_ps(x, y));
+    }
+    let mut parts = [0f32; 16];
+    // SAFETY: 16 floats into an array of 16.
+    unsafe { _mm512_storeu_ps(parts.as_mut_ptr(), sums) };
+    parts
 }

@@ -195,6 +195,22 @@ pub fn dots_at(level: Level, left: &[u8], rows: &[i8], numbers: &[u32], out: &mu
     }
 }
 
+/// Write the signs of `row - centre`, eight dimensions a byte. For r the difference, return the sums of `r * r`, `|r|`,
+/// `r * centre` and `sign(r) * centre`. Lengths are multiples of 16.
+pub fn signs(level: Level, row: &[f32], centre: &[f32], signs: &mut [u8]) -> [f32; 4] {
+    let sums = match level {
+        // SAFETY: a level is only made where the processor supports it.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { avx512::signs(row, centre, signs) },
+        _ => vectorized(
+            level,
+            #[inline(always)]
+            || portable::signs(row, centre, signs),
+        ),
+    };
+    sums.map(|parts| sum16(&parts))
+}
+
 /// Run a closure compiled for the level: its loops use the level's registers, and give the same bits.
 #[inline(always)]
 pub fn vectorized<T>(level: Level, work: impl FnOnce() -> T) -> T {
@@ -262,6 +278,21 @@ pub fn compress(level: Level, values: &mut [f32], others: &mut [u32], bound: f32
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 => unsafe { avx512::compress(values, others, bound) },
         _ => portable::compress(values, others, bound),
+    }
+}
+
+/// A dot product, as `dot_f32` computes it.
+pub fn dot(level: Level, left: &[f32], right: &[f32]) -> f32 {
+    assert_eq!(left.len(), right.len());
+    match level {
+        // SAFETY: a level is only made where the processor supports it.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => sum16(&unsafe { avx512::dot(left, right) }),
+        _ => vectorized(
+            level,
+            #[inline(always)]
+            || dot_f32(left, right),
+        ),
     }
 }
 

@@ -45,6 +45,32 @@ pub fn scan(
     list.blocks()
 }
 
+/// See `super::signs`: the four sums, in 16 parts each.
+#[inline(always)]
+pub fn signs(row: &[f32], centre: &[f32], signs: &mut [u8]) -> [[f32; 16]; 4] {
+    let [mut square, mut size, mut along, mut signed] = [[0f32; 16]; 4];
+    for (part, (x, c)) in row
+        .chunks_exact(16)
+        .zip(centre.chunks_exact(16))
+        .enumerate()
+    {
+        let mut r = [0f32; 16];
+        for i in 0..16 {
+            r[i] = x[i] - c[i];
+            square[i] += r[i] * r[i];
+            size[i] += r[i].abs();
+            along[i] += r[i] * c[i];
+            signed[i] += if r[i] >= 0.0 { c[i] } else { -c[i] };
+        }
+        let mut bits = 0u16;
+        for (i, value) in r.iter().enumerate() {
+            bits |= u16::from(*value >= 0.0) << i;
+        }
+        signs[2 * part..2 * part + 2].copy_from_slice(&bits.to_le_bytes());
+    }
+    [square, size, along, signed]
+}
+
 pub fn dot4(plane: &[u8], query: &[i8]) -> i32 {
     let mut total = 0;
     for (bytes, q) in plane.chunks_exact(64).zip(query.chunks_exact(128)) {
