@@ -3,10 +3,14 @@
 use crate::code::{self, Factors};
 use crate::kernels::{dot, dots, dots_at, prefetch, vectorized};
 use crate::level::Level;
+use crate::panels::Panels;
 use crate::list::List;
 use crate::query::Query;
 use crate::random::Random;
 use crate::scanner::Scanner;
+
+/// Rows that are multiplied with all centres together.
+pub const TOGETHER: usize = 32;
 
 /// Candidates for the second list of a row.
 const CANDIDATES: usize = 16;
@@ -150,16 +154,21 @@ impl Centroids {
     fn assign(&self, level: Level, sample: &Sample, threads: usize) -> Vec<u32> {
         let mut nearest = vec![0u32; sample.scales.len()];
         let share = nearest.len().div_ceil(threads).max(1);
+        let panels = &self.panels(level);
         std::thread::scope(|scope| {
             for (part, out) in nearest.chunks_mut(share).enumerate() {
                 scope.spawn(move || {
                     let mut values = vec![0f32; self.count];
-                    let mut products = vec![0i32; self.count];
-                    for (i, list) in out.iter_mut().enumerate() {
-                        let row = part * share + i;
-                        let bytes = &sample.bytes[row * self.width..][..self.width];
-                        self.nearness(level, bytes, sample.scales[row], &mut products, &mut values);
-                        *list = best(&values);
+                    let mut products = vec![0i32; TOGETHER * panels.stride()];
+                    for (i, out) in out.chunks_mut(TOGETHER).enumerate() {
+                        let first = part * share + i * TOGETHER;
+                        let bytes = &sample.bytes[first * self.width..][..out.len() * self.width];
+                        panels.products(bytes, &mut products);
+                        for (k, list) in out.iter_mut().enumerate() {
+                            let products = &products[k * panels.stride()..];
+                            self.nearness(level, sample.scales[first + k], products, &mut values);
+                            *list = best(&values);
+                        }
                     }
                 });
             }
@@ -167,16 +176,19 @@ impl Centroids {
         nearest
     }
 
+    /// The products of a row's bytes with the centres.
+    pub fn products(&self, level: Level, bytes: &[u8], out: &mut Vec<i32>) {
+        out.resize(self.count, 0);
+        dots(level, bytes, &self.bytes, out);
+    }
+
+    /// The centres laid out for products with many rows.
+    pub fn panels(&self, level: Level) -> Panels {
+        Panels::new(level, &self.bytes, self.width)
+    }
+
     /// For each centre what falls with the distance of a centred row: `row . centre - |centre|^2 / 2`.
-    fn nearness(
-        &self,
-        level: Level,
-        bytes: &[u8],
-        scale: f32,
-        products: &mut [i32],
-        values: &mut [f32],
-    ) {
-        dots(level, bytes, &self.bytes, products);
+    fn nearness(&self, level: Level, scale: f32, products: &[i32], values: &mut [f32]) {
         let n = self.count;
         vectorized(
             level,
@@ -256,21 +268,21 @@ impl Centroids {
     /// The list of the nearest centre, and a second one whose residual is small and orthogonal to the first
     /// (Sun et al., SOAR, NeurIPS 2023): least `|r2|^2 + <r1, r2>^2 / |r1|^2`. Equal if there is one centre only.
     ///
-    /// `bytes` and `scale` stand for the centred row as in [`Sample`], `centred` is the row itself less the mean.
+    /// `centred` is the row less the mean; `products` are those of its bytes with the centres, and `scale` goes with
+    /// the bytes as in [`Sample`].
     pub fn choose(
         &self,
         level: Level,
-        bytes: &[u8],
         scale: f32,
         centred: &[f32],
+        products: &[i32],
         work: &mut Ranking,
     ) -> [u32; 2] {
         if self.count == 1 {
             return [0, 0];
         }
-        work.products.resize(self.count, 0);
         work.values.resize(self.count, 0.0);
-        self.nearness(level, bytes, scale, &mut work.products, &mut work.values);
+        self.nearness(level, scale, products, &mut work.values);
         let near = largest(&work.values);
         let first = near[0].1 as usize;
         let (residual, centre) = (&mut work.residual, &mut work.centre);

@@ -12,6 +12,7 @@ pub mod kernels;
 pub mod keys;
 pub mod level;
 pub mod list;
+pub mod panels;
 pub mod planes;
 pub mod query;
 pub mod random;

@@ -11,7 +11,7 @@ use crate::state::{State, Tuning, normalize};
 /// Scratch of a thread.
 #[derive(Default)]
 pub struct Scratch {
-    query: Query,
+    pub(crate) query: Query,
     ranking: Ranking,
     scanner: Scanner,
     seen: Vec<u32>,

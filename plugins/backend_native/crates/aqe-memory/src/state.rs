@@ -429,27 +429,25 @@ impl State {
         self.tidy();
     }
 
-    /// Choose lists for a row. `None` if there are no lists.
-    pub fn choose(&self, centroids: &Centroids, row: u32, buffers: &mut Buffers) -> [u32; 2] {
-        self.rows
-            .floats(row, &mut buffers.integers, &mut buffers.floats);
-        for ((out, x), mean) in buffers
-            .centred
-            .iter_mut()
-            .zip(&buffers.floats)
-            .zip(&self.rows.mean)
-        {
-            *out = x - mean;
-        }
-        let scale = self
-            .rows
-            .bytes_of(row, &mut buffers.integers, &mut buffers.bytes);
-        centroids.choose(
+    /// Read a row into buffers; return the scale of its bytes.
+    pub fn load(&self, row: u32, buffers: &mut Buffers) -> f32 {
+        vectorized(
             self.level,
-            &buffers.bytes,
-            4.0 * scale,
-            &buffers.centred,
-            &mut buffers.ranking,
+            #[inline(always)]
+            || {
+                let Buffers {
+                    integers,
+                    floats,
+                    centred,
+                    bytes,
+                    ..
+                } = buffers;
+                self.rows.floats(row, integers, floats);
+                for ((out, x), mean) in centred.iter_mut().zip(&*floats).zip(&self.rows.mean) {
+                    *out = x - mean;
+                }
+                4.0 * self.rows.bytes_of(row, integers, bytes)
+            },
         )
     }
 
@@ -475,6 +473,8 @@ pub struct Buffers {
     pub bytes: Vec<u8>,
     /// A code.
     pub signs: Vec<u8>,
+    /// Products of the bytes with the centres of lists.
+    pub products: Vec<i32>,
     /// For choosing lists.
     pub ranking: Ranking,
 }
@@ -488,6 +488,7 @@ impl Buffers {
             centred: vec![0.0; width],
             bytes: vec![0; width],
             signs: vec![0; width / 8],
+            products: Vec::new(),
             ranking: Ranking::default(),
         }
     }

@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::centroids::{Centroids, Sample};
+use crate::centroids::{Centroids, Sample, TOGETHER};
 use crate::code::{self, Factors};
 use crate::kernels::vectorized;
 use crate::list::{List, NO_ROW};
+use crate::panels::Panels;
 use crate::random::Random;
 use crate::rows::NOWHERE;
 use crate::search::{Effort, Scratch};
@@ -338,7 +339,21 @@ impl Shared {
             .filter(|&&row| row != NO_ROW);
         for &row in waiting.take(BATCH) {
             let from = state.rows.places[row as usize][0];
-            moves.push((row, from, state.choose(&lists.centroids, row, &mut buffers)));
+            let (centroids, level) = (&lists.centroids, self.options.level);
+            let scale = state.load(row, &mut buffers);
+            let Buffers {
+                bytes,
+                centred,
+                products,
+                ranking,
+                ..
+            } = &mut buffers;
+            centroids.products(level, bytes, products);
+            moves.push((
+                row,
+                from,
+                centroids.choose(level, scale, centred, products, ranking),
+            ));
         }
         drop(state);
         // Lists are replaced by this thread only: what was chosen still holds.
@@ -412,10 +427,11 @@ impl Shared {
     fn place(&self, rows: &[u32], centroids: &Centroids) -> (Vec<[u32; 2]>, f64) {
         let mut chosen = vec![[NOWHERE; 2]; rows.len()];
         let share = rows.len().div_ceil(self.options.threads).max(1);
+        let panels = &centroids.panels(self.options.level);
         let errors: Vec<f64> = std::thread::scope(|scope| {
             let parts = rows.chunks(share).zip(chosen.chunks_mut(share));
             let threads: Vec<_> = parts
-                .map(|(rows, out)| scope.spawn(move || self.place_part(rows, centroids, out)))
+                .map(|(rows, out)| scope.spawn(move || self.place_part(rows, centroids, panels, out)))
                 .collect();
             threads
                 .into_iter()
@@ -436,14 +452,33 @@ impl Shared {
         )
     }
 
-    fn place_part(&self, rows: &[u32], centroids: &Centroids, out: &mut [[u32; 2]]) -> f64 {
-        let mut buffers = Buffers::new(centroids.width);
+    fn place_part(
+        &self,
+        rows: &[u32],
+        centroids: &Centroids,
+        panels: &Panels,
+        out: &mut [[u32; 2]],
+    ) -> f64 {
+        let (level, width) = (self.options.level, centroids.width);
+        let mut buffers = Buffers::new(width);
+        let (mut bytes, mut centred) = (vec![0; TOGETHER * width], vec![0.0; TOGETHER * width]);
+        let (mut scales, mut products) = ([0.0; TOGETHER], vec![0; TOGETHER * panels.stride()]);
         let mut error = 0.0;
-        for (batch, out) in rows.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
+        for (batch, out) in rows.chunks(TOGETHER).zip(out.chunks_mut(TOGETHER)) {
             let state = self.read();
-            for (&row, pair) in batch.iter().zip(out) {
-                *pair = state.choose(centroids, row, &mut buffers);
-                error += centroids.error(pair[0], &buffers.centred);
+            for (i, &row) in batch.iter().enumerate() {
+                scales[i] = state.load(row, &mut buffers);
+                bytes[i * width..][..width].copy_from_slice(&buffers.bytes);
+                centred[i * width..][..width].copy_from_slice(&buffers.centred);
+            }
+            drop(state);
+            panels.products(&bytes[..batch.len() * width], &mut products);
+            for (i, pair) in out.iter_mut().enumerate() {
+                let centred = &centred[i * width..][..width];
+                let products = &products[i * panels.stride()..];
+                let work = &mut buffers.ranking;
+                *pair = centroids.choose(level, scales[i], centred, products, work);
+                error += centroids.error(pair[0], centred);
             }
         }
         error

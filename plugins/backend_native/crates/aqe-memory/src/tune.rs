@@ -1,10 +1,16 @@
 //! The store measures its own recall, and chooses how much a search does.
 
 use crate::Metric;
+use crate::kernels::PANEL;
+use crate::panels::Panels;
+use crate::query::Query;
 use crate::random::Random;
 use crate::search::{Effort, Scratch};
-use crate::state::Tuning;
+use crate::state::{Buffers, State, Tuning};
 use crate::store::Shared;
+
+/// Rows whose scores are bounded together.
+const SCORED: usize = 2 * PANEL;
 
 /// Recall is measured at this k.
 const K: usize = 10;
@@ -54,6 +60,52 @@ struct Measured {
     bound: f64,
     /// Mean number of slots scanned.
     scanned: f64,
+}
+
+/// What bounds the score of a row, by its upper bytes.
+struct Outline {
+    scale: f64,
+    sum: i32,
+    length: f64,
+    half_square: f64,
+}
+
+impl Outline {
+    /// Of a row, whose signed bytes are appended.
+    fn of(state: &State, row: u32, buffers: &mut Buffers, bytes: &mut Vec<i8>) -> Outline {
+        let scale = f64::from(state.load(row, buffers));
+        let start = bytes.len();
+        bytes.extend(buffers.bytes.iter().map(|&byte| (byte ^ 128) as i8));
+        let row_bytes = bytes[start..].iter().map(|&byte| i32::from(byte));
+        let squares: i32 = row_bytes.clone().map(|byte| byte * byte).sum();
+        Outline {
+            scale,
+            sum: row_bytes.sum(),
+            length: scale * f64::from(squares).sqrt(),
+            half_square: f64::from(state.rows.half_square(row)),
+        }
+    }
+
+    /// What the row's dot product with a query, less half its square under l2, hardly exceeds.
+    fn most(&self, query: &Query, dot_mean: f64, product: i32) -> f64 {
+        let unit = 256.0 * f64::from(query.unit);
+        let dot = unit * self.scale * f64::from(product - 128 * self.sum);
+        // Each dimension is up to a step off: on both sides, six standard deviations of what that adds up to, and
+        // what the bytes of the row are less than the row on the average.
+        let off = 1.8 * (unit * self.length + self.scale * query.square.sqrt());
+        let less = 0.375 * self.scale * f64::from(query.unit) * query.sum as f64;
+        dot_mean + dot + less + off - self.half_square
+    }
+}
+
+impl Query {
+    /// What `Outline::most` bounds, for a score.
+    fn value_of(&self, score: f32, state: &State) -> f64 {
+        match state.metric {
+            Metric::L2 => 0.5 * (f64::from(score) + self.square),
+            _ => f64::from(score),
+        }
+    }
 }
 
 /// Sums over trials.
@@ -143,21 +195,38 @@ impl Shared {
     /// Find the neighbours of each trial, its copies among them.
     fn measure(&self, rows: &[u32], trials: &mut [Trial], scratches: &[(f64, Scratch)]) {
         let mut around = vec![Around::new(); trials.len()];
-        for batch in rows.chunks(64) {
+        let queries: Vec<u8> = scratches
+            .iter()
+            .flat_map(|(_, scratch)| scratch.query.unsigned.iter().copied())
+            .collect();
+        let mut buffers = None;
+        let (mut bytes, mut products) = (Vec::new(), vec![0; trials.len() * SCORED]);
+        for batch in rows.chunks(SCORED) {
             let state = self.read();
-            for &row in batch
+            let there = |&&row: &&u32| {
+                (row as usize) < state.rows.numbers() && state.rows.is_alive(row)
+            };
+            let batch: Vec<u32> = batch.iter().filter(there).copied().collect();
+            let width = state.rows.width;
+            let buffers = buffers.get_or_insert_with(|| Buffers::new(width));
+            bytes.clear();
+            let outlines: Vec<Outline> = batch
                 .iter()
-                .filter(|&&row| (row as usize) < state.rows.numbers() && state.rows.is_alive(row))
+                .map(|&row| Outline::of(&state, row, buffers, &mut bytes))
+                .collect();
+            let panels = Panels::new(self.options.level, &bytes, width);
+            panels.products(&queries, &mut products);
+            for (number, ((trial, (dot_mean, scratch)), around)) in
+                trials.iter().zip(scratches).zip(&mut around).enumerate()
             {
-                let key = state.rows.keys[row as usize];
-                for ((trial, (dot_mean, scratch)), around) in
-                    trials.iter().zip(scratches).zip(&mut around)
-                {
-                    let score = state.score_of(*dot_mean, row, scratch);
+                let bound = scratch.query.value_of(around.best[AROUND - 1].0, &state);
+                let products = &products[number * panels.stride()..];
+                for ((&row, outline), &product) in batch.iter().zip(&outlines).zip(products) {
+                    let key = state.rows.keys[row as usize];
                     if key == trial.copies[0] {
-                        around.own = score;
-                    } else {
-                        around.push(score, key);
+                        around.own = state.score_of(*dot_mean, row, scratch);
+                    } else if outline.most(&scratch.query, *dot_mean, product) > bound {
+                        around.push(state.score_of(*dot_mean, row, scratch), key);
                     }
                 }
             }

@@ -370,3 +370,35 @@ pub fn dot(left: &[f32], right: &[f32]) -> [f32; 16] {
     unsafe { _mm512_storeu_ps(parts.as_mut_ptr(), sums) };
     parts
 }
+
+/// # Safety
+/// Needs the instructions of `Level::Avx512`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
+pub fn products(lefts: [&[u8]; 4], panel: &[i8], out: [&mut [i32]; 4]) {
+    let width = lefts[0].len();
+    assert!(lefts.iter().all(|left| left.len() == width) && width % 4 == 0);
+    assert_eq!(panel.len(), 32 * width);
+    assert!(out.iter().all(|out| out.len() == 32));
+    let mut sums = [[_mm512_setzero_si512(); 2]; 4];
+    for four in 0..width / 4 {
+        // SAFETY: 128 bytes from 128 four are within the panel, and 4 from 4 four within each left side.
+        unsafe {
+            let right = panel.as_ptr().add(128 * four);
+            let first = _mm512_loadu_si512(right.cast());
+            let second = _mm512_loadu_si512(right.add(64).cast());
+            for (sum, left) in sums.iter_mut().zip(lefts) {
+                let bytes: i32 = left.as_ptr().add(4 * four).cast::<i32>().read_unaligned();
+                let left = _mm512_set1_epi32(bytes);
+                sum[0] = _mm512_dpbusd_epi32(sum[0], left, first);
+                sum[1] = _mm512_dpbusd_epi32(sum[1], left, second);
+            }
+        }
+    }
+    for (out, sum) in out.into_iter().zip(sums) {
+        // SAFETY: twice 16 numbers into 32 places.
+        unsafe {
+            _mm512_storeu_si512(out.as_mut_ptr().cast(), sum[0]);
+            _mm512_storeu_si512(out.as_mut_ptr().add(16).cast(), sum[1]);
+        }
+    }
+}

@@ -195,6 +195,28 @@ pub fn dots_at(level: Level, left: &[u8], rows: &[i8], numbers: &[u32], out: &mu
     }
 }
 
+/// Rows that `products` multiplies with together.
+pub const PANEL: usize = 32;
+
+/// The dot products of up to four left sides with the 32 rows of a panel, into `out[i * stride + at..]` for each left
+/// side i. For `Level::Avx512` only.
+pub fn products(lefts: &[u8], panel: &[i8], out: &mut [i32], at: usize, stride: usize) {
+    let width = panel.len() / PANEL;
+    let count = lefts.len() / width;
+    let mut sums = [[0; PANEL]; 4];
+    // Of less than four the first one fills the places.
+    let lefts = std::array::from_fn(|i| &lefts[if i < count { i } else { 0 } * width..][..width]);
+    assert!(Level::Avx512.is_supported());
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the processor supports it.
+    unsafe {
+        avx512::products(lefts, panel, sums.each_mut().map(|sums| &mut sums[..]));
+    }
+    for (i, sums) in sums.iter().take(count).enumerate() {
+        out[i * stride + at..][..PANEL].copy_from_slice(sums);
+    }
+}
+
 /// Write the signs of `row - centre`, eight dimensions a byte. For r the difference, return the sums of `r * r`, `|r|`,
 /// `r * centre` and `sign(r) * centre`. Lengths are multiples of 16.
 pub fn signs(level: Level, row: &[f32], centre: &[f32], signs: &mut [u8]) -> [f32; 4] {
