@@ -29,11 +29,10 @@ const COPY: f32 = 0.85 * 0.85;
 /// One-sided 90 % quantile of the normal distribution.
 const QUANTILE: f64 = 1.28;
 
-/// How much more is missed without the copies where rows are as independent of each other as a query is of them:
-/// the copies that are left out there are the nearest by chance.
-const BY_CHANCE: f64 = 1.25;
+/// Neighbours that count as copies by chance alone, where rows are spread over 18 dimensions, as embeddings of code are.
+const BY_CHANCE: f64 = 3.5;
 
-/// At most so much more a query is expected to miss than a row without its copies.
+/// At most so many times as much is a query expected to miss as a row without its copies.
 const MOST: f64 = 3.0;
 
 /// A row as a query.
@@ -46,16 +45,12 @@ struct Trial {
     copies: Vec<u64>,
     /// The least score of the neighbours wanted.
     least: f32,
-    /// The least score of the ten best, copies among them.
-    least_of_all: f32,
 }
 
 /// What searches of the trials found.
 #[derive(Clone, Copy)]
 struct Measured {
     recall: f64,
-    /// Share of what was missed of the ten best, copies among them.
-    missed_of_all: f64,
     /// What recall is above of with 90 % confidence, as far as the trials are like queries.
     bound: f64,
     /// Mean number of slots scanned.
@@ -112,7 +107,6 @@ impl Query {
 #[derive(Default)]
 struct Found {
     hits: usize,
-    hits_of_all: usize,
     squares: usize,
     scanned: usize,
 }
@@ -121,7 +115,6 @@ impl Found {
     fn plus(self, other: &Found) -> Found {
         Found {
             hits: self.hits + other.hits,
-            hits_of_all: self.hits_of_all + other.hits_of_all,
             squares: self.squares + other.squares,
             scanned: self.scanned + other.scanned,
         }
@@ -139,7 +132,7 @@ impl Shared {
                 state.lists.as_ref().map_or(0, |lists| lists.lists.len()),
             )
         };
-        let goal = 1.0 - (1.0 - self.options.recall) / self.strangeness(&trials, lists, n);
+        let goal = 1.0 - (1.0 - self.options.recall) / strangeness(&trials);
         let found = if lists > 1 {
             self.tune_lists(&trials, goal, lists, n)
         } else {
@@ -160,7 +153,7 @@ impl Shared {
     fn trials(&self) -> Vec<Trial> {
         let state = self.read();
         let rows: Vec<u32> = state.rows.living().collect();
-        let count = (25_600_000 / rows.len().max(1)).clamp(256, 512);
+        let count = (51_200_000 / rows.len().max(1)).clamp(512, 1024);
         let chosen = Random::new(self.options.seed ^ 0x7e57).sample(rows.clone(), count);
         let width = state.rows.width;
         let mut integers = vec![0; width];
@@ -177,7 +170,6 @@ impl Shared {
                     vector,
                     copies: vec![state.rows.keys[row as usize]],
                     least: f32::NEG_INFINITY,
-                    least_of_all: f32::NEG_INFINITY,
                 });
             }
         }
@@ -242,36 +234,16 @@ impl Shared {
                 .copies
                 .extend(around.best[..copies].iter().map(|near| near.1));
             trial.least = around.best[copies + K - 1].0;
-            trial.least_of_all = around.best[K - 1].0;
         }
-    }
-
-    /// How much more a query is expected to miss than a row without its copies.
-    ///
-    /// Rows that were made of each other, or variants of one text, have more like them than a query has. Where leaving
-    /// out the copies makes more be missed than chance explains, the same factor is assumed once more: what is left
-    /// around such a row is still nearer than what is around a query.
-    fn strangeness(&self, trials: &[Trial], lists: usize, n: usize) -> f64 {
-        let (mut probes, mut refine) = (1, REFINE[0]);
-        while probes < lists.max(1) && 4 * refine < n {
-            let measured = self.recall(trials, probes, refine);
-            if measured.recall >= 0.9 {
-                let factor = (1.0 - measured.recall) / measured.missed_of_all.max(1e-9);
-                return (factor / BY_CHANCE).powi(2).clamp(1.0, MOST);
-            }
-            (probes, refine) = (probes + probes.div_ceil(4), refine + refine / 8);
-        }
-        1.0
     }
 
     /// Search for the neighbours of the trials.
     fn recall(&self, trials: &[Trial], probes: usize, refine: usize) -> Measured {
         let share = trials.len().div_ceil(self.options.threads).max(1);
-        let effort = Effort::Probe { probes, refine };
         let found: Vec<Found> = std::thread::scope(|scope| {
             let threads: Vec<_> = trials
                 .chunks(share)
-                .map(|trials| scope.spawn(move || self.find(trials, effort)))
+                .map(|trials| scope.spawn(move || self.find(trials, probes, refine)))
                 .collect();
             threads
                 .into_iter()
@@ -280,34 +252,32 @@ impl Shared {
         });
         let total = found.iter().fold(Found::default(), Found::plus);
         let n = trials.len().max(1) as f64;
-        let most = n * K as f64;
-        let recall = total.hits as f64 / most;
+        let recall = total.hits as f64 / (n * K as f64);
         // Hits of one query are alike, so that queries are counted, not hits.
         let variance = total.squares as f64 / (K * K) as f64 / n - recall * recall;
         Measured {
             recall,
-            missed_of_all: 1.0 - total.hits_of_all as f64 / most,
             bound: recall - QUANTILE * (variance.max(0.0) / n).sqrt(),
             scanned: total.scanned as f64 / n,
         }
     }
 
-    fn find(&self, trials: &[Trial], effort: Effort) -> Found {
+    fn find(&self, trials: &[Trial], probes: usize, refine: usize) -> Found {
         let mut scratch = Scratch::default();
         let mut total = Found::default();
         for trial in trials {
+            // Copies take places, each up to two, that a query without them has for others.
             let k = K + trial.copies.len();
+            let refine = refine + 2 * (trial.copies.len() - 1);
+            let effort = Effort::Probe { probes, refine };
             self.try_search(&trial.vector, k, effort, &mut scratch);
-            let count = |least: f32, but: &[u64]| {
-                let hits = scratch.top.iter();
-                hits.filter(|hit| hit.0 >= least && !but.contains(&hit.1))
-                    .count()
-                    .min(K)
-            };
-            let hits = count(trial.least, &trial.copies);
+            let hits = scratch.top.iter();
+            let hits = hits
+                .filter(|hit| hit.0 >= trial.least && !trial.copies.contains(&hit.1))
+                .count()
+                .min(K);
             total = total.plus(&Found {
                 hits,
-                hits_of_all: count(trial.least_of_all, &trial.copies[..1]),
                 squares: hits * hits,
                 scanned: scratch.scanned,
             });
@@ -361,6 +331,15 @@ impl Shared {
         let (cost, setting) = best?;
         (cost < 1.2 * n as f64).then_some(setting)
     }
+}
+
+/// How many times as much a query is expected to miss as a row without its copies.
+///
+/// Where rows are made of each other, or are variants of few texts, there are more copies than chance explains, and what
+/// is left around such a row is still nearer than what is around a query: it misses more, about in proportion.
+fn strangeness(trials: &[Trial]) -> f64 {
+    let copies: usize = trials.iter().map(|trial| trial.copies.len() - 1).sum();
+    (copies as f64 / trials.len().max(1) as f64 / BY_CHANCE).clamp(1.0, MOST)
 }
 
 /// The best other rows of a trial, best first.
