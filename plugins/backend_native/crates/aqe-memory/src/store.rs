@@ -580,7 +580,7 @@ fn rows_of(state: &State, keys: &[u64]) -> Vec<u32> {
     rows
 }
 
-/// Lists for n rows: about 56 rows a list, fewer lists for many rows, as choosing among them costs, too.
+/// Lists for n rows: about 48 rows a list, more where there are very many rows, as learning so many lists takes long.
 fn list_count(n: usize) -> usize {
-    (n / 56).min((4.0 * (n as f64).sqrt()) as usize).max(4)
+    (n / 48).min(2048 + n / 512).max(4)
 }
