@@ -3,8 +3,8 @@
 use crate::code::{self, Factors};
 use crate::kernels::{dot, dots, dots_at, prefetch, vectorized};
 use crate::level::Level;
-use crate::panels::Panels;
 use crate::list::List;
+use crate::panels::Panels;
 use crate::query::Query;
 use crate::random::Random;
 use crate::scanner::Scanner;

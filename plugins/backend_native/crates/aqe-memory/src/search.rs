@@ -220,7 +220,27 @@ fn better(a: &(f32, u64), b: &(f32, u64)) -> std::cmp::Ordering {
 
 /// Order the best k, drop the rest. Scores are compared as numbers: minus zero is zero.
 fn finish(top: &mut Vec<(f32, u64)>, k: usize) {
+    const FEW: usize = 32;
     top.iter_mut().for_each(|hit| hit.0 += 0.0);
-    top.sort_unstable_by(better);
+    if k > FEW {
+        top.sort_unstable_by(better);
+    } else {
+        // Few are kept: each is put in its place among those before it.
+        for i in 1..top.len() {
+            let hit = top[i];
+            let mut place = i.min(k);
+            if place < i && better(&hit, &top[place - 1]).is_ge() {
+                continue;
+            }
+            while place > 0 && better(&hit, &top[place - 1]).is_lt() {
+                place -= 1;
+            }
+            let end = i.min(k - 1);
+            if place <= end {
+                top.copy_within(place..end, place + 1);
+                top[place] = hit;
+            }
+        }
+    }
     top.truncate(k);
 }

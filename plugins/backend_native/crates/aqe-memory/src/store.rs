@@ -431,7 +431,9 @@ impl Shared {
         let errors: Vec<f64> = std::thread::scope(|scope| {
             let parts = rows.chunks(share).zip(chosen.chunks_mut(share));
             let threads: Vec<_> = parts
-                .map(|(rows, out)| scope.spawn(move || self.place_part(rows, centroids, panels, out)))
+                .map(|(rows, out)| {
+                    scope.spawn(move || self.place_part(rows, centroids, panels, out))
+                })
                 .collect();
             threads
                 .into_iter()

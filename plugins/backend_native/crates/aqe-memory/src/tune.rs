@@ -26,11 +26,11 @@ const AROUND: usize = 50;
 /// spread over 18 dimensions, as embeddings of code are, 3 of 50 are nearer than that.
 const COPY: f32 = 0.85 * 0.85;
 
-/// One-sided 90 % quantile of the normal distribution.
-const QUANTILE: f64 = 1.28;
+/// One-sided 95 % quantile of the normal distribution.
+const QUANTILE: f64 = 1.64;
 
 /// Neighbours that count as copies by chance alone, where rows are spread over 18 dimensions, as embeddings of code are.
-const BY_CHANCE: f64 = 3.5;
+const BY_CHANCE: f64 = 3.0;
 
 /// At most so many times as much is a query expected to miss as a row without its copies.
 const MOST: f64 = 3.0;
@@ -51,7 +51,7 @@ struct Trial {
 #[derive(Clone, Copy)]
 struct Measured {
     recall: f64,
-    /// What recall is above of with 90 % confidence, as far as the trials are like queries.
+    /// What recall is above of with 95 % confidence, as far as the trials are like queries.
     bound: f64,
     /// Mean number of slots scanned.
     scanned: f64,
@@ -153,7 +153,7 @@ impl Shared {
     fn trials(&self) -> Vec<Trial> {
         let state = self.read();
         let rows: Vec<u32> = state.rows.living().collect();
-        let count = (51_200_000 / rows.len().max(1)).clamp(512, 1024);
+        let count = (51_200_000 / rows.len().max(1)).clamp(512, 768);
         let chosen = Random::new(self.options.seed ^ 0x7e57).sample(rows.clone(), count);
         let width = state.rows.width;
         let mut integers = vec![0; width];
@@ -195,9 +195,8 @@ impl Shared {
         let (mut bytes, mut products) = (Vec::new(), vec![0; trials.len() * SCORED]);
         for batch in rows.chunks(SCORED) {
             let state = self.read();
-            let there = |&&row: &&u32| {
-                (row as usize) < state.rows.numbers() && state.rows.is_alive(row)
-            };
+            let there =
+                |&&row: &&u32| (row as usize) < state.rows.numbers() && state.rows.is_alive(row);
             let batch: Vec<u32> = batch.iter().filter(there).copied().collect();
             let width = state.rows.width;
             let buffers = buffers.get_or_insert_with(|| Buffers::new(width));
@@ -304,22 +303,13 @@ impl Shared {
         n: usize,
     ) -> Option<(usize, usize, f64)> {
         let mut best: Option<(f64, (usize, usize, f64))> = None;
+        let mut most = lists / 2; // that were needed with fewer rows
         for refine in REFINE.into_iter().take_while(|refine| 4 * refine < n) {
-            let (mut low, mut high) = (0, lists / 2);
-            let mut reached = None;
-            while high - low > (high / 16).max(1) {
-                let probes = usize::midpoint(low, high).max(1);
-                let measured = self.recall(trials, probes, refine);
-                if measured.bound >= goal {
-                    high = probes;
-                    reached = Some((probes, measured));
-                } else {
-                    low = probes;
-                }
-            }
+            let reached = self.probes_needed(trials, goal, refine, most);
             let Some((probes, measured)) = reached else {
                 continue;
             };
+            most = probes;
             // In nanoseconds, roughly; only the proportions matter.
             let cost = 1.2 * measured.scanned + 30.0 * refine as f64 + 25.0 * probes as f64;
             if best.is_none_or(|(least, _)| cost < least) {
@@ -330,6 +320,39 @@ impl Shared {
         }
         let (cost, setting) = best?;
         (cost < 1.2 * n as f64).then_some(setting)
+    }
+
+    /// The fewest lists, up to `most`, with which the goal is reached.
+    fn probes_needed(
+        &self,
+        trials: &[Trial],
+        goal: f64,
+        refine: usize,
+        most: usize,
+    ) -> Option<(usize, Measured)> {
+        let (mut low, mut probes, mut before) = (0, 4.min(most), 0.0);
+        let (mut high, mut reached) = loop {
+            let measured = self.recall(trials, probes, refine);
+            if measured.bound >= goal {
+                break (probes, measured);
+            }
+            // Where more lists hardly help the rows refined are too few.
+            if probes >= most || measured.recall < before + 0.02 * (goal - before) {
+                return None;
+            }
+            (low, before) = (probes, measured.recall);
+            probes = (probes + probes.div_ceil(2)).min(most);
+        };
+        while high - low > (high / 16).max(1) {
+            let middle = usize::midpoint(low, high);
+            let measured = self.recall(trials, middle, refine);
+            if measured.bound >= goal {
+                (high, reached) = (middle, measured);
+            } else {
+                low = middle;
+            }
+        }
+        Some((high, reached))
     }
 }
 
