@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use aqe_memory::code;
+use aqe_memory::{Level, code};
 use aqe_memory::planes::{self, GROUP, ZERO};
 use libfuzzer_sys::fuzz_target;
 
@@ -28,7 +28,7 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     let mut signs = vec![0; GROUP / 8];
-    let factors = code::encode(&row, &[0.0; GROUP], &mut signs);
+    let factors = code::encode(Level::best(), &row, &[0.0; GROUP], &mut signs);
     for (i, x) in row.iter().enumerate() {
         assert_eq!(signs[i / 8] >> (i % 8) & 1 == 1, *x >= 0.0);
     }

@@ -2,10 +2,17 @@
 
 mod saved;
 
-use crate::kernels::{dot_f32, dots, vectorized};
+use crate::code::{self, Factors};
+use crate::kernels::{dot, dots, dots_at, prefetch, vectorized};
 use crate::level::Level;
+use crate::list::List;
+use crate::panels::Panels;
 use crate::query::Query;
 use crate::random::Random;
+use crate::scanner::Scanner;
+
+/// Rows that are multiplied with all centres together.
+pub const TOGETHER: usize = 32;
 
 /// Candidates for the second list of a row.
 const CANDIDATES: usize = 16;
@@ -21,6 +28,8 @@ pub struct Centroids {
     sums: Vec<i32>,
     half_squares: Vec<f32>,
     full_half_squares: Vec<f32>,
+    codes: List,
+    l2: bool,
 }
 
 /// A sample of rows as bytes: row i is about `scales[i] * (bytes - 128)`.
@@ -32,33 +41,49 @@ pub struct Sample {
 }
 
 impl Centroids {
-    /// Round centres, given less the mean.
-    pub fn new(centred: &[f32], mean: &[f32]) -> Centroids {
-        let width = mean.len();
-        let count = centred.len() / width;
-        let (mut bytes, mut scales, mut sums) =
-            (Vec::with_capacity(centred.len()), Vec::new(), Vec::new());
-        let (mut half_squares, mut full_half_squares) = (Vec::new(), Vec::new());
-        let (mut rounded, mut full) = (vec![0.0; width], vec![0.0; width]);
-        for centre in centred.chunks_exact(width) {
+    /// Round centres, given less the mean. Under l2 lists are ordered by distance, else by dot product.
+    pub fn new(level: Level, centred: &[f32], mean: &[f32], l2: bool) -> Centroids {
+        let (mut bytes, mut scales) = (Vec::with_capacity(centred.len()), Vec::new());
+        for centre in centred.chunks_exact(mean.len()) {
             let largest = centre
                 .iter()
                 .fold(f32::MIN_POSITIVE, |most, x| most.max(x.abs()));
-            let start = bytes.len();
             bytes.extend(
                 centre
                     .iter()
                     .map(|x| ((x * (127.0 / largest) + 128.5) as i32 - 128) as i8),
             );
-            let scale = largest / 127.0;
-            scales.push(scale);
-            sums.push(bytes[start..].iter().map(|&x| i32::from(x)).sum());
-            for (i, &byte) in bytes[start..].iter().enumerate() {
+            scales.push(largest / 127.0);
+        }
+        Centroids::of_bytes(level, bytes, scales, mean, l2)
+    }
+
+    /// Centres that were rounded already.
+    pub(crate) fn of_bytes(
+        level: Level,
+        bytes: Vec<i8>,
+        scales: Vec<f32>,
+        mean: &[f32],
+        l2: bool,
+    ) -> Centroids {
+        let (count, width) = (scales.len(), mean.len());
+        let (mut half_squares, mut full_half_squares) = (Vec::new(), Vec::new());
+        let (mut rounded, mut full) = (vec![0.0; width], vec![0.0; width]);
+        let mut codes = List::new(width / 8, count);
+        let mut signs = vec![0; width / 8];
+        let mut sums = Vec::new();
+        for (list, (centre, &scale)) in bytes.chunks_exact(width).zip(&scales).enumerate() {
+            sums.push(centre.iter().map(|&x| i32::from(x)).sum());
+            for (i, &byte) in centre.iter().enumerate() {
                 rounded[i] = scale * f32::from(byte);
                 full[i] = mean[i] + rounded[i];
             }
-            half_squares.push(0.5 * dot_f32(&rounded, &rounded));
-            full_half_squares.push(0.5 * dot_f32(&full, &full));
+            half_squares.push(0.5 * dot(level, &rounded, &rounded));
+            let half_square = 0.5 * dot(level, &full, &full);
+            let factors = code::encode(level, &full, mean, &mut signs);
+            let offset = factors.offset - if l2 { half_square } else { 0.0 };
+            codes.push(list as u32, &signs, Factors { offset, ..factors });
+            full_half_squares.push(half_square);
         }
         Centroids {
             count,
@@ -68,15 +93,19 @@ impl Centroids {
             sums,
             half_squares,
             full_half_squares,
+            codes,
+            l2,
         }
     }
 
     /// Learn centres of a sample by Lloyd's algorithm from random rows.
+    #[allow(clippy::too_many_arguments, reason = "each is a plain number or slice")]
     pub fn learn(
         level: Level,
         sample: &Sample,
         count: usize,
         mean: &[f32],
+        l2: bool,
         seed: u64,
         threads: usize,
     ) -> Centroids {
@@ -91,11 +120,13 @@ impl Centroids {
                 .map(move |&b| scale * (f32::from(b) - 128.0))
         };
         let mut centroids = Centroids::new(
+            level,
             &chosen
                 .iter()
                 .flat_map(|&i| row(i as usize))
                 .collect::<Vec<f32>>(),
             mean,
+            l2,
         );
         for _ in 0..ROUNDS {
             let nearest = centroids.assign(level, sample, threads);
@@ -127,7 +158,7 @@ impl Centroids {
                         .for_each(|(x, value)| *x = value);
                 }
             }
-            centroids = Centroids::new(&sums, mean);
+            centroids = Centroids::new(level, &sums, mean, l2);
         }
         centroids
     }
@@ -135,16 +166,21 @@ impl Centroids {
     fn assign(&self, level: Level, sample: &Sample, threads: usize) -> Vec<u32> {
         let mut nearest = vec![0u32; sample.scales.len()];
         let share = nearest.len().div_ceil(threads).max(1);
+        let panels = &self.panels(level);
         std::thread::scope(|scope| {
             for (part, out) in nearest.chunks_mut(share).enumerate() {
                 scope.spawn(move || {
                     let mut values = vec![0f32; self.count];
-                    let mut products = vec![0i32; self.count];
-                    for (i, list) in out.iter_mut().enumerate() {
-                        let row = part * share + i;
-                        let bytes = &sample.bytes[row * self.width..][..self.width];
-                        self.nearness(level, bytes, sample.scales[row], &mut products, &mut values);
-                        *list = best(&values);
+                    let mut products = vec![0i32; TOGETHER * panels.stride()];
+                    for (i, out) in out.chunks_mut(TOGETHER).enumerate() {
+                        let first = part * share + i * TOGETHER;
+                        let bytes = &sample.bytes[first * self.width..][..out.len() * self.width];
+                        panels.products(bytes, &mut products);
+                        for (k, list) in out.iter_mut().enumerate() {
+                            let products = &products[k * panels.stride()..];
+                            self.nearness(level, sample.scales[first + k], products, &mut values);
+                            *list = best(&values);
+                        }
                     }
                 });
             }
@@ -152,16 +188,19 @@ impl Centroids {
         nearest
     }
 
+    /// The products of a row's bytes with the centres.
+    pub fn products(&self, level: Level, bytes: &[u8], out: &mut Vec<i32>) {
+        out.resize(self.count, 0);
+        dots(level, bytes, &self.bytes, out);
+    }
+
+    /// The centres laid out for products with many rows.
+    pub fn panels(&self, level: Level) -> Panels {
+        Panels::new(level, &self.bytes, self.width)
+    }
+
     /// For each centre what falls with the distance of a centred row: `row . centre - |centre|^2 / 2`.
-    fn nearness(
-        &self,
-        level: Level,
-        bytes: &[u8],
-        scale: f32,
-        products: &mut [i32],
-        values: &mut [f32],
-    ) {
-        dots(level, bytes, &self.bytes, products);
+    fn nearness(&self, level: Level, scale: f32, products: &[i32], values: &mut [f32]) {
         let n = self.count;
         vectorized(
             level,
@@ -177,86 +216,122 @@ impl Centroids {
         );
     }
 
-    /// For each centre the dot product with the query, into `bases`, and what orders lists, into `values`.
-    pub fn rank(&self, level: Level, query: &Query, dot_mean: f32, l2: bool, work: &mut Ranking) {
-        work.products.resize(self.count, 0);
-        work.bases.resize(self.count, 0.0);
-        work.values.resize(self.count, 0.0);
-        dots(level, &query.unsigned, &self.bytes, &mut work.products);
-        let (unit, n) = (256.0 * query.unit, self.count);
-        vectorized(
-            level,
-            #[inline(always)]
-            || {
-                let (scales, sums, products) =
-                    (&self.scales[..n], &self.sums[..n], &work.products[..n]);
-                let (bases, half_squares) = (&mut work.bases[..n], &self.full_half_squares[..n]);
-                for (i, base) in bases.iter_mut().enumerate() {
-                    *base = dot_mean + unit * scales[i] * (products[i] - 128 * sums[i]) as f32;
-                }
-                let less = if l2 { 1.0 } else { 0.0 };
-                for (i, value) in work.values[..n].iter_mut().enumerate() {
-                    *value = bases[i] - less * half_squares[i];
-                }
-            },
-        );
+    /// The lists to scan for a query, best first: each with the dot product of query and centre.
+    pub fn nearest<'a>(
+        &self,
+        level: Level,
+        query: &Query,
+        dot_mean: f32,
+        probes: usize,
+        work: &'a mut Ranking,
+    ) -> &'a [(f32, u32)] {
+        let Ranking {
+            scanner,
+            candidates,
+            products,
+            order,
+            found,
+            ..
+        } = work;
+        // Codes tell roughly which lists are near.
+        let rough = 2 * probes + 16;
+        candidates.clear();
+        if 2 * rough < self.count {
+            scanner.start(level, rough);
+            let codes = self.codes.codes();
+            scanner.scan([&codes, &codes], &query.lookup(), dot_mean);
+            scanner.finish();
+            for &list in scanner.found() {
+                prefetch(self.bytes_of(list as usize));
+            }
+            candidates.extend_from_slice(scanner.found());
+        } else {
+            candidates.extend(0..self.count as u32);
+        }
+        products.resize(candidates.len(), 0);
+        dots_at(level, &query.unsigned, &self.bytes, candidates, products);
+        let unit = 256.0 * query.unit;
+        order.clear();
+        order.extend(candidates.iter().zip(&*products).map(|(&number, product)| {
+            let list = number as usize;
+            let dot =
+                dot_mean + unit * self.scales[list] * (product - 128 * self.sums[list]) as f32;
+            let less = if self.l2 {
+                self.full_half_squares[list]
+            } else {
+                0.0
+            };
+            packed(dot - less, number)
+        }));
+        order.sort_unstable();
+        found.clear();
+        found.extend(order.iter().take(probes).map(|&entry| {
+            let (value, list) = unpacked(entry);
+            let half = if self.l2 {
+                self.full_half_squares[list as usize]
+            } else {
+                0.0
+            };
+            (value + half, list)
+        }));
+        found
     }
 
     /// The list of the nearest centre, and a second one whose residual is small and orthogonal to the first
     /// (Sun et al., SOAR, NeurIPS 2023): least `|r2|^2 + <r1, r2>^2 / |r1|^2`. Equal if there is one centre only.
     ///
-    /// `bytes` and `scale` stand for the centred row as in [`Sample`], `centred` is the row itself less the mean.
+    /// `centred` is the row less the mean; `products` are those of its bytes with the centres, and `scale` goes with
+    /// the bytes as in [`Sample`].
     pub fn choose(
         &self,
         level: Level,
-        bytes: &[u8],
         scale: f32,
         centred: &[f32],
+        products: &[i32],
         work: &mut Ranking,
     ) -> [u32; 2] {
         if self.count == 1 {
             return [0, 0];
         }
-        work.products.resize(self.count, 0);
         work.values.resize(self.count, 0.0);
-        self.nearness(level, bytes, scale, &mut work.products, &mut work.values);
+        self.nearness(level, scale, products, &mut work.values);
         let near = largest(&work.values);
         if near[0].1 == u32::MAX {
             return [0, 0]; // so long that its products are infinite: one list is as good as another
         }
         let first = near[0].1 as usize;
-        let (residual, centre) = (&mut work.bases, &mut work.centre);
-        residual.clear();
+        let (residual, centre) = (&mut work.residual, &mut work.centre);
+        residual.resize(self.width, 0.0);
         centre.resize(self.width, 0.0);
-        vectorized(
-            level,
-            #[inline(always)]
-            || {
-                let scale = self.scales[first];
-                residual.extend(
-                    centred
-                        .iter()
-                        .zip(self.bytes_of(first))
-                        .map(|(x, &c)| x - scale * f32::from(c)),
-                );
-                let square = dot_f32(residual, residual).max(f32::MIN_POSITIVE);
-                let along = dot_f32(residual, centred);
-                let whole = dot_f32(centred, centred);
-                let mut second = (f32::INFINITY, first as u32);
-                for &(value, list) in near[1..].iter().filter(|near| near.1 != u32::MAX) {
-                    let bytes = self.bytes_of(list as usize);
-                    for (x, &byte) in centre.iter_mut().zip(bytes) {
-                        *x = f32::from(byte);
+        let scaled = |list: usize, centre: &mut [f32]| {
+            let scale = self.scales[list];
+            vectorized(
+                level,
+                #[inline(always)]
+                || {
+                    for (x, &byte) in centre.iter_mut().zip(self.bytes_of(list)) {
+                        *x = scale * f32::from(byte);
                     }
-                    let inner = along - self.scales[list as usize] * dot_f32(residual, centre);
-                    let loss = whole - 2.0 * value + inner * inner / square;
-                    if loss < second.0 {
-                        second = (loss, list);
-                    }
-                }
-                [first as u32, second.1]
-            },
-        )
+                },
+            );
+        };
+        scaled(first, centre);
+        for ((r, x), c) in residual.iter_mut().zip(centred).zip(&*centre) {
+            *r = x - c;
+        }
+        let square = dot(level, residual, residual).max(f32::MIN_POSITIVE);
+        let along = dot(level, residual, centred);
+        let whole = dot(level, centred, centred);
+        let mut second = (f32::INFINITY, first as u32);
+        for &(value, list) in near[1..].iter().filter(|near| near.1 != u32::MAX) {
+            scaled(list as usize, centre);
+            let inner = along - dot(level, residual, centre);
+            let loss = whole - 2.0 * value + inner * inner / square;
+            if loss < second.0 {
+                second = (loss, list);
+            }
+        }
+        [first as u32, second.1]
     }
 
     fn bytes_of(&self, list: usize) -> &[i8] {
@@ -283,19 +358,42 @@ impl Centroids {
 
     /// Memory taken, in bytes.
     pub fn bytes(&self) -> usize {
-        self.bytes.capacity() + 16 * self.count
+        self.bytes.capacity() + 16 * self.count + self.codes.bytes()
     }
 }
 
-/// Scratch of [`Centroids::rank`] and [`Centroids::choose`].
+/// Scratch of [`Centroids::nearest`] and [`Centroids::choose`].
 #[derive(Default)]
 pub struct Ranking {
-    /// Dot products of query and centres.
-    pub bases: Vec<f32>,
-    /// What orders the lists, larger first.
-    pub values: Vec<f32>,
+    scanner: Scanner,
+    candidates: Vec<u32>,
+    order: Vec<u64>,
+    found: Vec<(f32, u32)>,
+    values: Vec<f32>,
     products: Vec<i32>,
+    residual: Vec<f32>,
     centre: Vec<f32>,
+}
+
+/// A value and a list in one integer, which is the smaller the larger the value is.
+fn packed(value: f32, list: u32) -> u64 {
+    let bits = value.to_bits();
+    let ascending = if bits >> 31 == 0 {
+        bits | 1 << 31
+    } else {
+        !bits
+    };
+    u64::from(!ascending) << 32 | u64::from(list)
+}
+
+fn unpacked(entry: u64) -> (f32, u32) {
+    let ascending = !((entry >> 32) as u32);
+    let bits = if ascending >> 31 == 1 {
+        ascending ^ 1 << 31
+    } else {
+        !ascending
+    };
+    (f32::from_bits(bits), entry as u32)
 }
 
 fn best(values: &[f32]) -> u32 {

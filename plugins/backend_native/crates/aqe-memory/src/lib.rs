@@ -4,6 +4,7 @@
 //! of the nearest lists up in a table made of the query, refines the best by the first plane, and scores what is left
 //! by all three. New rows stand in a tail that is scanned whole, until they are merged into the lists.
 
+pub mod append;
 pub mod buffer;
 pub mod centroids;
 pub mod code;
@@ -11,10 +12,12 @@ pub mod kernels;
 pub mod keys;
 pub mod level;
 pub mod list;
+pub mod panels;
 pub mod planes;
 pub mod query;
 pub mod random;
 pub mod rows;
+pub mod scanner;
 pub mod search;
 pub mod select;
 pub mod snapshot;

@@ -4,18 +4,18 @@ mod saved;
 
 use crate::buffer::Buffer;
 use crate::code::Factors;
-use crate::kernels::{BLOCK, Codes, byte_of};
-use crate::query::Query;
+use crate::kernels::{BLOCK, Codes, byte_of, lane_of};
 
 /// Marks a slot whose row has left.
 pub const NO_ROW: u32 = u32::MAX;
 
-/// Codes, factors and row numbers; a slot is a place in it.
+/// Codes, factors and row numbers; a slot is a place in it. The slots of a block are its lanes.
 #[derive(Clone, Debug)]
 pub struct List {
     codes: Buffer,
     factors: Vec<f32>,
     rows: Vec<u32>,
+    used: usize,
     dead: usize,
     width: usize,
 }
@@ -27,6 +27,7 @@ impl List {
             codes: Buffer::zeroed(0),
             factors: Vec::new(),
             rows: Vec::new(),
+            used: 0,
             dead: 0,
             width,
         };
@@ -36,20 +37,20 @@ impl List {
 
     /// Slots in use, dead ones included.
     pub fn len(&self) -> usize {
-        self.rows.len()
+        self.used
     }
 
     /// Whether no slot is in use.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.used == 0
     }
 
     /// Slots whose row is there.
     pub fn alive(&self) -> usize {
-        self.rows.len() - self.dead
+        self.used - self.dead
     }
 
-    /// Row numbers by slot, `NO_ROW` where dead.
+    /// Row numbers by slot, `NO_ROW` where dead or not used.
     pub fn rows(&self) -> &[u32] {
         &self.rows
     }
@@ -66,22 +67,25 @@ impl List {
 
     /// Append a row.
     pub fn push(&mut self, row: u32, signs: &[u8], factors: Factors) {
-        let (block, lane) = (self.rows.len() / BLOCK, self.rows.len() % BLOCK);
-        if lane == 0 {
+        let (block, byte) = (self.used / BLOCK, self.used % BLOCK);
+        if byte == 0 {
             if self.codes.get().len() < (block + 1) * BLOCK * self.width {
                 self.reserve(block + 1 + block / 8);
             }
+            self.rows.resize((block + 1) * BLOCK, NO_ROW);
             self.factors.resize((block + 1) * 2 * BLOCK, 0.0);
             self.factors[block * 2 * BLOCK + BLOCK..].fill(f32::NEG_INFINITY);
         }
-        let start = block * BLOCK * self.width + byte_of(lane);
+        let lane = lane_of(byte);
+        let start = block * BLOCK * self.width + byte;
         let codes = &mut self.codes.get_mut()[start..];
         for (place, &byte) in codes.iter_mut().step_by(BLOCK).zip(signs) {
             *place = byte;
         }
         self.factors[block * 2 * BLOCK + lane] = factors.slope;
         self.factors[block * 2 * BLOCK + BLOCK + lane] = factors.offset;
-        self.rows.push(row);
+        self.rows[block * BLOCK + lane] = row;
+        self.used += 1;
     }
 
     /// Let a row leave. False if it is not there. O(slots).
@@ -128,7 +132,7 @@ impl List {
 
     /// Whether a quarter of the slots is dead.
     pub fn is_sparse(&self) -> bool {
-        self.dead > BLOCK / 4 && 4 * self.dead > self.rows.len()
+        self.dead > BLOCK / 4 && 4 * self.dead > self.used
     }
 
     /// Copy the living slots together.
@@ -138,22 +142,14 @@ impl List {
         *self = compacted;
     }
 
-    /// The codes with a query's table.
-    pub fn with<'a>(&'a self, query: &'a Query, start: u32) -> Codes<'a> {
+    /// What is scanned.
+    pub fn codes(&self) -> Codes<'_> {
         Codes {
             codes: self.codes.get(),
             factors: &self.factors,
-            table: &query.table,
-            step: query.step,
-            shift: query.shift,
-            start,
+            rows: &self.rows,
+            len: self.used,
         }
-    }
-
-    /// The first block's codes, to be prefetched.
-    pub fn head(&self) -> &[u8] {
-        let codes = self.codes.get();
-        &codes[..codes.len().min(BLOCK * self.width)]
     }
 
     /// Memory taken, in bytes.

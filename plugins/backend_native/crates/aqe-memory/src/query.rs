@@ -1,6 +1,6 @@
 //! A query, prepared for every stage of a search.
 
-use crate::kernels::{MAX_ENTRY, max16, rounded, sum16, vectorized};
+use crate::kernels::{Lookup, MAX_ENTRY, dot, max16, rounded, sum16, vectorized};
 use crate::level::Level;
 
 /// A query as table, as two bytes a dimension, and as floats.
@@ -44,14 +44,23 @@ impl Query {
             level,
             #[inline(always)]
             || {
-                self.split();
+                self.split(level);
                 self.tabulate();
             },
         );
     }
 
+    /// What scanning needs.
+    pub fn lookup(&self) -> Lookup<'_> {
+        Lookup {
+            table: &self.table,
+            step: self.step,
+            shift: self.shift,
+        }
+    }
+
     #[inline(always)]
-    fn split(&mut self) {
+    fn split(&mut self, level: Level) {
         let mut largest = [0f32; 16];
         let mut squares = 0.0;
         for part in self.floats.chunks_exact(16) {
@@ -61,7 +70,7 @@ impl Query {
             }
         }
         for part in self.floats.chunks_exact(128) {
-            squares += f64::from(crate::kernels::dot_f32(part, part));
+            squares += f64::from(dot(level, part, part));
         }
         self.square = squares;
         let largest = max16(&largest, f32::MIN_POSITIVE);

@@ -2,8 +2,9 @@
 
 pub(crate) mod saved;
 
+use crate::append::Encoded;
 use crate::buffer::Buffer;
-use crate::kernels::{dot_f32, sum16, vectorized};
+use crate::kernels::{dot, prefetch, sum16, vectorized};
 use crate::keys::KeyMap;
 use crate::level::Level;
 use crate::planes;
@@ -97,19 +98,22 @@ impl Rows {
         self.originals = Originals::None;
     }
 
-    /// Make room for more rows.
-    pub fn reserve(&mut self, more: usize) {
-        let fresh = more.saturating_sub(self.free.len());
+    /// Make room for the first rows of a store. Later ones make room as they come, in steps that grow with it.
+    pub fn reserve(&mut self, rows: usize) {
+        if !self.map.is_empty() {
+            return;
+        }
+        let fresh = rows.saturating_sub(self.free.len());
         self.keys.reserve(fresh);
         self.scales.reserve(fresh);
         self.places.reserve(fresh);
         if self.metric == Metric::L2 {
             self.half_squares.reserve(fresh);
         }
-        self.map.reserve(self.map.len() + more, &self.keys);
+        self.map.reserve(rows, &self.keys);
     }
 
-    /// Take a number for a new key; `set` has to follow.
+    /// Take a number for a new key; `put` has to follow.
     pub fn take(&mut self, key: u64) -> u32 {
         let row = self.free.pop().unwrap_or_else(|| {
             let row = self.keys.len();
@@ -142,17 +146,22 @@ impl Rows {
         self.free.push(row);
     }
 
-    /// Write a row; `values` are padded (of unit length under cosine), `centred` the same less the mean.
-    #[inline(always)]
-    pub fn set(&mut self, row: u32, values: &[f32], centred: &[f32]) {
+    /// Write a row that was encoded.
+    pub fn put(&mut self, row: u32, encoded: &Encoded, i: usize) {
         let (chunk, place) = (row as usize / CHUNK, row as usize % CHUNK);
         let (half, more) = (self.width / 2, self.width * 3 / 4);
-        let a = &mut self.a[chunk].get_mut()[place * half..][..half];
-        let rest = &mut self.rest[chunk].get_mut()[place * more..][..more];
-        self.scales[row as usize] = planes::encode(centred, a, rest);
+        self.a[chunk].get_mut()[place * half..][..half]
+            .copy_from_slice(&encoded.a[i * half..][..half]);
+        self.rest[chunk].get_mut()[place * more..][..more]
+            .copy_from_slice(&encoded.rest[i * more..][..more]);
+        self.scales[row as usize] = encoded.scales[i];
         if self.metric == Metric::L2 {
-            self.half_squares[row as usize] = 0.5 * dot_f32(values, values);
+            self.half_squares[row as usize] = encoded.half_squares[i];
         }
+        if !self.has_originals() {
+            return;
+        }
+        let values = &encoded.values[i * self.width..][..self.width];
         match &mut self.originals {
             Originals::None => {}
             Originals::F32(chunks) => {
@@ -181,16 +190,26 @@ impl Rows {
         &self.rest[row as usize / CHUNK].get()[row as usize % CHUNK * more..][..more]
     }
 
-    /// What `rough` will read.
-    pub fn rough_bytes(&self, row: u32) -> &[u8] {
-        self.a(row)
+    /// Ask for what `rough` will read.
+    #[inline]
+    pub fn prefetch_rough(&self, row: u32) {
+        prefetch(self.a(row));
+        prefetch(&self.scales[row as usize..][..1]);
     }
 
-    /// What `score` will read beside it.
-    pub fn rest_bytes(&self, row: u32) -> &[u8] {
+    /// Ask for what `score` will read beside it.
+    #[inline]
+    pub fn prefetch_rest(&self, row: u32) {
+        prefetch(&self.keys[row as usize..][..1]);
+        let place = row as usize % CHUNK * self.dim;
         match &self.originals {
-            Originals::None => self.rest(row),
-            _ => &[],
+            Originals::None => prefetch(self.rest(row)),
+            Originals::F32(chunks) => {
+                prefetch(&chunks[row as usize / CHUNK][place..][..self.dim]);
+            }
+            Originals::F16(chunks) => {
+                prefetch(&chunks[row as usize / CHUNK][place..][..self.dim]);
+            }
         }
     }
 
@@ -256,7 +275,7 @@ impl Rows {
                 if l2 {
                     -distance(query, row)
                 } else {
-                    dot_f32(query, row)
+                    dot(self.level, query, row)
                 }
             },
         );

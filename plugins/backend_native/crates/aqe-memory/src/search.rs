@@ -1,12 +1,12 @@
 //! One search: choose lists, scan codes, refine by planes.
 
-use crate::Metric;
 use crate::centroids::Ranking;
-use crate::kernels::{Survivors, dot_f32, prefetch, scan, vectorized};
+use crate::kernels::{Codes, dot, vectorized};
 use crate::list::List;
 use crate::query::Query;
-use crate::select::{cut, threshold};
-use crate::state::{State, TAIL, Tuning, normalize};
+use crate::scanner::Scanner;
+use crate::select::cut;
+use crate::state::{State, Tuning, normalize};
 
 /// So many rows ahead are fetched from memory.
 const AHEAD: usize = 8;
@@ -14,12 +14,9 @@ const AHEAD: usize = 8;
 /// Scratch of a thread.
 #[derive(Default)]
 pub struct Scratch {
-    query: Query,
+    pub(crate) query: Query,
     ranking: Ranking,
-    survivors: Survivors,
-    /// First slot and number of each list scanned, the first slot ascending.
-    spans: Vec<(u32, u32)>,
-    order: Vec<(f32, u32)>,
+    scanner: Scanner,
     seen: Vec<u32>,
     rows: Vec<u32>,
     rough: Vec<f32>,
@@ -90,8 +87,8 @@ impl State {
         scratch.top.clear();
         let fetch = |at: usize| {
             if let Some(&row) = rows.get(at) {
-                prefetch(self.rows.rough_bytes(row));
-                prefetch(self.rows.rest_bytes(row));
+                self.rows.prefetch_rough(row);
+                self.rows.prefetch_rest(row);
             }
         };
         (0..AHEAD).for_each(fetch);
@@ -109,15 +106,11 @@ impl State {
         vectorized(
             self.level,
             #[inline(always)]
-            || normalize(vector, self.metric, &mut query.floats),
+            || normalize(self.level, vector, self.metric, &mut query.floats),
         );
         query.prepare(self.level);
         let mean = &self.rows.mean;
-        let fast = vectorized(
-            self.level,
-            #[inline(always)]
-            || dot_f32(&query.floats, mean),
-        );
+        let fast = dot(self.level, &query.floats, mean);
         if fast.is_finite() {
             return f64::from(fast);
         }
@@ -134,76 +127,50 @@ impl State {
         let Scratch {
             query,
             ranking,
-            survivors,
-            spans,
-            order,
+            scanner,
             ..
         } = scratch;
-        survivors.reset((4 * refine).max(256));
-        spans.clear();
-        let mut scanner = Scanner {
-            state: self,
-            query,
-            survivors,
-            spans,
-            refine,
-            start: 0,
-            bound: f32::NEG_INFINITY,
-        };
+        let lookup = query.lookup();
+        scanner.start(self.level, refine);
+        let empty = self.tail.front().map_or(Codes::default(), List::codes);
         if let Some(lists) = &self.lists {
-            let l2 = self.metric == Metric::L2;
-            lists
+            let order = lists
                 .centroids
-                .rank(self.level, query, dot_mean, l2, ranking);
-            best_lists(self, ranking, probes, order);
-            for (i, &(_, list)) in order.iter().enumerate() {
-                if let Some(&(_, next)) = order.get(i + 1) {
-                    prefetch(lists.lists[next as usize].head());
-                }
-                scanner.list(
-                    &lists.lists[list as usize],
-                    list,
-                    ranking.bases[list as usize],
-                );
+                .nearest(self.level, query, dot_mean, probes, ranking);
+            let codes = |i: usize| order.get(i).map(|hit| lists.lists[hit.1 as usize].codes());
+            for (i, &(base, _)) in order.iter().enumerate() {
+                let (Some(list), next) = (codes(i), codes(i + 1).unwrap_or(empty)) else {
+                    break;
+                };
+                scanner.scan([&list, &next], &lookup, base);
             }
         }
         for (i, segment) in self.tail.iter().enumerate() {
-            scanner.list(segment, TAIL | (self.tail_first + i as u32), dot_mean);
+            let next = self.tail.get(i + 1).map_or(empty, List::codes);
+            scanner.scan([&segment.codes(), &next], &lookup, dot_mean);
         }
-        scratch.scanned = scanner.start as usize;
-        let Survivors {
-            estimates,
-            slots,
-            len,
-        } = &mut scratch.survivors;
-        (*len, _) = cut(
-            self.level,
-            &mut estimates[..*len],
-            &mut slots[..*len],
-            refine,
-        );
+        scratch.scanned = scanner.scanned;
+        scanner.finish();
     }
 
     fn refine(&self, dot_mean: f64, k: usize, scratch: &mut Scratch) {
         let Scratch {
             query,
-            survivors,
-            spans,
+            scanner,
             seen,
             rows,
             rough,
             top,
             ..
         } = scratch;
-        let slots = &survivors.slots[..survivors.len];
-        let size = (2 * slots.len()).next_power_of_two().max(64);
+        let found = scanner.found();
+        let size = (2 * found.len()).next_power_of_two().max(64);
         seen.clear();
         seen.resize(size, u32::MAX);
         rows.clear();
-        for &slot in slots {
-            let row = self.row_of(slot, spans);
+        for &row in found {
             if is_new(row, seen) {
-                prefetch(self.rows.rough_bytes(row));
+                self.rows.prefetch_rough(row);
                 rows.push(row);
             }
         }
@@ -215,7 +182,7 @@ impl State {
             rows.truncate(len);
         }
         for &row in rows.iter() {
-            prefetch(self.rows.rest_bytes(row));
+            self.rows.prefetch_rest(row);
         }
         top.extend(rows.iter().map(|&row| {
             (
@@ -224,16 +191,6 @@ impl State {
             )
         }));
         finish(top, k);
-    }
-
-    fn row_of(&self, slot: u32, spans: &[(u32, u32)]) -> u32 {
-        let (start, place) = spans[spans.partition_point(|span| span.0 <= slot) - 1];
-        let list = if place & TAIL != 0 {
-            &self.tail[((place & !TAIL) - self.tail_first) as usize]
-        } else {
-            &self.lists.as_ref().expect("a list was scanned").lists[place as usize]
-        };
-        list.rows()[(slot - start) as usize]
     }
 
     fn score_all(
@@ -261,65 +218,6 @@ impl State {
     }
 }
 
-/// Scans lists one after the other, with one threshold.
-struct Scanner<'a> {
-    state: &'a State,
-    query: &'a Query,
-    survivors: &'a mut Survivors,
-    spans: &'a mut Vec<(u32, u32)>,
-    refine: usize,
-    start: u32,
-    bound: f32,
-}
-
-impl Scanner<'_> {
-    fn list(&mut self, list: &List, place: u32, base: f32) {
-        if list.is_empty() {
-            return;
-        }
-        let level = self.state.level;
-        self.spans.push((self.start, place));
-        let codes = list.with(self.query, self.start);
-        let blocks = list.len().div_ceil(crate::kernels::BLOCK);
-        let mut block = 0;
-        while block < blocks {
-            block = scan(level, &codes, base, self.bound, block, self.survivors);
-            let found = &mut *self.survivors;
-            if found.is_full() {
-                let (estimates, slots) = (
-                    &mut found.estimates[..found.len],
-                    &mut found.slots[..found.len],
-                );
-                let (len, bound) = cut(level, estimates, slots, self.refine);
-                found.len = len;
-                self.bound = self.bound.max(bound);
-            }
-        }
-        self.start += (blocks * crate::kernels::BLOCK) as u32;
-    }
-}
-
-/// The lists to scan, best first.
-fn best_lists(state: &State, ranking: &Ranking, probes: usize, order: &mut Vec<(f32, u32)>) {
-    let values = &ranking.values;
-    order.clear();
-    let bound = if probes < values.len() {
-        threshold(state.level, values, probes)
-    } else {
-        None
-    };
-    let bound = bound.unwrap_or(f32::NEG_INFINITY);
-    order.extend(
-        values
-            .iter()
-            .zip(0..)
-            .filter(|(value, _)| **value > bound)
-            .map(|(value, list)| (*value, list)),
-    );
-    order.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    order.truncate(probes);
-}
-
 /// Whether a row is seen for the first time; `seen` is a table of twice as many places as rows, a power of two.
 fn is_new(row: u32, seen: &mut [u32]) -> bool {
     let mask = seen.len() - 1;
@@ -341,7 +239,27 @@ fn better(a: &(f32, u64), b: &(f32, u64)) -> std::cmp::Ordering {
 
 /// Order the best k, drop the rest. Scores are compared as numbers: minus zero is zero.
 fn finish(top: &mut Vec<(f32, u64)>, k: usize) {
+    const FEW: usize = 32;
     top.iter_mut().for_each(|hit| hit.0 += 0.0);
-    top.sort_unstable_by(better);
+    if k > FEW {
+        top.sort_unstable_by(better);
+    } else {
+        // Few are kept: each is put in its place among those before it.
+        for i in 1..top.len() {
+            let hit = top[i];
+            let mut place = i.min(k);
+            if place < i && better(&hit, &top[place - 1]).is_ge() {
+                continue;
+            }
+            while place > 0 && better(&hit, &top[place - 1]).is_lt() {
+                place -= 1;
+            }
+            let end = i.min(k - 1);
+            if place <= end {
+                top.copy_within(place..end, place + 1);
+                top[place] = hit;
+            }
+        }
+    }
     top.truncate(k);
 }

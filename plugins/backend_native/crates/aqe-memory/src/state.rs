@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 
+use crate::append::{Encoded, Frame};
 use crate::centroids::{Centroids, Ranking};
 use crate::code;
-use crate::kernels::{dot_f32, vectorized};
+use crate::kernels::{dot, dot_f32, vectorized};
 use crate::level::Level;
 use crate::list::List;
 use crate::rows::{NOWHERE, Rows};
@@ -80,9 +81,9 @@ pub struct State {
     pub(crate) dim: usize,
     keep: Keep,
     pub(crate) young: bool,
+    pub(crate) epoch: u64,
     values: Vec<f32>,
-    centred: Vec<f32>,
-    signs: Vec<u8>,
+    pub(crate) encoded: Encoded,
 }
 
 impl State {
@@ -112,9 +113,9 @@ impl State {
                 options.keep
             },
             young: true,
+            epoch: 0,
             values: vec![0.0; width],
-            centred: vec![0.0; width],
-            signs: vec![0; width / 8],
+            encoded: Encoded::default(),
         }
     }
 
@@ -133,14 +134,21 @@ impl State {
 
     fn mean_of(&mut self, vectors: &[f32]) -> Vec<f32> {
         let n = vectors.len() / self.dim;
-        let step = (n / 8192).max(1);
+        let step = (n / 4096).max(1);
         let mut sum = vec![0f64; self.rows.width];
         let mut count = 0.0;
+        let (level, metric, values) = (self.level, self.metric, &mut self.values);
         for vector in vectors.chunks_exact(self.dim).step_by(step) {
-            normalize(vector, self.metric, &mut self.values);
-            sum.iter_mut()
-                .zip(&self.values)
-                .for_each(|(total, x)| *total += f64::from(*x));
+            vectorized(
+                self.level,
+                #[inline(always)]
+                || {
+                    normalize(level, vector, metric, values);
+                    for (total, x) in sum.iter_mut().zip(&*values) {
+                        *total += f64::from(*x);
+                    }
+                },
+            );
             count += 1.0;
         }
         sum.into_iter()
@@ -154,6 +162,7 @@ impl State {
         self.rows.mean = mean;
         self.tail.clear();
         self.young = false;
+        self.epoch += 1;
     }
 
     /// Learn the mean of a young store and encode its rows anew, once it is grown.
@@ -175,41 +184,56 @@ impl State {
         self.add(&keys, &vectors);
     }
 
-    /// Add rows or replace them. Vectors are finite, and not zero under cosine.
-    pub fn add(&mut self, keys: &[u64], vectors: &[f32]) {
-        self.rows.reserve(keys.len());
-        for (&key, vector) in keys.iter().zip(vectors.chunks_exact(self.dim)) {
+    /// What encoding needs to know.
+    pub fn frame(&self) -> Frame {
+        Frame {
+            epoch: self.epoch,
+            mean: self.rows.mean.clone(),
+            metric: self.metric,
+            level: self.level,
+            dim: self.dim,
+            originals: self.rows.has_originals(),
+        }
+    }
+
+    /// How often the mean was learned.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Add rows or replace them, encoded with the frame of this epoch.
+    pub fn append(&mut self, keys: &[u64], encoded: &Encoded) {
+        let width = self.rows.width / 8;
+        for (i, &key) in keys.iter().enumerate() {
             if let Some(row) = self.rows.map.get(key, &self.rows.keys) {
                 self.drop_row(row);
             }
             let row = self.rows.take(key);
             let place = self.open_segment();
+            self.rows.put(row, encoded, i);
             let segment = self.tail.back_mut().expect("open_segment leaves one");
-            let (rows, values, centred, signs) = (
-                &mut self.rows,
-                &mut self.values,
-                &mut self.centred,
-                &mut self.signs,
-            );
-            let metric = self.metric;
-            vectorized(
-                self.level,
-                #[inline(always)]
-                || {
-                    normalize(vector, metric, values);
-                    for ((out, x), mean) in centred.iter_mut().zip(&*values).zip(&rows.mean) {
-                        *out = x - mean;
-                    }
-                    rows.set(row, values, centred);
-                    let mut factors = code::encode(values, &rows.mean, signs);
-                    factors.offset -= rows.half_square(row);
-                    segment.push(row, signs, factors);
-                },
+            segment.push(
+                row,
+                &encoded.signs[i * width..][..width],
+                encoded.factors[i],
             );
             self.rows.places[row as usize] = [place, NOWHERE];
         }
+    }
+
+    /// Learn the mean once there are rows enough.
+    pub fn grow_up_if_due(&mut self) {
         if self.young && self.rows.alive() >= YOUNG {
             self.grow_up();
+        }
+    }
+
+    /// Make room for the rows of a batch.
+    pub fn reserve(&mut self, rows: usize) {
+        self.rows.reserve(rows);
+        if self.tail.is_empty() {
+            self.tail
+                .push_back(List::new(self.rows.width / 8, rows.min(SEGMENT)));
         }
     }
 
@@ -348,7 +372,12 @@ impl State {
                         lists
                             .centroids
                             .centre(place, &self.rows.mean, &mut buffers.centred);
-                        code::encode(&buffers.floats, &buffers.centred, &mut buffers.signs)
+                        code::encode(
+                            self.level,
+                            &buffers.floats,
+                            &buffers.centred,
+                            &mut buffers.signs,
+                        )
                     },
                 );
                 let factors = code::Factors {
@@ -400,27 +429,25 @@ impl State {
         self.tidy();
     }
 
-    /// Choose lists for a row. `None` if there are no lists.
-    pub fn choose(&self, centroids: &Centroids, row: u32, buffers: &mut Buffers) -> [u32; 2] {
-        self.rows
-            .floats(row, &mut buffers.integers, &mut buffers.floats);
-        for ((out, x), mean) in buffers
-            .centred
-            .iter_mut()
-            .zip(&buffers.floats)
-            .zip(&self.rows.mean)
-        {
-            *out = x - mean;
-        }
-        let scale = self
-            .rows
-            .bytes_of(row, &mut buffers.integers, &mut buffers.bytes);
-        centroids.choose(
+    /// Read a row into buffers; return the scale of its bytes.
+    pub fn load(&self, row: u32, buffers: &mut Buffers) -> f32 {
+        vectorized(
             self.level,
-            &buffers.bytes,
-            4.0 * scale,
-            &buffers.centred,
-            &mut buffers.ranking,
+            #[inline(always)]
+            || {
+                let Buffers {
+                    integers,
+                    floats,
+                    centred,
+                    bytes,
+                    ..
+                } = buffers;
+                self.rows.floats(row, integers, floats);
+                for ((out, x), mean) in centred.iter_mut().zip(&*floats).zip(&self.rows.mean) {
+                    *out = x - mean;
+                }
+                4.0 * self.rows.bytes_of(row, integers, bytes)
+            },
         )
     }
 
@@ -446,6 +473,8 @@ pub struct Buffers {
     pub bytes: Vec<u8>,
     /// A code.
     pub signs: Vec<u8>,
+    /// Products of the bytes with the centres of lists.
+    pub products: Vec<i32>,
     /// For choosing lists.
     pub ranking: Ranking,
 }
@@ -459,6 +488,7 @@ impl Buffers {
             centred: vec![0.0; width],
             bytes: vec![0; width],
             signs: vec![0; width / 8],
+            products: Vec::new(),
             ranking: Ranking::default(),
         }
     }
@@ -466,21 +496,32 @@ impl Buffers {
 
 /// Copy a vector, of unit length under cosine; what is beyond its end becomes zero.
 #[inline(always)]
-pub fn normalize(vector: &[f32], metric: Metric, out: &mut [f32]) {
+pub fn normalize(level: Level, vector: &[f32], metric: Metric, out: &mut [f32]) {
     let (out, beyond) = out.split_at_mut(vector.len());
     // A thread's scratch may come from a store of more dimensions.
     beyond.fill(0.0);
-    out.copy_from_slice(vector);
     if metric != Metric::Cosine {
+        out.copy_from_slice(vector);
         return;
     }
-    let mut square = dot_f32(vector, vector);
+    let square = dot(level, vector, vector);
     if !(1e-30..1e30).contains(&square) {
-        // Outside the range in which squares of float32 are safe.
-        let largest = vector.iter().fold(0f32, |most, x| most.max(x.abs()));
-        out.iter_mut().for_each(|x| *x /= largest);
-        square = dot_f32(out, out);
+        return normalize_extreme(vector, out);
     }
     let inverse = 1.0 / square.sqrt();
+    for (value, x) in out.iter_mut().zip(vector) {
+        *value = x * inverse;
+    }
+}
+
+/// The same where squares of float32 overflow or vanish.
+#[cold]
+#[inline(never)]
+fn normalize_extreme(vector: &[f32], out: &mut [f32]) {
+    let largest = vector.iter().fold(0f32, |most, x| most.max(x.abs()));
+    for (value, x) in out.iter_mut().zip(vector) {
+        *value = x / largest;
+    }
+    let inverse = 1.0 / dot_f32(out, out).sqrt();
     out.iter_mut().for_each(|x| *x *= inverse);
 }

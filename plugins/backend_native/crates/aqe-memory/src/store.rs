@@ -4,15 +4,16 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::centroids::{Centroids, Sample};
+use crate::centroids::{Centroids, Sample, TOGETHER};
 use crate::code::{self, Factors};
 use crate::kernels::vectorized;
 use crate::list::{List, NO_ROW};
+use crate::panels::Panels;
 use crate::random::Random;
 use crate::rows::NOWHERE;
 use crate::search::{Effort, Scratch};
 use crate::state::{Buffers, Build, Lists, SEGMENT, State};
-use crate::{Index, Options};
+use crate::{Index, Metric, Options};
 
 /// Fills the keys of an answer where there were fewer rows than wanted.
 pub const NO_KEY: u64 = u64::MAX;
@@ -68,7 +69,7 @@ pub(crate) struct Shared {
     state: RwLock<State>,
     pub(crate) work: Mutex<()>,
     working: AtomicBool,
-    pub(crate) alive: AtomicUsize,
+    alive: AtomicUsize,
 }
 
 thread_local! {
@@ -122,20 +123,24 @@ impl Store {
 
     /// Add rows or replace them; of equal keys the last row counts. Vectors are finite and, under cosine, not zero.
     pub fn add(&self, keys: &[u64], vectors: &[f32]) {
-        let dim = self.shared.options.dim;
-        assert_eq!(keys.len() * dim, vectors.len());
-        self.shared.write().found(vectors);
-        // In slices, so that searches need not wait for all of them.
-        for (keys, vectors) in keys
-            .chunks(SEGMENT / 4)
-            .zip(vectors.chunks(SEGMENT / 4 * dim))
+        self.append(keys, vectors, keys.len());
+        self.settle();
+    }
+
+    /// Do what `add` does but for the work that has come up, which `settle` does or begins. Of the rows still to come,
+    /// these among them, there are `expected`.
+    pub fn append(&self, keys: &[u64], vectors: &[f32], expected: usize) {
+        assert_eq!(keys.len() * self.shared.options.dim, vectors.len());
         {
             let mut state = self.shared.write();
-            state.add(keys, vectors);
-            self.shared
-                .alive
-                .store(state.rows.alive(), Ordering::Release);
+            state.found(vectors);
+            state.reserve(expected);
         }
+        self.shared.add(keys, vectors);
+    }
+
+    /// Do or begin the work that has come up by rows that were appended.
+    pub fn settle(&self) {
         self.shared.write().tidy();
         self.start_work();
     }
@@ -146,9 +151,7 @@ impl Store {
         for keys in keys.chunks(SEGMENT / 4) {
             let mut state = self.shared.write();
             count += state.remove(keys);
-            self.shared
-                .alive
-                .store(state.rows.alive(), Ordering::Release);
+            self.shared.note_alive(state.rows.alive());
         }
         self.start_work();
         count
@@ -242,6 +245,10 @@ impl Shared {
             .expect("no thread panics while it changes a store")
     }
 
+    pub(crate) fn note_alive(&self, rows: usize) {
+        self.alive.store(rows, Ordering::Release);
+    }
+
     fn search(
         &self,
         queries: &[f32],
@@ -332,7 +339,21 @@ impl Shared {
             .filter(|&&row| row != NO_ROW);
         for &row in waiting.take(BATCH) {
             let from = state.rows.places[row as usize][0];
-            moves.push((row, from, state.choose(&lists.centroids, row, &mut buffers)));
+            let (centroids, level) = (&lists.centroids, self.options.level);
+            let scale = state.load(row, &mut buffers);
+            let Buffers {
+                bytes,
+                centred,
+                products,
+                ranking,
+                ..
+            } = &mut buffers;
+            centroids.products(level, bytes, products);
+            moves.push((
+                row,
+                from,
+                centroids.choose(level, scale, centred, products, ranking),
+            ));
         }
         drop(state);
         // Lists are replaced by this thread only: what was chosen still holds.
@@ -356,8 +377,9 @@ impl Shared {
                 state.rows.mean.clone(),
             )
         };
+        let l2 = self.options.metric == Metric::L2;
         let centroids = if count == 1 {
-            Centroids::new(&vec![0.0; mean.len()], &mean)
+            Centroids::new(self.options.level, &vec![0.0; mean.len()], &mean, l2)
         } else {
             let sample = self.sample(&rows, count * 48);
             let Options {
@@ -366,7 +388,7 @@ impl Shared {
                 threads,
                 ..
             } = self.options;
-            Centroids::learn(level, &sample, count, &mean, seed, threads)
+            Centroids::learn(level, &sample, count, &mean, l2, seed, threads)
         };
         let (places, error) = self.place(&rows, &centroids);
         let lists = self.fill(&rows, &places, &centroids, &mean);
@@ -405,10 +427,13 @@ impl Shared {
     fn place(&self, rows: &[u32], centroids: &Centroids) -> (Vec<[u32; 2]>, f64) {
         let mut chosen = vec![[NOWHERE; 2]; rows.len()];
         let share = rows.len().div_ceil(self.options.threads).max(1);
+        let panels = &centroids.panels(self.options.level);
         let errors: Vec<f64> = std::thread::scope(|scope| {
             let parts = rows.chunks(share).zip(chosen.chunks_mut(share));
             let threads: Vec<_> = parts
-                .map(|(rows, out)| scope.spawn(move || self.place_part(rows, centroids, out)))
+                .map(|(rows, out)| {
+                    scope.spawn(move || self.place_part(rows, centroids, panels, out))
+                })
                 .collect();
             threads
                 .into_iter()
@@ -429,14 +454,33 @@ impl Shared {
         )
     }
 
-    fn place_part(&self, rows: &[u32], centroids: &Centroids, out: &mut [[u32; 2]]) -> f64 {
-        let mut buffers = Buffers::new(centroids.width);
+    fn place_part(
+        &self,
+        rows: &[u32],
+        centroids: &Centroids,
+        panels: &Panels,
+        out: &mut [[u32; 2]],
+    ) -> f64 {
+        let (level, width) = (self.options.level, centroids.width);
+        let mut buffers = Buffers::new(width);
+        let (mut bytes, mut centred) = (vec![0; TOGETHER * width], vec![0.0; TOGETHER * width]);
+        let (mut scales, mut products) = ([0.0; TOGETHER], vec![0; TOGETHER * panels.stride()]);
         let mut error = 0.0;
-        for (batch, out) in rows.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
+        for (batch, out) in rows.chunks(TOGETHER).zip(out.chunks_mut(TOGETHER)) {
             let state = self.read();
-            for (&row, pair) in batch.iter().zip(out) {
-                *pair = state.choose(centroids, row, &mut buffers);
-                error += centroids.error(pair[0], &buffers.centred);
+            for (i, &row) in batch.iter().enumerate() {
+                scales[i] = state.load(row, &mut buffers);
+                bytes[i * width..][..width].copy_from_slice(&buffers.bytes);
+                centred[i * width..][..width].copy_from_slice(&buffers.centred);
+            }
+            drop(state);
+            panels.products(&bytes[..batch.len() * width], &mut products);
+            for (i, pair) in out.iter_mut().enumerate() {
+                let centred = &centred[i * width..][..width];
+                let products = &products[i * panels.stride()..];
+                let work = &mut buffers.ranking;
+                *pair = centroids.choose(level, scales[i], centred, products, work);
+                error += centroids.error(pair[0], centred);
             }
         }
         error
@@ -505,7 +549,7 @@ impl Shared {
                     #[inline(always)]
                     || {
                         state.rows.floats(row, &mut integers, &mut floats);
-                        code::encode(&floats, centre, &mut signs)
+                        code::encode(self.options.level, &floats, centre, &mut signs)
                     },
                 );
                 let offset = factors.offset - state.rows.half_square(row);
@@ -538,7 +582,7 @@ fn rows_of(state: &State, keys: &[u64]) -> Vec<u32> {
     rows
 }
 
-/// Lists for n rows: about 56 rows a list, fewer lists for many rows, as choosing among them costs, too.
+/// Lists for n rows: about 48 rows a list, more where there are very many rows, as learning so many lists takes long.
 fn list_count(n: usize) -> usize {
-    (n / 56).min((4.0 * (n as f64).sqrt()) as usize).max(4)
+    (n / 48).min(2048 + n / 512).max(4)
 }

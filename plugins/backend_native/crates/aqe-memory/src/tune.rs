@@ -1,9 +1,16 @@
 //! The store measures its own recall, and chooses how much a search does.
 
+use crate::Metric;
+use crate::kernels::PANEL;
+use crate::panels::Panels;
+use crate::query::Query;
 use crate::random::Random;
 use crate::search::{Effort, Scratch};
-use crate::state::Tuning;
+use crate::state::{Buffers, State, Tuning};
 use crate::store::Shared;
+
+/// Rows whose scores are bounded together.
+const SCORED: usize = 2 * PANEL;
 
 /// Recall is measured at this k.
 const K: usize = 10;
@@ -12,11 +19,106 @@ const REFINE: [usize; 14] = [
     30, 40, 50, 60, 80, 100, 140, 200, 300, 450, 700, 1000, 1500, 2200,
 ];
 
-/// A row as a query, and the least score among its ten best other rows.
+/// Neighbours that are looked at to tell copies of a row from rows like it.
+const AROUND: usize = 50;
+
+/// Square of the share of the 50th neighbour's distance below which a neighbour counts as a copy. Where rows are
+/// spread over 18 dimensions, as embeddings of code are, 3 of 50 are nearer than that.
+const COPY: f32 = 0.85 * 0.85;
+
+/// One-sided 95 % quantile of the normal distribution.
+const QUANTILE: f64 = 1.64;
+
+/// Neighbours that count as copies by chance alone, where rows are spread over 18 dimensions, as embeddings of code are.
+const BY_CHANCE: f64 = 3.0;
+
+/// At most so many times as much is a query expected to miss as a row without its copies.
+const MOST: f64 = 3.0;
+
+/// A row as a query.
+///
+/// A row has copies and variants of itself in the store; a query that is asked for the first time mostly has none.
+/// So the row's copies do not count, and the neighbours wanted are the ten best after them.
 struct Trial {
-    key: u64,
     vector: Vec<f32>,
+    /// The row's key, then those of its copies.
+    copies: Vec<u64>,
+    /// The least score of the neighbours wanted.
     least: f32,
+}
+
+/// What searches of the trials found.
+#[derive(Clone, Copy)]
+struct Measured {
+    recall: f64,
+    /// What recall is above of with 95 % confidence, as far as the trials are like queries.
+    bound: f64,
+    /// Mean number of slots scanned.
+    scanned: f64,
+}
+
+/// What bounds the score of a row, by its upper bytes.
+struct Outline {
+    scale: f64,
+    sum: i32,
+    length: f64,
+    half_square: f64,
+}
+
+impl Outline {
+    /// Of a row, whose signed bytes are appended.
+    fn of(state: &State, row: u32, buffers: &mut Buffers, bytes: &mut Vec<i8>) -> Outline {
+        let scale = f64::from(state.load(row, buffers));
+        let start = bytes.len();
+        bytes.extend(buffers.bytes.iter().map(|&byte| (byte ^ 128) as i8));
+        let row_bytes = bytes[start..].iter().map(|&byte| i32::from(byte));
+        let squares: i32 = row_bytes.clone().map(|byte| byte * byte).sum();
+        Outline {
+            scale,
+            sum: row_bytes.sum(),
+            length: scale * f64::from(squares).sqrt(),
+            half_square: f64::from(state.rows.half_square(row)),
+        }
+    }
+
+    /// What the row's dot product with a query, less half its square under l2, hardly exceeds.
+    fn most(&self, query: &Query, dot_mean: f64, product: i32) -> f64 {
+        let unit = 256.0 * f64::from(query.unit);
+        let dot = unit * self.scale * f64::from(product - 128 * self.sum);
+        // Each dimension is up to a step off: on both sides, six standard deviations of what that adds up to, and
+        // what the bytes of the row are less than the row on the average.
+        let off = 1.8 * (unit * self.length + self.scale * query.square.sqrt());
+        let less = 0.375 * self.scale * f64::from(query.unit) * query.sum as f64;
+        dot_mean + dot + less + off - self.half_square
+    }
+}
+
+impl Query {
+    /// What `Outline::most` bounds, for a score.
+    fn value_of(&self, score: f32, state: &State) -> f64 {
+        match state.metric {
+            Metric::L2 => 0.5 * (f64::from(score) + self.square),
+            _ => f64::from(score),
+        }
+    }
+}
+
+/// Sums over trials.
+#[derive(Default)]
+struct Found {
+    hits: usize,
+    squares: usize,
+    scanned: usize,
+}
+
+impl Found {
+    fn plus(self, other: &Found) -> Found {
+        Found {
+            hits: self.hits + other.hits,
+            squares: self.squares + other.squares,
+            scanned: self.scanned + other.scanned,
+        }
+    }
 }
 
 impl Shared {
@@ -30,8 +132,7 @@ impl Shared {
                 state.lists.as_ref().map_or(0, |lists| lists.lists.len()),
             )
         };
-        // Rows find their like a little more easily than new queries do.
-        let goal = self.options.recall + 0.15 * (1.0 - self.options.recall);
+        let goal = 1.0 - (1.0 - self.options.recall) / strangeness(&trials);
         let found = if lists > 1 {
             self.tune_lists(&trials, goal, lists, n)
         } else {
@@ -52,7 +153,7 @@ impl Shared {
     fn trials(&self) -> Vec<Trial> {
         let state = self.read();
         let rows: Vec<u32> = state.rows.living().collect();
-        let count = (25_600_000 / rows.len().max(1)).clamp(64, 256);
+        let count = (51_200_000 / rows.len().max(1)).clamp(512, 768);
         let chosen = Random::new(self.options.seed ^ 0x7e57).sample(rows.clone(), count);
         let width = state.rows.width;
         let mut integers = vec![0; width];
@@ -66,8 +167,8 @@ impl Shared {
             if vector.iter().any(|&x| x != 0.0) {
                 scratches.push((state.prepare(&vector, &mut scratch), scratch));
                 trials.push(Trial {
-                    key: state.rows.keys[row as usize],
                     vector,
+                    copies: vec![state.rows.keys[row as usize]],
                     least: f32::NEG_INFINITY,
                 });
             }
@@ -83,56 +184,104 @@ impl Shared {
         trials
     }
 
-    /// Find the least score among the ten best other rows of each trial.
+    /// Find the neighbours of each trial, its copies among them.
     fn measure(&self, rows: &[u32], trials: &mut [Trial], scratches: &[(f64, Scratch)]) {
-        let mut best = vec![[f32::NEG_INFINITY; K]; trials.len()];
-        for batch in rows.chunks(64) {
+        let mut around = vec![Around::new(); trials.len()];
+        let queries: Vec<u8> = scratches
+            .iter()
+            .flat_map(|(_, scratch)| scratch.query.unsigned.iter().copied())
+            .collect();
+        let mut buffers = None;
+        let (mut bytes, mut products) = (Vec::new(), vec![0; trials.len() * SCORED]);
+        for batch in rows.chunks(SCORED) {
             let state = self.read();
-            for &row in batch
+            let there =
+                |&&row: &&u32| (row as usize) < state.rows.numbers() && state.rows.is_alive(row);
+            let batch: Vec<u32> = batch.iter().filter(there).copied().collect();
+            let width = state.rows.width;
+            let buffers = buffers.get_or_insert_with(|| Buffers::new(width));
+            bytes.clear();
+            let outlines: Vec<Outline> = batch
                 .iter()
-                .filter(|&&row| (row as usize) < state.rows.numbers() && state.rows.is_alive(row))
+                .map(|&row| Outline::of(&state, row, buffers, &mut bytes))
+                .collect();
+            let panels = Panels::new(self.options.level, &bytes, width);
+            panels.products(&queries, &mut products);
+            for (number, ((trial, (dot_mean, scratch)), around)) in
+                trials.iter().zip(scratches).zip(&mut around).enumerate()
             {
-                for ((trial, (dot_mean, scratch)), best) in
-                    trials.iter().zip(scratches).zip(&mut best)
-                {
-                    let score = state.score_of(*dot_mean, row, scratch);
-                    if score > best[K - 1] && state.rows.keys[row as usize] != trial.key {
-                        let mut place = K - 1;
-                        while place > 0 && score > best[place - 1] {
-                            best[place] = best[place - 1];
-                            place -= 1;
-                        }
-                        best[place] = score;
+                let bound = scratch.query.value_of(around.best[AROUND - 1].0, &state);
+                let products = &products[number * panels.stride()..];
+                for ((&row, outline), &product) in batch.iter().zip(&outlines).zip(products) {
+                    let key = state.rows.keys[row as usize];
+                    if key == trial.copies[0] {
+                        around.own = state.score_of(*dot_mean, row, scratch);
+                    } else if outline.most(&scratch.query, *dot_mean, product) > bound {
+                        around.push(state.score_of(*dot_mean, row, scratch), key);
                     }
                 }
             }
         }
-        for (trial, best) in trials.iter_mut().zip(best) {
-            trial.least = best[K - 1];
+        for (trial, around) in trials.iter_mut().zip(around) {
+            // Under the dot product a longer row is nearer than the row itself: no measure of likeness.
+            let copies = if self.options.metric == Metric::Dot {
+                0
+            } else {
+                around.copies()
+            };
+            trial
+                .copies
+                .extend(around.best[..copies].iter().map(|near| near.1));
+            trial.least = around.best[copies + K - 1].0;
         }
     }
 
-    /// Recall of searches, and the mean number of slots that they scan.
-    fn recall(&self, trials: &[Trial], probes: usize, refine: usize) -> (f64, f64) {
-        let mut scratch = Scratch::default();
-        let (mut hits, mut scanned) = (0, 0);
-        for trial in trials {
-            self.try_search(
-                &trial.vector,
-                K + 1,
-                Effort::Probe { probes, refine },
-                &mut scratch,
-            );
-            let others = scratch
-                .top
-                .iter()
-                .filter(|hit| hit.1 != trial.key && hit.0 >= trial.least)
-                .count();
-            hits += others.min(K);
-            scanned += scratch.scanned;
-        }
+    /// Search for the neighbours of the trials.
+    fn recall(&self, trials: &[Trial], probes: usize, refine: usize) -> Measured {
+        let share = trials.len().div_ceil(self.options.threads).max(1);
+        let found: Vec<Found> = std::thread::scope(|scope| {
+            let threads: Vec<_> = trials
+                .chunks(share)
+                .map(|trials| scope.spawn(move || self.find(trials, probes, refine)))
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().expect("a search does not panic"))
+                .collect()
+        });
+        let total = found.iter().fold(Found::default(), Found::plus);
         let n = trials.len().max(1) as f64;
-        (hits as f64 / (n * K as f64), scanned as f64 / n)
+        let recall = total.hits as f64 / (n * K as f64);
+        // Hits of one query are alike, so that queries are counted, not hits.
+        let variance = total.squares as f64 / (K * K) as f64 / n - recall * recall;
+        Measured {
+            recall,
+            bound: recall - QUANTILE * (variance.max(0.0) / n).sqrt(),
+            scanned: total.scanned as f64 / n,
+        }
+    }
+
+    fn find(&self, trials: &[Trial], probes: usize, refine: usize) -> Found {
+        let mut scratch = Scratch::default();
+        let mut total = Found::default();
+        for trial in trials {
+            // Copies take places, each up to two, that a query without them has for others.
+            let k = K + trial.copies.len();
+            let refine = refine + 2 * (trial.copies.len() - 1);
+            let effort = Effort::Probe { probes, refine };
+            self.try_search(&trial.vector, k, effort, &mut scratch);
+            let hits = scratch.top.iter();
+            let hits = hits
+                .filter(|hit| hit.0 >= trial.least && !trial.copies.contains(&hit.1))
+                .count()
+                .min(K);
+            total = total.plus(&Found {
+                hits,
+                squares: hits * hits,
+                scanned: scratch.scanned,
+            });
+        }
+        total
     }
 
     fn tune_flat(&self, trials: &[Trial], goal: f64, n: usize) -> Option<(usize, usize, f64)> {
@@ -140,8 +289,8 @@ impl Shared {
             .into_iter()
             .take_while(|refine| 4 * refine < n)
             .find_map(|refine| {
-                let (recall, _) = self.recall(trials, 1, refine);
-                (recall >= goal).then_some((1, refine, recall))
+                let measured = self.recall(trials, 1, refine);
+                (measured.bound >= goal).then_some((1, refine, measured.recall))
             })
     }
 
@@ -154,31 +303,135 @@ impl Shared {
         n: usize,
     ) -> Option<(usize, usize, f64)> {
         let mut best: Option<(f64, (usize, usize, f64))> = None;
+        let mut most = lists / 2; // that were needed with fewer rows
         for refine in REFINE.into_iter().take_while(|refine| 4 * refine < n) {
-            let (mut low, mut high) = (0, lists / 2);
-            let mut reached = None;
-            while high - low > (high / 16).max(1) {
-                let probes = usize::midpoint(low, high).max(1);
-                let (recall, scanned) = self.recall(trials, probes, refine);
-                if recall >= goal {
-                    high = probes;
-                    reached = Some((probes, recall, scanned));
-                } else {
-                    low = probes;
-                }
-            }
-            let Some((probes, recall, scanned)) = reached else {
+            let reached = self.probes_needed(trials, goal, refine, most);
+            let Some((probes, measured)) = reached else {
                 continue;
             };
+            most = probes;
             // In nanoseconds, roughly; only the proportions matter.
-            let cost = 1.2 * scanned + 30.0 * refine as f64 + 25.0 * probes as f64;
+            let cost = 1.2 * measured.scanned + 30.0 * refine as f64 + 25.0 * probes as f64;
             if best.is_none_or(|(least, _)| cost < least) {
-                best = Some((cost, (probes, refine, recall)));
+                best = Some((cost, (probes, refine, measured.recall)));
             } else if best.is_some_and(|(least, _)| 30.0 * refine as f64 > least) {
                 break;
             }
         }
         let (cost, setting) = best?;
         (cost < 1.2 * n as f64).then_some(setting)
+    }
+
+    /// The fewest lists, up to `most`, with which the goal is reached.
+    fn probes_needed(
+        &self,
+        trials: &[Trial],
+        goal: f64,
+        refine: usize,
+        most: usize,
+    ) -> Option<(usize, Measured)> {
+        let (mut low, mut probes, mut before) = (0, 4.min(most), 0.0);
+        let (mut high, mut reached) = loop {
+            let measured = self.recall(trials, probes, refine);
+            if measured.bound >= goal {
+                break (probes, measured);
+            }
+            // Where more lists hardly help the rows refined are too few.
+            if probes >= most || measured.recall < before + 0.02 * (goal - before) {
+                return None;
+            }
+            (low, before) = (probes, measured.recall);
+            probes = (probes + probes.div_ceil(2)).min(most);
+        };
+        while high - low > (high / 16).max(1) {
+            let middle = usize::midpoint(low, high);
+            let measured = self.recall(trials, middle, refine);
+            if measured.bound >= goal {
+                (high, reached) = (middle, measured);
+            } else {
+                low = middle;
+            }
+        }
+        Some((high, reached))
+    }
+}
+
+/// How many times as much a query is expected to miss as a row without its copies.
+///
+/// Where rows are made of each other, or are variants of few texts, there are more copies than chance explains, and what
+/// is left around such a row is still nearer than what is around a query: it misses more, about in proportion.
+fn strangeness(trials: &[Trial]) -> f64 {
+    let copies: usize = trials.iter().map(|trial| trial.copies.len() - 1).sum();
+    (copies as f64 / trials.len().max(1) as f64 / BY_CHANCE).clamp(1.0, MOST)
+}
+
+/// The best other rows of a trial, best first.
+#[derive(Clone)]
+struct Around {
+    own: f32,
+    best: [(f32, u64); AROUND],
+}
+
+impl Around {
+    fn new() -> Around {
+        Around {
+            own: f32::NEG_INFINITY,
+            best: [(f32::NEG_INFINITY, u64::MAX); AROUND],
+        }
+    }
+
+    fn push(&mut self, score: f32, key: u64) {
+        if score <= self.best[AROUND - 1].0 {
+            return;
+        }
+        let mut place = AROUND - 1;
+        while place > 0 && score > self.best[place - 1].0 {
+            self.best[place] = self.best[place - 1];
+            place -= 1;
+        }
+        self.best[place] = (score, key);
+    }
+
+    /// How many of them are copies, where the score falls from the row's own with the squared distance.
+    fn copies(&self) -> usize {
+        let near = COPY * (self.own - self.best[AROUND - 1].0);
+        self.best[..AROUND - K]
+            .iter()
+            .take_while(|other| self.own - other.0 < near)
+            .count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn around(own: f32, scores: impl IntoIterator<Item = f32>) -> Around {
+        let mut around = Around::new();
+        around.own = own;
+        for (score, key) in scores.into_iter().zip(0..) {
+            around.push(score, key);
+        }
+        around
+    }
+
+    #[test]
+    fn copies_are_what_is_much_nearer_than_the_others() {
+        let far = (0..60).map(|i| 0.4 - 0.001 * i as f32);
+        let mixed = around(1.0, far.clone().chain([0.95, 0.9, 0.97]));
+        assert_eq!(mixed.copies(), 3);
+        assert_eq!(mixed.best[0], (0.97, 62));
+        assert_eq!(around(1.0, far).copies(), 0);
+    }
+
+    #[test]
+    fn ten_neighbours_are_left_whatever_the_scores() {
+        for own in [f32::NEG_INFINITY, 0.0, 1.0] {
+            for scores in [vec![1.0; 60], vec![0.0; 3], vec![]] {
+                assert!(around(own, scores).copies() <= AROUND - K);
+            }
+        }
+        let cluster = [0.999; 49].into_iter().chain([0.1; 20]);
+        assert_eq!(around(1.0, cluster).copies(), AROUND - K);
     }
 }

@@ -9,6 +9,7 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 
+use aqe_memory::kernels::dot;
 use aqe_memory::{Index, Keep, Level, Metric, Options, Store};
 use numpy::ndarray::{ArrayView1, ArrayView2};
 use numpy::{
@@ -115,15 +116,32 @@ fn keys_of<'py>(keys: &Bound<'py, PyAny>) -> PyResult<PyReadonlyArray1<'py, u64>
 }
 
 /// Whether one row can be searched for, or added, as it is: finite, and not zero under cosine.
-fn is_good(row: &[f32], metric: Metric) -> bool {
-    let mut sums = [0f32; 16];
-    for part in row.chunks(16) {
-        for (sum, x) in sums.iter_mut().zip(part) {
-            *sum += x * x;
-        }
+fn is_good(row: &[f32], options: &Options) -> bool {
+    let square = dot(options.level, row, row);
+    square.is_finite() && (square > 0.0 || options.metric != Metric::Cosine)
+}
+
+/// Whether every row can be added as it is; many rows are divided among threads.
+fn all_good(rows: &[f32], options: &Options) -> bool {
+    const DIVIDE_FROM: usize = 4096;
+    let good = |rows: &[f32]| {
+        rows.chunks_exact(options.dim)
+            .all(|row| is_good(row, options))
+    };
+    let count = rows.len() / options.dim;
+    if count < DIVIDE_FROM || options.threads <= 1 {
+        return good(rows);
     }
-    let square: f32 = sums.iter().sum();
-    square.is_finite() && (square > 0.0 || metric != Metric::Cosine)
+    let share = count.div_ceil(options.threads) * options.dim;
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = rows
+            .chunks(share)
+            .map(|part| scope.spawn(move || good(part)))
+            .collect();
+        parts
+            .into_iter()
+            .all(|part| part.join().expect("checking does not panic"))
+    })
 }
 
 #[pymethods]
@@ -213,27 +231,37 @@ impl PatternStore {
     }
 
     /// Store vectors under keys; a key that is there already gets the new vector.
+    ///
+    /// The lock of the interpreter is held while rows are encoded, so that nobody can write to the arrays meanwhile;
+    /// of a large batch it is let go in between, after every 65,536 rows.
     fn add(&self, keys: &Bound<'_, PyAny>, vectors: &Bound<'_, PyAny>) -> PyResult<()> {
+        const PART: usize = 1 << 16;
         let py = keys.py();
         let keys = keys_of(keys)?;
-        let metric = self.store.options().metric;
+        let options = self.store.options();
         let check = PyDict::new(py);
         check.set_item(intern!(py, "check"), false)?;
         let arguments = (vectors, keys.len(), self.dim(), self.metric);
         let module = validate(py)?;
         let matrix = module.call_method(intern!(py, "as_vectors"), arguments, Some(&check))?;
         let rows: PyReadonlyArray2<f32> = matrix.extract()?;
-        // Copied: another thread may write to the arrays while the lock of the interpreter is released.
-        let (names, values) = (keys.as_slice()?.to_vec(), rows.as_slice()?.to_vec());
-        let dim = self.dim();
-        if !py.detach(|| values.chunks_exact(dim).all(|row| is_good(row, metric))) {
+        let (names, values) = (keys.as_slice()?, rows.as_slice()?);
+        if !all_good(values, options) {
             // Raises, or finds only that squares overflow or vanish in float32.
             module.call_method1(
                 intern!(py, "refuse_bad_rows"),
                 (&matrix, self.metric, "vectors"),
             )?;
         }
-        py.detach(|| self.store.add(&names, &values));
+        let parts = names.chunks(PART).zip(values.chunks(PART * options.dim));
+        for (i, (names_part, values_part)) in parts.enumerate() {
+            if i > 0 {
+                py.detach(std::thread::yield_now);
+            }
+            let expected = names.len() - i * PART;
+            self.store.append(names_part, values_part, expected);
+        }
+        py.detach(|| self.store.settle());
         Ok(())
     }
 
@@ -400,7 +428,7 @@ impl PatternStore {
             && array.is_c_contiguous()
         {
             let array = array.readonly();
-            if is_good(array.as_slice()?, self.store.options().metric) {
+            if is_good(array.as_slice()?, self.store.options()) {
                 return Ok(array);
             }
         }

@@ -2,19 +2,19 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, Codes, RUN, Survivors};
+use super::{BLOCK, Codes, Lookup, RUN, Survivors, prefetch_block};
 
 const HALF: usize = 32;
 
 /// # Safety
 /// Needs AVX2.
 #[target_feature(enable = "avx2")]
-fn block_sums(codes: &[u8], table: &[u8], sums: &mut [u16; BLOCK]) {
+fn block_sums(codes: &[u8], table: &[u8], halves: usize, sums: &mut [u16; BLOCK]) {
     assert_eq!(codes.len() * 32, table.len() * BLOCK);
     assert_eq!(codes.len() % (BLOCK * RUN), 0);
     let low = _mm256_set1_epi8(15);
     let byte = _mm256_set1_epi16(255);
-    for half in 0..2 {
+    for half in 0..halves {
         let (mut even, mut odd) = (_mm256_setzero_si256(), _mm256_setzero_si256());
         for run in 0..codes.len() / (BLOCK * RUN) {
             let mut sum = _mm256_setzero_si256();
@@ -51,17 +51,29 @@ fn block_sums(codes: &[u8], table: &[u8], sums: &mut [u16; BLOCK]) {
 /// # Safety
 /// Needs AVX2.
 #[target_feature(enable = "avx2")]
-pub fn scan(list: &Codes, base: f32, threshold: f32, first: usize, out: &mut Survivors) -> usize {
+pub fn scan(
+    lists: [&Codes; 2],
+    query: &Lookup,
+    base: f32,
+    threshold: f32,
+    first: usize,
+    out: &mut Survivors,
+) -> usize {
+    let ([list, next], width) = (lists, query.width());
     let mut sums = [0u16; BLOCK];
-    let (step, shift) = (_mm256_set1_ps(list.step), _mm256_set1_ps(list.shift));
+    let (step, shift) = (_mm256_set1_ps(query.step), _mm256_set1_ps(query.shift));
     let (bases, least) = (_mm256_set1_ps(base), _mm256_set1_ps(threshold));
-    for block in first..list.blocks() {
+    for number in first..list.blocks() {
         if out.is_full() {
-            return block;
+            return number;
         }
-        block_sums(list.block(block), list.table, &mut sums);
-        let (slopes, offsets) = list.factors(block);
-        for part in 0..BLOCK / 8 {
+        prefetch_block(&list.ahead(next, number, width));
+        let block = list.block(number, width);
+        let halves = if block.half { 1 } else { 2 };
+        block_sums(block.codes, query.table, halves, &mut sums);
+        let (slopes, offsets) = block.factors.split_at(BLOCK);
+        // Of half a block lanes 0 .. 16 and 32 .. 48 are filled.
+        for part in (0..BLOCK / 8).filter(|part| part % 4 < 2 * halves) {
             // SAFETY: 8 lanes from 8 part, of 64 sums, slopes and offsets.
             let (sum, slope, offset) = unsafe {
                 (
@@ -82,10 +94,7 @@ pub fn scan(list: &Codes, base: f32, threshold: f32, first: usize, out: &mut Sur
                 unsafe { _mm256_storeu_ps(values.as_mut_ptr(), estimate) };
                 while mask != 0 {
                     let lane = mask.trailing_zeros() as usize;
-                    out.push(
-                        values[lane],
-                        (block * BLOCK + 8 * part + lane) as u32 + list.start,
-                    );
+                    out.push(values[lane], block.rows[8 * part + lane]);
                     mask &= mask - 1;
                 }
             }

@@ -20,39 +20,81 @@ pub const RUN: usize = 4;
 /// The largest table entry: `2 * RUN` of them fit into a byte.
 pub const MAX_ENTRY: f32 = 31.0;
 
-/// The place of a lane's byte in a line of codes: even bytes first, as 16-bit sums fall out of bytes.
-pub const fn byte_of(lane: usize) -> usize {
-    (lane % 32) * 2 + lane / 32
+/// The lane of a byte in a line of codes: even bytes first, as 16-bit sums fall out of bytes.
+pub const fn lane_of(byte: usize) -> usize {
+    (byte % 2) * (BLOCK / 2) + byte / 2
 }
 
-/// Codes of one list with the table of one query.
+/// The byte of a lane in a line of codes.
+pub const fn byte_of(lane: usize) -> usize {
+    (lane % (BLOCK / 2)) * 2 + lane / (BLOCK / 2)
+}
+
+/// Codes of one list. Each block fills from its first byte on.
+#[derive(Clone, Copy, Default)]
 pub struct Codes<'a> {
     /// For each block of 64 rows one line of 64 bytes for every 8 dimensions.
     pub codes: &'a [u8],
-    /// For each block 64 slopes, then 64 offsets.
+    /// For each block 64 slopes, then 64 offsets, by lane.
     pub factors: &'a [f32],
+    /// For each block 64 row numbers, by lane.
+    pub rows: &'a [u32],
+    /// How many bytes are filled in all blocks together.
+    pub len: usize,
+}
+
+/// What a query brings to a scan.
+pub struct Lookup<'a> {
     /// For each 4 dimensions 16 entries.
     pub table: &'a [u8],
     /// The dot product of query and signs is `sum * step + shift`.
     pub step: f32,
     /// See `step`.
     pub shift: f32,
-    /// Added to the slots that are reported.
-    pub start: u32,
+}
+
+/// One block of a list.
+struct Block<'a> {
+    codes: &'a [u8],
+    factors: &'a [f32],
+    rows: &'a [u32],
+    /// Whether no more than the first half of the bytes is filled.
+    half: bool,
 }
 
 impl Codes<'_> {
+    #[inline(always)]
     fn blocks(&self) -> usize {
-        self.factors.len() / (2 * BLOCK)
+        self.len.div_ceil(BLOCK)
     }
 
-    fn block(&self, block: usize) -> &[u8] {
-        let width = self.table.len() / 32 * BLOCK;
-        &self.codes[block * width..][..width]
+    #[inline(always)]
+    fn block(&self, block: usize, width: usize) -> Block<'_> {
+        Block {
+            codes: &self.codes[block * width..][..width],
+            factors: &self.factors[block * 2 * BLOCK..][..2 * BLOCK],
+            rows: &self.rows[block * BLOCK..][..BLOCK],
+            half: self.len - block * BLOCK <= BLOCK / 2,
+        }
     }
 
-    fn factors(&self, block: usize) -> (&[f32], &[f32]) {
-        self.factors[block * 2 * BLOCK..][..2 * BLOCK].split_at(BLOCK)
+    #[inline(always)]
+    /// The block after this one, in the list or at the head of the next.
+    fn ahead<'a>(&'a self, next: &'a Codes, block: usize, width: usize) -> Block<'a> {
+        if block + 1 < self.blocks() {
+            self.block(block + 1, width)
+        } else if next.len > 0 {
+            next.block(0, width)
+        } else {
+            self.block(block, width)
+        }
+    }
+}
+
+impl Lookup<'_> {
+    /// Bytes of codes in a block.
+    fn width(&self) -> usize {
+        self.table.len() / 32 * BLOCK
     }
 }
 
@@ -61,8 +103,8 @@ impl Codes<'_> {
 pub struct Survivors {
     /// Estimates, of which the first `len` count.
     pub estimates: Vec<f32>,
-    /// Slots beside them.
-    pub slots: Vec<u32>,
+    /// Row numbers beside them.
+    pub rows: Vec<u32>,
     /// How many there are.
     pub len: usize,
 }
@@ -72,23 +114,23 @@ impl Survivors {
     pub fn reset(&mut self, capacity: usize) {
         self.len = 0;
         self.estimates.resize(capacity + BLOCK, 0.0);
-        self.slots.resize(capacity + BLOCK, 0);
+        self.rows.resize(capacity + BLOCK, 0);
     }
 
     /// Whether another block may not fit.
     pub fn is_full(&self) -> bool {
-        self.len + 2 * BLOCK > self.slots.len()
+        self.len + 2 * BLOCK > self.rows.len()
     }
 
-    fn push(&mut self, estimate: f32, slot: u32) {
+    fn push(&mut self, estimate: f32, row: u32) {
         self.estimates[self.len] = estimate;
-        self.slots[self.len] = slot;
+        self.rows[self.len] = row;
         self.len += 1;
     }
 
     #[cfg(target_arch = "x86_64")]
     fn room(&mut self) -> (&mut [f32], &mut [u32]) {
-        (&mut self.estimates[self.len..], &mut self.slots[self.len..])
+        (&mut self.estimates[self.len..], &mut self.rows[self.len..])
     }
 }
 
@@ -108,15 +150,18 @@ macro_rules! dispatch {
 
 /// Estimate the rows of a list from block `first` on, and collect those above the threshold; stop where `out` is
 /// full. Return the next block. An estimate is `slope * (sum * step + shift) + (offset + base)`.
+///
+/// `lists` are this list and the one that is scanned next, whose first block is fetched ahead.
 pub fn scan(
     level: Level,
-    list: &Codes,
+    lists: [&Codes; 2],
+    query: &Lookup,
     base: f32,
     threshold: f32,
     first: usize,
     out: &mut Survivors,
 ) -> usize {
-    dispatch!(level, scan(list, base, threshold, first, out))
+    dispatch!(level, scan(lists, query, base, threshold, first, out))
 }
 
 /// The dot product of a plane of 4-bit numbers and a query, whose length is a multiple of 128.
@@ -132,6 +177,60 @@ pub fn dot10(level: Level, a: &[u8], b: &[u8], c: &[u8], query: [&[i8]; 2]) -> [
 /// The dot products of unsigned bytes and the first `out.len()` rows of signed ones.
 pub fn dots(level: Level, left: &[u8], rows: &[i8], out: &mut [i32]) {
     dispatch!(level, dots(left, rows, out))
+}
+
+/// The dot products of unsigned bytes and the rows of signed ones that have these numbers.
+pub fn dots_at(level: Level, left: &[u8], rows: &[i8], numbers: &[u32], out: &mut [i32]) {
+    assert_eq!(numbers.len(), out.len());
+    match level {
+        // SAFETY: a level is only made where the processor supports it.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { avx512::dots_at(left, rows, numbers, out) },
+        _ => {
+            for (&number, value) in numbers.iter().zip(out) {
+                let row = &rows[number as usize * left.len()..][..left.len()];
+                dots(level, left, row, std::slice::from_mut(value));
+            }
+        }
+    }
+}
+
+/// Rows that `products` multiplies with together.
+pub const PANEL: usize = 32;
+
+/// The dot products of up to four left sides with the 32 rows of a panel, into `out[i * stride + at..]` for each left
+/// side i. For `Level::Avx512` only.
+pub fn products(lefts: &[u8], panel: &[i8], out: &mut [i32], at: usize, stride: usize) {
+    let width = panel.len() / PANEL;
+    let count = lefts.len() / width;
+    let mut sums = [[0; PANEL]; 4];
+    // Of less than four the first one fills the places.
+    let lefts = std::array::from_fn(|i| &lefts[if i < count { i } else { 0 } * width..][..width]);
+    assert!(Level::Avx512.is_supported());
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the processor supports it.
+    unsafe {
+        avx512::products(lefts, panel, sums.each_mut().map(|sums| &mut sums[..]));
+    }
+    for (i, sums) in sums.iter().take(count).enumerate() {
+        out[i * stride + at..][..PANEL].copy_from_slice(sums);
+    }
+}
+
+/// Write the signs of `row - centre`, eight dimensions a byte. For r the difference, return the sums of `r * r`, `|r|`,
+/// `r * centre` and `sign(r) * centre`. Lengths are multiples of 16.
+pub fn signs(level: Level, row: &[f32], centre: &[f32], signs: &mut [u8]) -> [f32; 4] {
+    let sums = match level {
+        // SAFETY: a level is only made where the processor supports it.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { avx512::signs(row, centre, signs) },
+        _ => vectorized(
+            level,
+            #[inline(always)]
+            || portable::signs(row, centre, signs),
+        ),
+    };
+    sums.map(|parts| sum16(&parts))
 }
 
 /// Run a closure compiled for the level: its loops use the level's registers, and give the same bits.
@@ -161,15 +260,29 @@ pub fn vectorized<T>(level: Level, work: impl FnOnce() -> T) -> T {
 
 /// Ask for the cache lines of a slice.
 #[inline(always)]
-pub fn prefetch(bytes: &[u8]) {
+pub fn prefetch<T>(values: &[T]) {
     #[cfg(target_arch = "x86_64")]
-    for line in bytes.chunks(64) {
+    for value in values.iter().step_by((64 / size_of::<T>()).max(1)) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: prefetching has no effect but on caches; SSE is part of x86-64.
-        unsafe { _mm_prefetch(line.as_ptr().cast(), _MM_HINT_T0) };
+        unsafe { _mm_prefetch(std::ptr::from_ref(value).cast(), _MM_HINT_T0) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = bytes;
+    let _ = values;
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn prefetch_factors(block: &Block) {
+    prefetch(block.factors);
+    prefetch(block.rows);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn prefetch_block(block: &Block) {
+    prefetch(block.codes);
+    prefetch_factors(block);
 }
 
 /// The nearest integer of a number below 2^22 in magnitude, halves to even. Unlike a cast it is one addition, and is
@@ -187,6 +300,21 @@ pub fn compress(level: Level, values: &mut [f32], others: &mut [u32], bound: f32
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 => unsafe { avx512::compress(values, others, bound) },
         _ => portable::compress(values, others, bound),
+    }
+}
+
+/// A dot product, as `dot_f32` computes it.
+pub fn dot(level: Level, left: &[f32], right: &[f32]) -> f32 {
+    assert_eq!(left.len(), right.len());
+    match level {
+        // SAFETY: a level is only made where the processor supports it.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => sum16(&unsafe { avx512::dot(left, right) }),
+        _ => vectorized(
+            level,
+            #[inline(always)]
+            || dot_f32(left, right),
+        ),
     }
 }
 

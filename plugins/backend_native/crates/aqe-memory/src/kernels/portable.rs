@@ -1,6 +1,6 @@
 //! The kernels in plain Rust: what the other levels must equal, bit for bit.
 
-use super::{BLOCK, Codes, RUN, Survivors};
+use super::{BLOCK, Codes, Lookup, RUN, Survivors};
 
 pub fn block_sums(codes: &[u8], table: &[u8], sums: &mut [u16; BLOCK]) {
     sums.fill(0);
@@ -18,23 +18,57 @@ pub fn block_sums(codes: &[u8], table: &[u8], sums: &mut [u16; BLOCK]) {
     }
 }
 
-pub fn scan(list: &Codes, base: f32, threshold: f32, first: usize, out: &mut Survivors) -> usize {
+pub fn scan(
+    [list, _]: [&Codes; 2],
+    query: &Lookup,
+    base: f32,
+    threshold: f32,
+    first: usize,
+    out: &mut Survivors,
+) -> usize {
     let mut sums = [0u16; BLOCK];
-    for block in first..list.blocks() {
+    for number in first..list.blocks() {
         if out.is_full() {
-            return block;
+            return number;
         }
-        block_sums(list.block(block), list.table, &mut sums);
-        let (slopes, offsets) = list.factors(block);
+        let block = list.block(number, query.width());
+        block_sums(block.codes, query.table, &mut sums);
+        let (slopes, offsets) = block.factors.split_at(BLOCK);
         for (lane, &sum) in sums.iter().enumerate() {
-            let dot = f32::from(sum) * list.step + list.shift;
+            let dot = f32::from(sum) * query.step + query.shift;
             let estimate = slopes[lane] * dot + (offsets[lane] + base);
             if estimate > threshold {
-                out.push(estimate, (block * BLOCK + lane) as u32 + list.start);
+                out.push(estimate, block.rows[lane]);
             }
         }
     }
     list.blocks()
+}
+
+/// See `super::signs`: the four sums, in 16 parts each.
+#[inline(always)]
+pub fn signs(row: &[f32], centre: &[f32], signs: &mut [u8]) -> [[f32; 16]; 4] {
+    let [mut square, mut size, mut along, mut signed] = [[0f32; 16]; 4];
+    for (part, (x, c)) in row
+        .chunks_exact(16)
+        .zip(centre.chunks_exact(16))
+        .enumerate()
+    {
+        let mut r = [0f32; 16];
+        for i in 0..16 {
+            r[i] = x[i] - c[i];
+            square[i] += r[i] * r[i];
+            size[i] += r[i].abs();
+            along[i] += r[i] * c[i];
+            signed[i] += if r[i] >= 0.0 { c[i] } else { -c[i] };
+        }
+        let mut bits = 0u16;
+        for (i, value) in r.iter().enumerate() {
+            bits |= u16::from(*value >= 0.0) << i;
+        }
+        signs[2 * part..2 * part + 2].copy_from_slice(&bits.to_le_bytes());
+    }
+    [square, size, along, signed]
 }
 
 pub fn dot4(plane: &[u8], query: &[i8]) -> i32 {

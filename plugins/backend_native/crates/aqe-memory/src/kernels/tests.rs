@@ -72,7 +72,12 @@ fn dots_do_not_saturate() {
 #[test]
 fn scans_are_equal_at_every_level() {
     let mut random = Random::new(2);
-    for width in [128, 384, 4096] {
+    for (width, len) in [
+        (128, 5 * BLOCK),
+        (384, 4 * BLOCK + 33),
+        (384, 4 * BLOCK + 32),
+        (4096, 4 * BLOCK + 1),
+    ] {
         let blocks = 5;
         let codes = bytes(&mut random, blocks * BLOCK * width / 8, 256);
         let table = bytes(&mut random, 4 * width, MAX_ENTRY as usize + 1);
@@ -80,30 +85,35 @@ fn scans_are_equal_at_every_level() {
             .map(|_| random.below(1000) as f32 / 512.0 - 0.9)
             .collect();
         factors[BLOCK + 3] = f32::NEG_INFINITY;
+        for byte in len - 4 * BLOCK..BLOCK {
+            factors[(4 * 2 + 1) * BLOCK + lane_of(byte)] = f32::NEG_INFINITY;
+        }
+        let rows: Vec<u32> = (17..17 + (blocks * BLOCK) as u32).collect();
         let list = Codes {
             codes: &codes,
             factors: &factors,
+            rows: &rows,
+            len,
+        };
+        let query = Lookup {
             table: &table,
             step: 0.013,
             shift: -0.4 * width as f32,
-            start: 17,
         };
         for threshold in [f32::NEG_INFINITY, 0.0, 30.0] {
-            let mut wanted: Option<(Vec<f32>, Vec<u32>)> = None;
+            let mut wanted: Option<Vec<(u32, f32)>> = None;
             for level in Level::supported() {
                 let mut out = Survivors::default();
                 out.reset(blocks * BLOCK);
-                assert_eq!(scan(level, &list, 0.25, threshold, 1, &mut out), blocks);
-                let mut found: Vec<(u32, f32)> = out.slots[..out.len]
-                    .iter()
-                    .copied()
-                    .zip(out.estimates.iter().copied())
-                    .collect();
+                let lists = [&list, &Codes::default()];
+                let next = scan(level, lists, &query, 0.25, threshold, 1, &mut out);
+                assert_eq!(next, blocks);
+                let rows = out.rows[..out.len].iter().copied();
+                let mut found: Vec<_> = rows.zip(out.estimates.iter().copied()).collect();
                 found.sort_by_key(|hit| hit.0);
-                let found = (
-                    found.iter().map(|hit| hit.1).collect(),
-                    found.iter().map(|hit| hit.0).collect(),
-                );
+                if threshold < 0.0 {
+                    assert_eq!(found.len(), len - BLOCK);
+                }
                 assert_eq!(*wanted.get_or_insert(found.clone()), found, "{level:?}");
             }
         }
@@ -115,19 +125,80 @@ fn a_scan_stops_where_there_is_no_room() {
     let codes = vec![0; 4 * BLOCK * 16];
     let table = vec![1; 512];
     let factors = vec![1.0; 4 * 2 * BLOCK];
+    let rows = vec![9; 4 * BLOCK];
     let list = Codes {
         codes: &codes,
         factors: &factors,
+        rows: &rows,
+        len: 4 * BLOCK,
+    };
+    let query = Lookup {
         table: &table,
         step: 1.0,
         shift: 0.0,
-        start: 0,
     };
     for level in Level::supported() {
         let mut out = Survivors::default();
         out.reset(2 * BLOCK);
-        let next = scan(level, &list, 0.0, 0.0, 0, &mut out);
+        let next = scan(level, [&list, &list], &query, 0.0, 0.0, 0, &mut out);
         assert_eq!((next, out.len, out.is_full()), (2, 2 * BLOCK, true));
-        assert_eq!(out.estimates[0], 1.0 * 32.0 + 1.0);
+        assert_eq!((out.estimates[0], out.rows[0]), (1.0 * 32.0 + 1.0, 9));
+    }
+}
+
+#[test]
+fn lanes_and_bytes_belong_together() {
+    assert!((0..BLOCK).all(|byte| byte_of(lane_of(byte)) == byte));
+    assert!((0..BLOCK / 2).all(|byte| lane_of(byte) % 32 < 16));
+}
+
+#[test]
+fn dots_of_chosen_rows_are_those_of_all() {
+    let mut random = Random::new(3);
+    let (left, rows) = (bytes(&mut random, 384, 256), signed(&mut random, 9 * 384));
+    for level in Level::supported() {
+        let mut all = [0; 9];
+        dots(level, &left, &rows, &mut all);
+        for numbers in [&[][..], &[8], &[3, 0, 7], &[1, 1, 2, 8, 5, 4, 6]] {
+            let mut some = vec![0; numbers.len()];
+            dots_at(level, &left, &rows, numbers, &mut some);
+            let wanted: Vec<i32> = numbers.iter().map(|&i| all[i as usize]).collect();
+            assert_eq!(some, wanted, "{level:?}");
+        }
+    }
+}
+
+#[test]
+fn floats_are_summed_alike_at_every_level() {
+    let mut random = Random::new(4);
+    let mut floats = |n: usize| -> Vec<f32> {
+        (0..n)
+            .map(|_| random.below(2001) as f32 / 1000.0 - 1.0)
+            .collect()
+    };
+    for n in [16, 128, 384, 400] {
+        let (mut row, mut centre) = (floats(n), floats(n));
+        (row[1], centre[1]) = (0.0, -0.0);
+        (row[2], centre[2]) = (0.5, 0.5);
+        let mut wanted_signs = vec![0; n / 8];
+        let wanted = portable::signs(&row, &centre, &mut wanted_signs).map(|x| sum16(&x).to_bits());
+        assert_eq!(
+            wanted_signs[0] & 4,
+            4,
+            "a difference of zero counts as positive"
+        );
+        for level in Level::supported() {
+            let mut found_signs = vec![255; n / 8];
+            let found = signs(level, &row, &centre, &mut found_signs).map(f32::to_bits);
+            assert_eq!((&found_signs, found), (&wanted_signs, wanted), "{level:?}");
+            for less in [0, 1, 7, 15] {
+                let (left, right) = (&row[less..], &centre[less..]);
+                assert_eq!(
+                    dot(level, left, right).to_bits(),
+                    dot_f32(left, right).to_bits(),
+                    "{level:?}"
+                );
+            }
+        }
     }
 }

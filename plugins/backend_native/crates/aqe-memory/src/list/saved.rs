@@ -10,7 +10,12 @@ use crate::snapshot::{Error, Section, Writer, damaged};
 impl List {
     /// Blocks in use.
     pub(crate) fn blocks(&self) -> usize {
-        self.rows.len().div_ceil(BLOCK)
+        self.len().div_ceil(BLOCK)
+    }
+
+    /// Rows of all lanes of the blocks in use, `NO_ROW` where there is none.
+    pub(crate) fn lanes(&self) -> &[u32] {
+        &self.rows[..self.blocks() * BLOCK]
     }
 
     pub(crate) fn write_factors(&self, out: &mut Writer) -> io::Result<()> {
@@ -30,11 +35,17 @@ impl List {
         let mut lists = Vec::with_capacity(lengths.len());
         for &length in lengths {
             let blocks = (length as usize).div_ceil(BLOCK);
-            let rows: Vec<u32> = rows.numbers(length as usize)?;
+            let rows: Vec<u32> = rows.numbers(blocks * BLOCK)?;
+            let alive = rows.iter().filter(|&&row| row != NO_ROW).count();
+            let used = length as usize;
+            if alive > used {
+                return damaged("a list of it holds more rows than it has");
+            }
             let mut list = List {
                 codes: Buffer::zeroed(blocks * BLOCK * width),
                 factors: factors.numbers(blocks * 2 * BLOCK)?,
-                dead: rows.iter().filter(|&&row| row == NO_ROW).count(),
+                dead: used - alive,
+                used,
                 rows,
                 width,
             };

@@ -101,8 +101,8 @@ impl Header {
             rows,
             lists,
             segments,
-            slots,
             blocks,
+            ..
         } = self.counts;
         let (dim, width) = (self.dim as u64, self.width() as u64);
         let originals = match self.kept() {
@@ -123,7 +123,7 @@ impl Header {
             4 * lists,
             lists * width,
             4 * (lists + segments),
-            4 * slots,
+            4 * blocks * BLOCK as u64,
             4 * blocks * 2 * BLOCK as u64,
             blocks * BLOCK as u64 * width / 8,
         ]

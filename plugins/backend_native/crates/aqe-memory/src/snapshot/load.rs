@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 
 use super::header::{Header, name_of};
 use super::{Error, PAGE, Part, Section, damaged};
@@ -13,13 +12,13 @@ use crate::rows::saved::{Kept, Numbers, Planes, all_finite, map_of};
 use crate::rows::{NOWHERE, Rows};
 use crate::state::{Lists, State, TAIL};
 use crate::store::Store;
-use crate::{Level, Options};
+use crate::{Level, Metric, Options};
 
 impl Store {
     /// Replace all that the store holds by what a file holds; on an error nothing was changed. Returns the name of the
     /// content that [`Store::save`] gave.
     pub fn load(&self, path: &Path) -> Result<u64, Error> {
-        let (state, name) = read(path, self.options())?;
+        let (mut state, name) = read(path, self.options())?;
         {
             // Work beside the calls speaks of rows that are about to go.
             let _turn = self
@@ -28,9 +27,8 @@ impl Store {
                 .lock()
                 .expect("no thread panics while it works on a store");
             let mut old = self.shared.write();
-            self.shared
-                .alive
-                .store(state.rows.alive(), Ordering::Release);
+            self.shared.note_alive(state.rows.alive());
+            state.epoch = old.epoch + 1; // rows that are being encoded by the old mean are encoded anew
             *old = state;
         }
         self.start_work();
@@ -117,7 +115,7 @@ impl<'a> Source<'a> {
     }
 
     fn read_numbers(&self, n: usize, width: usize) -> Result<Numbers, Error> {
-        let squares = if self.header.metric == crate::Metric::L2 {
+        let squares = if self.header.metric == Metric::L2 {
             n
         } else {
             0
@@ -154,7 +152,7 @@ impl<'a> Source<'a> {
         Ok(lists)
     }
 
-    fn read_centroids(&self, mean: &[f32]) -> Result<Centroids, Error> {
+    fn read_centroids(&self, level: Level, mean: &[f32]) -> Result<Centroids, Error> {
         let count = self.header.counts.lists as usize;
         let scales = self.whole(Part::CentreScales, |section| section.numbers::<f32>(count))?;
         if !all_finite(&scales) {
@@ -163,7 +161,8 @@ impl<'a> Source<'a> {
         let mut bytes = vec![0; count * mean.len()];
         self.whole(Part::CentreBytes, |section| section.bytes(&mut bytes))?;
         let signed = bytes.into_iter().map(|byte| byte as i8).collect();
-        Ok(Centroids::from_parts(signed, scales, mean))
+        let l2 = self.header.metric == Metric::L2;
+        Ok(Centroids::of_bytes(level, signed, scales, mean, l2))
     }
 
     /// Put a state together in which rows and lists agree about each other.
@@ -181,7 +180,7 @@ impl<'a> Source<'a> {
         if count > 0 {
             let learned = header.learned;
             state.lists = Some(Lists {
-                centroids: self.read_centroids(&rows.mean)?,
+                centroids: self.read_centroids(options.level, &rows.mean)?,
                 lists,
                 learned_on: learned.learned_on,
                 error: learned.error,

@@ -150,7 +150,7 @@ fn write_sections(
     for (number, &row) in living.iter().enumerate() {
         numbers[row as usize] = number as u32;
     }
-    let slots = lists.iter().flat_map(|list| list.rows());
+    let slots = lists.iter().flat_map(|list| list.lanes());
     out.numbers(slots.map(|&row| numbers.get(row as usize).copied().unwrap_or(NO_ROW)))?;
     end(out)?;
     lists.iter().try_for_each(|list| list.write_factors(out))?;
