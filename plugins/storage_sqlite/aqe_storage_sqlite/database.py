@@ -25,7 +25,7 @@ from aqe_core.errors import (
 from aqe_storage_sqlite import connection as sqlite
 from aqe_storage_sqlite import schema
 from aqe_storage_sqlite.lock import FileLock
-from aqe_storage_sqlite.writer import Writer
+from aqe_storage_sqlite.writer import Together, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["DURABILITIES", "Database"]
 
 P = ParamSpec("P")
+S = TypeVar("S")
 T = TypeVar("T")
 
 DURABILITIES = ("full", "normal")
@@ -210,6 +211,13 @@ class Database:
         ReadOnlyError
         """
         return cast("T", self._to_write().run(lambda connection: operation(connection, *arguments, **options)))
+
+    def write_together(self, operation: Callable[[apsw.Connection, list[S]], list[T]], item: S) -> T:
+        """Run ``operation(connection, items)`` for this item and those of other threads that wait; see `write`.
+
+        It returns a result for each, the same as if it had been run for one item after the other.
+        """
+        return cast("T", self._to_write().run(Together(operation, item)))
 
     @contextmanager
     def alone(self) -> Iterator[apsw.Connection]:
