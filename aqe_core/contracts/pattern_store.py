@@ -171,5 +171,7 @@ class SnapshotStore(PatternStore, Protocol):
         ------
         InputError
             The file is absent, damaged, or of a store that was made with other options; nothing was changed.
+        DimensionError
+            It is of a store of another dimension; nothing was changed.
         """
         ...

@@ -24,7 +24,7 @@ from aqe_core.contracts.capabilities import (
     TextIndexCapabilities,
 )
 from aqe_core.contracts.pattern_store import NO_KEY, Hits
-from aqe_core.errors import InputError
+from aqe_core.errors import DimensionError, InputError
 from aqe_core.state import EngineState, read_state, write_state
 from aqe_core.testing.oracles import exact_scores, quantile, wilson
 from aqe_core.validate import (
@@ -145,6 +145,8 @@ class BruteForceStore:
     def load(self, path: str | os.PathLike[str]) -> str:
         """Replace everything by what a file holds; return the digest of the file."""
         state = read_state(path)
+        if state.manifest.get("dim") != self.dim:
+            raise DimensionError(f"{path} is of another dim.", fix="make the store as the saved one was.")
         if state.kind != self.KIND or state.manifest != {"dim": self.dim, "metric": self.metric}:
             raise InputError(f"{path} is of another store.", fix="make the store as the saved one was.")
         self._table = (state.arrays["keys"], state.arrays["rows"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aqe_core.contracts.pattern_store import SnapshotStore
-from aqe_core.errors import InputError, ReadOnlyError
+from aqe_core.errors import DimensionError, InputError, ReadOnlyError
 from aqe_core.testing.checks_pattern_store import filled, metrics, one_metric, snapshot
 from aqe_core.testing.data import clustered_vectors
 from aqe_core.testing.expect import equal, raises, require
@@ -75,7 +75,7 @@ def check_snapshot_of_another_store(kit: Context) -> None:
         before = snapshot(store)
         raises(InputError, lambda: store.load(file), "loading an absent file")
         filled(kit, dim=9)[0].save(file)
-        raises(InputError, lambda: store.load(file), "loading a store of 9 dimensions into one of 8")
+        raises(DimensionError, lambda: store.load(file), "loading a store of 9 dimensions into one of 8")
         for metric in metrics(kit):
             if metric != store.metric:
                 filled(kit, metric=metric)[0].save(file)

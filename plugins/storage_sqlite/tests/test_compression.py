@@ -10,7 +10,7 @@ from random import Random
 import pytest
 from aqe_storage_sqlite import compression
 from aqe_storage_sqlite.compression import Compression
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aqe_core.errors import ConfigError, CorruptStorageError, InputError, MissingExtraError
@@ -51,6 +51,7 @@ def test_a_dictionary_helps_small_blocks_and_is_needed(codec):
 
 
 @pytest.mark.parametrize("codec", CODECS)
+@settings(deadline=None)
 @given(raw=st.binary(max_size=500), flips=st.lists(st.tuples(st.integers(0), st.integers(0, 255)), max_size=3))
 def test_damaged_data_give_an_error_or_bytes_within_the_bound(codec, raw, flips):
     learned = Compression(codec, dictionary=LEARNED[codec])
