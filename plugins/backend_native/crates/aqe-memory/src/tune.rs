@@ -30,7 +30,7 @@ const COPY: f32 = 0.85 * 0.85;
 const QUANTILE: f64 = 1.64;
 
 /// Neighbours that count as copies by chance alone, where rows are spread over 18 dimensions, as embeddings of code are.
-const BY_CHANCE: f64 = 3.0;
+const BY_CHANCE: f64 = 3.5;
 
 /// At most so many times as much is a query expected to miss as a row without its copies.
 const MOST: f64 = 3.0;
