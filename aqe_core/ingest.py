@@ -95,7 +95,7 @@ def ingest(workspace: Workspace, paths: list[Path], progress: Callable[[str, int
         except IngestError as error:
             if named:
                 raise
-            report.skipped.append(Skipped(relative(path, workspace.root), error.message))
+            report.skipped.append(Skipped(relative(path, workspace.root), str(error)))
             continue
         report.files += 1
         report.skipped += got.skipped

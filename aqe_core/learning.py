@@ -21,6 +21,7 @@ import numpy as np
 from aqe_core.errors import InputError, ReadOnlyError, StorageBusyError
 from aqe_core.events import Event
 from aqe_core.state import EngineState
+from aqe_core.stream import Streamed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +44,7 @@ _BATCH_KIND = "workspace/transitions/1"
 _KEY_COLUMNS = ("states", "actions", "next_states", "next_actions")
 
 
-class DurableLearner:
+class DurableLearner(Streamed):
     """A learner of a workspace whose updates are kept, as ``ws.learner("name")``.
 
     Parameters

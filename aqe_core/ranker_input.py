@@ -51,7 +51,7 @@ def candidates(
         "context": {
             _as_name(name): _aligned(column, f"context {name!r}", n) for name, column in (context or {}).items()
         },
-        "offset": np.zeros(n) if offset is None else _aligned(offset, "offset", n),
+        "offset": _kept(np.zeros(n)) if offset is None else _aligned(offset, "offset", n),
         "budget_s": _as_budget(budget_s),
     }
 
@@ -96,12 +96,18 @@ def _aligned(column: ArrayLike, what: str, n: int) -> NDArray[np.float64]:
     values = as_values(column, what)
     if len(values) != n:
         raise DimensionError(f"{what} has {len(values)} items, but there are {n} tests.", fix="pass one per test.")
+    return _kept(values.copy())
+
+
+def _kept(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values that stay as they were checked, so that what was computed from them stays right."""
+    values.flags.writeable = False
     return values
 
 
 def _as_durations(duration_s: ArrayLike | None, n: int) -> NDArray[np.float64]:
     if duration_s is None:
-        return np.full(n, np.nan)
+        return _kept(np.full(n, np.nan))
     try:
         values = np.array(duration_s, np.float64)
     except (TypeError, ValueError) as error:
@@ -116,7 +122,7 @@ def _as_durations(duration_s: ArrayLike | None, n: int) -> NDArray[np.float64]:
             f"duration_s[{wrong[0]}] is {values[wrong[0]]}, but must be finite and at least 0.",
             fix="pass seconds, or NaN where they are not known.",
         )
-    return values
+    return _kept(values)
 
 
 def _as_budget(budget_s: Any) -> float:

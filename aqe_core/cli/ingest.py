@@ -10,6 +10,7 @@ import click
 from aqe_core.cli.invocation import Invocation, counted, progress, takes
 
 if TYPE_CHECKING:
+    from aqe_core.contracts.ingest import Skipped
     from aqe_core.ingest import IngestReport
 
 __all__ = ["command", "skipped_lines", "summary"]
@@ -62,7 +63,13 @@ def summary(report: IngestReport) -> str:
 
 
 def skipped_lines(report: IngestReport, shown: int = _SHOWN) -> list[str]:
-    """Return a line for each thing that was not taken; for those beyond ``shown`` only their number."""
-    lines = [f"  skipped {each.where}: {each.reason}" for each in report.skipped[:shown]]
-    rest = len(report.skipped) - shown
-    return [*lines, f"  ... and {rest} more (--json lists all)"] if rest > 0 else lines
+    """Return a line for each reason why something was not taken; for those beyond ``shown`` only their number."""
+    alike: dict[str, list[Skipped]] = {}
+    for each in report.skipped:
+        alike.setdefault(each.reason.replace(each.where, ""), []).append(each)
+    lines = []
+    for (where, reason), *more in alike.values():
+        told = reason if where in reason else f"{where}: {reason}"
+        lines.append(f"  skipped {1 + len(more)} alike, e.g. {told}" if more else f"  skipped {told}")
+    rest = sum(map(len, list(alike.values())[shown:]))
+    return [*lines[:shown], *([f"  ... and {rest} more (--json lists all)"] if rest else [])]

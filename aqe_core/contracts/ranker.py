@@ -21,6 +21,8 @@ __all__ = ["Candidates", "Explanation", "Outcomes", "Ranker", "Ranking", "TestHi
 class Candidates:
     """The tests of one cycle, with what is known before it runs. Checked when it is made, so that no engine need.
 
+    Arrays are copied and read-only: ranking and then observing the same object spares an engine half of the work.
+
     Parameters
     ----------
     tests : sequence of str

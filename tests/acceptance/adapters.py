@@ -30,15 +30,23 @@ class _EvaluatedRanker:
         import aqe_core
 
         self._ranker = aqe_core.open_ranker("numpy", seed=seed)
+        self._last: tuple[Any, Any] = (None, None)
 
-    @staticmethod
-    def _candidates(view: Any) -> Any:
+    def _candidates(self, view: Any) -> Any:
         from aqe_core.contracts import Candidates
 
-        budget_s = BUDGET * float(view.duration.sum())
-        return Candidates(
-            view.tests, duration_s=view.duration, context=view.features, budget_s=budget_s if budget_s > 0.0 else None
-        )
+        if self._last[0] is not view:  # the view that was ranked is observed next
+            budget_s = BUDGET * float(view.duration.sum())
+            self._last = (
+                view,
+                Candidates(
+                    view.tests,
+                    duration_s=view.duration,
+                    context=view.features,
+                    budget_s=budget_s if budget_s > 0.0 else None,
+                ),
+            )
+        return self._last[1]
 
     def rank(self, view: Any) -> Any:
         """Return item indices, first to run first."""

@@ -87,10 +87,18 @@ def test_an_empty_folder_is_a_problem(aqe, aqe_json, tmp_path):
 
 def test_skipped_files_are_told_in_short(aqe, project):
     for i in range(9):
-        (project / "tests" / f"test_broken{i}.py").write_text("def test_x(:\n")
+        (project / "tests" / f"test_broken{i}.py").write_text("\n" * i + "def test_x(:\n")
     text = aqe("quickstart", project).stdout
     assert text.count("  skipped ") == 5
     assert "... and 4 more" in text
+
+
+def test_files_skipped_for_one_reason_are_told_once(aqe, project):
+    for i in range(9):
+        (project / "tests" / f"test_broken{i}.py").write_text("def test_x(:\n")
+    text = aqe("quickstart", project).stdout
+    assert text.count("  skipped ") == 1
+    assert "  skipped 9 alike, e.g. tests/test_broken0.py:1: not Python" in text
 
 
 def test_backends_by_option(aqe, aqe_json, project):

@@ -151,7 +151,7 @@ def test_ingest_removes_what_has_vanished(aqe_json, ingested):
 
 def test_ingest_lists_what_it_skipped_in_a_folder(aqe, aqe_json, project):
     for i in range(25):
-        (project / "tests" / f"test_broken{i:02}.py").write_text("def test_x(:\n")
+        (project / "tests" / f"test_broken{i:02}.py").write_text("\n" * i + "def test_x(:\n")
     result = aqe("ingest", "-C", project)
     lines = result.stdout.splitlines()
     assert "skipped: 25" in lines[0]

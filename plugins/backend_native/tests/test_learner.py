@@ -492,3 +492,12 @@ def test_it_is_a_learner():
     assert isinstance(make_native(), native.QLearning)
     spec = SimpleNamespace(**learner.get_params())
     assert (spec.learning_rate, spec.actions, spec.seed) == (0.1, None, 0)
+
+
+def test_it_learns_from_a_stream_of_mappings():
+    learner = make_native(learning_rate=0.5)
+    outcome = {"state": {"coverage": 0.8}, "action": "run", "reward": 1.0, "next_state": "end", "done": True}
+    assert learner.learn_one(outcome) is learner
+    assert learner.value('m1:{"coverage":0.8}', "run") == 0.5
+    with pytest.raises(InputError, match="lacks 'reward'"):
+        learner.learn_one({"state": "s", "action": "a", "next_state": "t"})

@@ -16,6 +16,7 @@ import numpy as np
 from aqe_backend_numpy import _learner_input as given
 from aqe_core.errors import InputError, InvalidActionError
 from aqe_core.state import EngineState, Portable
+from aqe_core.stream import Streamed
 from aqe_core.validate import as_done, as_key_name, as_outcomes
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def log_softmax(preferences: Iterable[float]) -> tuple[list[float], list[float]]
     return [power / total for power in powers], [value - log_total for value in shifted]
 
 
-class PolicyTable(Portable):
+class PolicyTable(Streamed, Portable):
     """A `aqe_core.contracts.Learner` that lacks ``_learn``, by which a subclass learns from one checked transition."""
 
     algorithm: ClassVar[str]

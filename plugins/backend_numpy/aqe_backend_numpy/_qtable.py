@@ -11,8 +11,7 @@ the dict entries) per state and per pair, whatever the shape: 392 per block, and
 
 ========== ================== =========================================================================================
 ``values`` double per cell    the value; ``-inf``: never updated
-``counts`` int64 per cell     updates learned in batches
-``tally``  list item per cell updates learned one at a time (a list: Python counts faster in it than in an array)
+``counts`` int64 per cell     updates learned
 ``worths`` double per block   at a home, what the state is worth to the one before; ``nan``: stale; ``-inf``: nothing
                               was tried yet. Small enough to stay in the cache.
 ========== ================== =========================================================================================
@@ -25,23 +24,21 @@ from __future__ import annotations
 
 from array import array
 from bisect import insort
+from contextlib import suppress
 from functools import reduce
-from operator import add
+from operator import add, itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["BLOCK", "NEVER", "STALE", "TERMINAL", "UNSEEN", "Key", "Place", "Table"]
+__all__ = ["BLOCK", "NEVER", "STALE", "TERMINAL", "UNSEEN", "Key", "Table"]
 
 Key: TypeAlias = str | int
-
-Place: TypeAlias = tuple[dict[Any, int], int, int]
-"""Where an action is: blocks of its tile (by state in the first tile, else by home), offset in the block, tile."""
 
 BLOCK = 16
 NEVER = float("-inf")
@@ -70,14 +67,10 @@ class Table:
     value_view, worth_view : ndarray of float64
         The same memory.
     counts : ndarray of int64
-    tally : list of int
     states : dict
         Home by state.
     actions : dict
-        `Place` by action.
-    names, offsets : dict
-        Home by state and offset by action, only of those whose key is text: what is found here needs no check of its
-        type. ``offsets`` is empty once there are actions beyond the first tile.
+        Number by action, from 1.
     known : int
         Number of pairs that were updated.
     """
@@ -86,16 +79,13 @@ class Table:
         self.initial = initial
         self.epsilon = epsilon
         self.states: dict[Key, int] = {}
-        self.actions: dict[Key, Place] = {}
-        self.names: dict[str, int] = {}
-        self.offsets: dict[str, int] = {}
-        self.tiles: list[dict[Any, int]] = [self.states]
+        self.actions: dict[Key, int] = {}
+        self.tiles: list[dict[int, int]] = [{}]  # of each tile beyond the first, block by home
         self.more: dict[int, list[tuple[int, int]]] = {}  # home -> (tile, block) beyond the first tile, sorted
         self.known = 0
         self._state_cache = np.zeros(0, np.int64)
         self._action_cache = np.zeros(0, np.int64)
-        for action in declared or ():
-            self.add_action(action)
+        self.add_actions(tuple(declared or ()))
         self.declared = len(self.actions)
         self._blank = array("d", [NEVER] * BLOCK)
         # Where the set is declared, an untried action counts with the initial value from the start.
@@ -107,7 +97,6 @@ class Table:
             reserved[UNSEEN] = initial
             reserved[TERMINAL] = 0.0
         self.counts = np.zeros(len(self.values), np.int64)
-        self.tally = [0] * len(self.values)
         self._look()
 
     # -- growth -------------------------------------------------------------------------------------------------
@@ -126,39 +115,27 @@ class Table:
             self.values = self.values + self._blank * missing
             self.worths = self.worths + self._blank_worth * missing
             self.counts = np.concatenate((self.counts, np.zeros(missing * BLOCK, np.int64)))
-            self.tally += [0] * (missing * BLOCK)
             self._look()
         return range(start, self.used)
 
-    def add_state(self, state: Key) -> int:
-        """Return the home of a state, made if need be."""
-        home = self.states.get(state)
-        if home is None:
-            home = self.states[state] = self._append(1)[0]
-            if type(state) is str:
-                self.names[state] = home
-        return home
-
-    def add_states(self, keys: list[Any]) -> list[int]:
+    def add_states(self, keys: Sequence[Any]) -> Sequence[int]:
         """Return the home of each state, made in order where need be."""
         states = self.states
+        with suppress(KeyError):
+            return _looked_up(states, keys)
         new = [key for key in dict.fromkeys(keys) if key not in states]
         states.update(zip(new, self._append(len(new)), strict=True))
-        self.names.update((key, states[key]) for key in new if type(key) is str)
-        return [states[key] for key in keys]
+        return _looked_up(states, keys)
 
-    def add_action(self, action: Key) -> Place:
-        """Return the place of an action, made if need be."""
-        place = self.actions.get(action)
-        if place is None:
-            tile, position = divmod(len(self.actions), BLOCK)
-            if tile == len(self.tiles):
-                self.tiles.append({})
-                self.offsets.clear()
-            elif tile == 0 and type(action) is str:
-                self.offsets[action] = position
-            place = self.actions[action] = (self.tiles[tile], position, tile)
-        return place
+    def add_actions(self, keys: Sequence[Any]) -> Sequence[int]:
+        """Return the number of each action, made in order where need be."""
+        actions = self.actions
+        with suppress(KeyError):
+            return _looked_up(actions, keys)
+        for key in keys:
+            actions.setdefault(key, len(actions) + 1)
+        self.tiles.extend({} for _ in range(len(self.tiles), -(-len(actions) // BLOCK)))
+        return _looked_up(actions, keys)
 
     def add_block(self, home: int, tile: int) -> int:
         """Return the block of a tile in a state, made if need be."""
@@ -169,7 +146,18 @@ class Table:
             insort(self.more.setdefault(home, []), (tile, block))
         return block
 
+    def add_cell(self, home: int, number: int) -> int:
+        """Return the cell of a pair of a home and the number of an action, made if need be."""
+        tile, offset = divmod(number - 1, BLOCK)
+        return self.add_block(home, tile) * BLOCK + offset
+
     # -- reading ------------------------------------------------------------------------------------------------
+
+    def find_states(self, keys: Sequence[Any]) -> Sequence[int]:
+        """Return the home of each state, `UNSEEN` where there is none."""
+        with suppress(KeyError):
+            return _looked_up(self.states, keys)
+        return [self.states.get(key, UNSEEN) for key in keys]
 
     def find_block(self, home: int, tile: int) -> int:
         """Return the block of a tile in a state, or `UNSEEN`."""
@@ -178,11 +166,12 @@ class Table:
     def find(self, state: Key, action: Key) -> int:
         """Return the cell of a pair, or `UNSEEN`."""
         home = self.states.get(state)
-        place = self.actions.get(action)
-        if home is None or place is None:
+        number = self.actions.get(action)
+        if home is None or number is None:
             return UNSEEN
-        block = self.find_block(home, place[2])
-        return UNSEEN if block == UNSEEN else block * BLOCK + place[1]
+        tile, offset = divmod(number - 1, BLOCK)
+        block = self.find_block(home, tile)
+        return UNSEEN if block == UNSEEN else block * BLOCK + offset
 
     def value(self, cell: int) -> float:
         """Return the value in a cell."""
@@ -266,21 +255,17 @@ class Table:
 
     def homes(self, keys: NDArray[np.int64] | list[Key], *, add: bool) -> NDArray[np.int64]:
         """Return the home of each state (`UNSEEN` if none); with ``add`` new ones are made in order."""
-        of = self.add_states if add else lambda keys: [self.states.get(key, UNSEEN) for key in keys]
+        of = self.add_states if add else self.find_states
         if isinstance(keys, list):
-            return np.array(of(keys), np.int64)
+            return np.fromiter(of(keys), np.int64, len(keys))
         numbers, self._state_cache = _numbers(keys, self._state_cache, of)
         return numbers
 
     def columns(self, keys: NDArray[np.int64] | list[Key], *, add: bool) -> NDArray[np.int64]:
         """Return the number of each action, from 1 (0 if none); with ``add`` new ones are made in order."""
-
-        def of(keys: list[Any]) -> list[int]:
-            places = map(self.add_action if add else self.actions.get, keys)
-            return [0 if place is None else place[2] * BLOCK + place[1] + 1 for place in places]
-
+        of = self.add_actions if add else lambda keys: [self.actions.get(key, 0) for key in keys]
         if isinstance(keys, list):
-            return np.array(of(keys), np.int64)
+            return np.fromiter(of(keys), np.int64, len(keys))
         numbers, self._action_cache = _numbers(keys, self._action_cache, of)
         return numbers
 
@@ -314,7 +299,7 @@ class Table:
         rows, columns = row_of[blocks], tile_of[blocks] * BLOCK + positions
         order = np.lexsort((columns, rows))
         cells = cells[order]
-        counts = (self.counts + np.array(self.tally))[cells]
+        counts = self.counts[cells]
         return rows[order], columns[order], counts, self.value_view[cells]
 
     def fill(self, rows: NDArray[Any], columns: NDArray[Any], counts: NDArray[Any], values: NDArray[Any]) -> None:
@@ -327,8 +312,13 @@ class Table:
         self.known = len(cells)
 
 
+def _looked_up(numbers: dict[Key, int], keys: Sequence[Any]) -> Sequence[int]:
+    # What itemgetter does it does several times as fast as a loop; of one key it returns no tuple.
+    return itemgetter(*keys)(numbers) if len(keys) > 1 else [numbers[key] for key in keys]
+
+
 def _numbers(
-    keys: NDArray[np.int64], cache: NDArray[np.int64], of: Callable[[list[Any]], list[int]]
+    keys: NDArray[np.int64], cache: NDArray[np.int64], of: Callable[[list[Any]], Sequence[int]]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the number of each key, and the cache.
 

@@ -5,6 +5,7 @@ Every function is elementwise but for sums over the candidates of a cycle, which
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ _PRIOR_RUNS = 2.0
 _QUIET_RUNS = 5.0
 _MAX_PERSISTENCE = 0.99
 _SMALLEST = 1e-9
-_LOG_KEEP = float(np.log(1.0 - at.RATES[2]))
+_LOG_KEEP = math.log(1.0 - at.RATES[2])
 
 
 class Shares(NamedTuple):
@@ -79,33 +80,40 @@ def features(table: NDArray[np.float64], duration_s: NDArray[np.float64], shares
     prior = min(max(shares.new_failed, _PRIOR_RANGE[0]), _PRIOR_RANGE[1])
     usual = min(max(shares.failed, _SHARE_RANGE[0]), _SHARE_RANGE[1])
     runs, failures, since = table[at.RUNS], table[at.FAILURES], table[at.SINCE]
-    new = runs == 0.0
+    ran = runs > 0.0
     out = np.empty((CORE, table.shape[1]))
 
     mean = (failures + _PRIOR_RUNS * prior) / (runs + _PRIOR_RUNS)
     for i in range(at.N_RATES):
         mean += table[i] + table[at.UNTOUCHED + i] * prior
     mean /= at.N_RATES + 1
-    np.clip(mean, _SMALLEST, 1.0 - _SMALLEST, out=mean)
-    out[0] = np.log(mean / (1.0 - mean))
-    out[1] = np.logaddexp(table[at.LOG_RECENT], runs * _LOG_KEEP + np.log(prior)) / 100.0
+    mean = np.minimum(np.maximum(mean, _SMALLEST), 1.0 - _SMALLEST)
+    np.log(mean / (1.0 - mean), out=out[0])
+    np.logaddexp(table[at.LOG_RECENT], runs * _LOG_KEEP + math.log(prior), out=out[1])
+    out[1] /= 100.0
 
-    quiet = ~new & (since >= np.minimum(_QUIET_RUNS, runs))
-    out[2] = np.where(quiet, standardized(np.log(np.maximum(duration_s, 1e-6))), 0.0)
-    out[3] = new
-    out[4] = ~new & (failures == 0.0)
+    quiet = ran & (since >= np.minimum(_QUIET_RUNS, runs))
+    np.multiply(standardized(np.log(np.maximum(duration_s, 1e-6))), quiet, out=out[2])
+    np.logical_not(ran, out=out[3], casting="unsafe")
+    np.logical_and(ran, failures == 0.0, out=out[4], casting="unsafe")
 
-    share = np.where(new, usual, np.clip(table[at.SHARE], *_SHARE_RANGE))
-    out[5] = np.log(share / (1.0 - share)) - np.log(usual / (1.0 - usual))
-    stay = shares.persistence
-    out[6] = np.where(~new & (since > 0.0), np.log((1.0 - stay ** (table[at.UNSEEN] + 1.0)) / (1.0 - stay)), 0.0)
+    share = np.where(ran, np.minimum(np.maximum(table[at.SHARE], _SHARE_RANGE[0]), _SHARE_RANGE[1]), usual)
+    np.log(share / (1.0 - share), out=out[5])
+    out[5] -= np.log(usual / (1.0 - usual))
+    out[6] = 0.0
+    left_out = (ran & (since > 0.0) & (table[at.UNSEEN] > 0.0)).nonzero()[0]
+    if left_out.size:  # of the others it is log(1)
+        stay = shares.persistence
+        unseen = table[at.UNSEEN, left_out]
+        out[6, left_out] = np.log((1.0 - stay ** (unseen + 1.0)) / (1.0 - stay))
     return out
 
 
 def standardized(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return values less their mean, over their standard deviation; zeros where they are all but equal."""
-    if not values.size:
+    n = len(values)
+    if not n:
         return values
-    centred = values - values.mean()
-    spread = float(np.sqrt((centred * centred).mean()))
+    centred = values - float(values.sum()) / n
+    spread = math.sqrt(float((centred * centred).sum()) / n)
     return centred / spread if spread > _SMALLEST else np.zeros_like(values)

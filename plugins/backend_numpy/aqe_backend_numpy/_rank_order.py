@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,24 +29,20 @@ def probabilities(scores: NDArray[np.float64], share: float) -> NDArray[np.float
     if not n:
         return scores
     top, bottom = float(scores.max()), float(scores.min())
-    odds = float(np.log(share / (1.0 - share)))
+    odds = math.log(share / (1.0 - share))
     low, high = odds - top, odds - bottom
-    shift = low - float(np.log(np.exp(np.maximum(scores - top, -_MAX_LOG_ODDS)).mean()))
+    shift = low - math.log(float(np.exp(np.maximum(scores - top, -_MAX_LOG_ODDS)).sum()) / n)
     for _ in range(_STEPS):
-        chance = _sigmoid(scores + shift)
-        excess = float(chance.sum()) - share * n
+        chance = 1.0 / (1.0 + np.exp(np.minimum(-shift - scores, _MAX_LOG_ODDS)))
+        expected = float(chance.sum())
+        excess = expected - share * n
         if abs(excess) <= _TOLERANCE * n:
             break
         low, high = (low, shift) if excess > 0.0 else (shift, high)
-        bend = float((chance * (1.0 - chance)).sum())
+        bend = expected - float(chance.dot(chance))
         step = shift - excess / bend if bend > _TOLERANCE else low
         shift = step if low < step < high else 0.5 * (low + high)
     return chance
-
-
-def _sigmoid(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    odds: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-np.clip(scores, -_MAX_LOG_ODDS, _MAX_LOG_ODDS)))
-    return odds
 
 
 def ordered(
@@ -53,39 +50,53 @@ def ordered(
 ) -> NDArray[np.int64]:
     """Return the order of running: falling score, equal ones as given; under a budget the best of several.
 
-    Each of 13 thresholds, quantiles of chance over duration, gives an order: those above it first, each part by
+    Each of 13 thresholds, quantiles of chance over duration, gives an order: those that reach it first, each part by
     falling score. Of these and the plain one that is taken for which the sum over those that fit the budget of
-    ``chance * (1 + 1 / 2n - rank / n)`` is largest: up to a factor the expected NAPFD. O(13 n) after one sort.
+    ``chance * (1 + 1 / 2n - rank / n)`` is largest: up to a factor the expected NAPFD. O(13 n) after two sorts.
     """
     order = np.argsort(-scores, kind="stable")
     n = len(order)
     cost = duration_s[order]
     total = float(cost.sum())
+    budget_s *= _SLACK
     if n < 2 or total <= budget_s:
         return order
     gain = chance[order]
     worth = gain / np.maximum(cost / total, 1e-12)
-    levels = np.concatenate([[-np.inf], np.quantile(worth, _LEVELS)])
-    ways = np.argsort(worth < levels[:, None], axis=1, kind="stable")
-    best = int(np.argmax(_expected(gain[ways], cost[ways], budget_s * _SLACK)))
-    chosen: NDArray[np.int64] = order[ways[best]]
+    levels = np.sort(worth)[np.ceil(_LEVELS * (n - 1)).astype(np.int64)]
+    per_rank = 1.0 + 0.5 / n - np.arange(1.0, n + 1.0) / n
+    way = np.arange(n)
+    best = _expected(way, gain, cost, budget_s, per_rank)
+    for reached in worth >= levels[:, None]:
+        other = np.concatenate((reached.nonzero()[0], (~reached).nonzero()[0]))
+        expected = _expected(other, gain, cost, budget_s, per_rank)
+        if expected > best:
+            way, best = other, expected
+    chosen: NDArray[np.int64] = order[way]
     return chosen
 
 
-def _expected(gain: NDArray[np.float64], cost: NDArray[np.float64], budget_s: float) -> NDArray[np.float64]:
-    """Return the expected gain of each order, shape (ways,), of gains and costs of shape (ways, n).
+def _expected(
+    way: NDArray[np.int64],
+    gain: NDArray[np.float64],
+    cost: NDArray[np.float64],
+    budget_s: float,
+    per_rank: NDArray[np.float64],
+) -> float:
+    """Return the expected gain of an order.
 
-    The first two tests that do not fit are skipped, as each would be; the third ends it.
+    The first two tests that do not fit are skipped, as each would be; the third ends it. What runs in the same order
+    has the same sum to the last bit, wherever those that are skipped stand: then the first of the ways is taken.
     """
-    n = gain.shape[1]
-    row = np.arange(len(gain))
-    spent = np.cumsum(cost, axis=1)
+    spent = cost[way].cumsum()
+    start, runs = 0, []
     for _ in range(_SKIPS):
-        skipped = (spent > budget_s).argmax(axis=1)  # 0 where all fit; then the first is taken to cost nothing
-        cost[row, skipped] = np.where(spent[:, -1] > budget_s, 0.0, cost[row, skipped])
-        gain[row, skipped] = np.where(spent[:, -1] > budget_s, 0.0, gain[row, skipped])
-        spent = np.cumsum(cost, axis=1)
-    ran = (spent <= budget_s) & (gain > 0.0)
-    rank = np.cumsum(ran, axis=1)
-    expected: NDArray[np.float64] = np.where(ran, gain * (1.0 + 0.5 / n - rank / n), 0.0).sum(axis=1)
-    return expected
+        skipped = int(spent.searchsorted(budget_s, "right"))
+        if skipped == len(way):
+            break
+        runs.append(way[start:skipped])
+        budget_s += float(cost[way[skipped]])  # what is skipped costs nothing
+        start = skipped + 1
+    runs.append(way[start : int(spent.searchsorted(budget_s, "right"))])
+    ran = np.concatenate(runs)
+    return float(gain[ran].dot(per_rank[: len(ran)]))

@@ -9,7 +9,7 @@ import numpy as np
 
 from aqe_backend_numpy import _rank_table as at
 from aqe_backend_numpy._rank_features import FEATURES, START
-from aqe_backend_numpy._rank_table import FRESH, TestTable
+from aqe_backend_numpy._rank_table import TestTable
 from aqe_backend_numpy._rank_weights import WINDOW, Memory
 from aqe_core.errors import AqeError, InputError
 from aqe_core.ranker_input import as_tests
@@ -76,7 +76,7 @@ def export(learned: Learned, params: dict[str, Any]) -> EngineState:
             "failing_cycles": memory.cycles,
         },
         arrays={
-            "rows": learned.table.rows[: len(slots)].copy(),
+            "rows": np.ascontiguousarray(learned.table.columns[:, : len(slots)].T),
             "tallies": learned.tallies.copy(),
             "weights": learned.weights.copy(),
             "window": memory.window.copy(),
@@ -127,7 +127,7 @@ def _read(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Le
     rows = _array(arrays, "rows", (len(names), at.COLUMNS), special=_MAY_BE_SPECIAL)
     table = TestTable()
     table.slots = {name: slot for slot, name in enumerate(names)}
-    table.rows = np.concatenate([rows, np.tile(FRESH, (64, 1))])
+    table.write(np.arange(len(names)), rows.T)
     return Learned(
         table,
         _array(arrays, "tallies", (4, 2)),

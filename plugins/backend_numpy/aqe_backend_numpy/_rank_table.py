@@ -1,4 +1,4 @@
-"""What a ranker remembers of each test: one row of float64 columns, and how a cycle changes it."""
+"""What a ranker remembers of each test: a column of float64 numbers, and how a cycle changes it."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ __all__ = [
     "SINCE",
     "UNSEEN",
     "UNTOUCHED",
+    "TestNames",
     "TestTable",
     "after_run",
 ]
@@ -55,72 +56,109 @@ _LOG_GAIN = float(np.log(_GAIN[2]))
 _MIN_DURATION_GAIN = 0.2  # the mean duration is that of all runs up to 5, then exponentially weighted
 
 
-class TestTable:
-    """Rows of tests, found by name.
+class TestNames:
+    """Numbers of tests, found by name.
 
     Attributes
     ----------
     slots : dict of str to int
-        Row of each test, in the order of first observation.
-    rows : ndarray of float64, shape (capacity, COLUMNS)
-        The first ``len(slots)`` are in use.
+        Number of each test, in the order of first observation.
     """
 
-    __test__ = False  # a table of tests, not a test
+    __test__ = False  # names of tests, not a test
 
     def __init__(self) -> None:
         self.slots: dict[str, int] = {}
-        self.rows = np.tile(FRESH, (64, 1))
+        self._found: tuple[tuple[str, ...], int, NDArray[np.int64], NDArray[np.int64]] | None = None
 
-    def find(self, tests: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the row of each test, -1 if it has none, and the canonical order of the tests.
+    def find(self, tests: tuple[str, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the number of each test, -1 if it has none, and the canonical order of the tests.
 
-        That order is the same however the tests are given: known ones by row, then the others by name. All sums run
+        That order is the same however the tests are given: known ones by number, then the others by name. All sums run
         in it, so that no rounding depends on the order in which a caller names the tests. O(n) when they come in it.
+        What was found last is kept: mostly the same tests come again.
         """
+        last = self._found
+        if last is not None and last[1] == len(self.slots) and (last[0] is tests or last[0] == tests):
+            return last[2:]
+        slots = np.fromiter(map(self.slots.get, tests, repeat(-1)), np.int64, len(tests))
+        found = slots, self._canonical(tests, slots)
+        self._found = (tests, len(self.slots), *found)
+        return found
+
+    @staticmethod
+    def _canonical(tests: tuple[str, ...], slots: NDArray[np.int64]) -> NDArray[np.int64]:
         n = len(tests)
-        slots = np.fromiter(map(self.slots.get, tests, repeat(-1)), np.int64, n)
         known = slots >= 0
         if known.all():
             if n < 2 or (slots[1:] > slots[:-1]).all():
-                return slots, np.arange(n)
-            return slots, np.argsort(slots, kind="stable")
+                return np.arange(n)
+            return np.argsort(slots, kind="stable")
         strangers = sorted(np.flatnonzero(~known).tolist(), key=tests.__getitem__)
         known_at = np.flatnonzero(known)
         by_slot = known_at[np.argsort(slots[known_at], kind="stable")]
-        return slots, np.concatenate([by_slot, np.array(strangers, np.int64)])
+        return np.concatenate([by_slot, np.array(strangers, np.int64)])
+
+    def enter(self, tests: Sequence[str], slots: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Give numbers to those tests that have none, in the canonical order; return the numbers of all."""
+        missing = order[slots[order] < 0]
+        if not missing.size:
+            return slots
+        slots = slots.copy()
+        for i in missing.tolist():
+            slots[i] = self.slots[tests[i]] = len(self.slots)
+        return slots
+
+
+class TestTable(TestNames):
+    """What is remembered of tests.
+
+    Attributes
+    ----------
+    columns : ndarray of float64, shape (COLUMNS, capacity)
+        The first ``len(slots)`` are in use.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.columns = np.tile(FRESH[:, None], 64)
 
     def read(self, slots: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the columns of rows, shape (COLUMNS, n); -1 is a fresh row."""
-        rows = self.rows.take(np.maximum(slots, 0), axis=0)
-        rows[slots < 0] = FRESH
-        return np.ascontiguousarray(rows.T)
+        """Return the columns of tests, shape (COLUMNS, n); -1 is a fresh one."""
+        out = self.columns.take(slots, axis=1, mode="clip")
+        if len(slots) and slots.min() < 0:
+            out[:, slots < 0] = FRESH[:, None]
+        return out
 
-    def enter(self, tests: Sequence[str], slots: NDArray[np.int64], order: NDArray[np.int64]) -> None:
-        """Give rows to those tests that have none, in the canonical order; ``slots`` is completed."""
-        for i in order[slots[order] < 0].tolist():
-            slots[i] = self.slots[tests[i]] = len(self.slots)
-        if len(self.slots) > len(self.rows):
-            more = np.tile(FRESH, (max(len(self.slots), 2 * len(self.rows)) - len(self.rows), 1))
-            self.rows = np.concatenate([self.rows, more])
+    def write(self, slots: NDArray[np.int64], columns: NDArray[np.float64]) -> None:
+        """Remember the columns of tests, all of them with numbers; makes room."""
+        held = self.columns.shape[1]
+        if len(self.slots) > held:
+            more = np.tile(FRESH[:, None], max(len(self.slots), 2 * held) - held)
+            self.columns = np.concatenate([self.columns, more], axis=1)
+        self.columns[:, slots] = columns
 
 
 def after_run(
     table: NDArray[np.float64], failed: NDArray[np.bool_], share: float, duration_s: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return the columns of tests, shape (COLUMNS, n), after one run of each in a cycle with a failure share."""
-    out = table.copy()
-    hit = failed.astype(np.float64)
-    out[:N_RATES] = table[:N_RATES] * _KEEP[:, None] + _GAIN[:, None] * hit
-    out[UNTOUCHED : UNTOUCHED + N_RATES] *= _KEEP[:, None]
-    faded = table[LOG_RECENT] + _LOG_KEEP
-    out[LOG_RECENT] = np.where(failed, np.logaddexp(faded, _LOG_GAIN), faded)
-    out[RUNS] += 1.0
-    out[FAILURES] += hit
-    out[SINCE] = np.where(failed, 0.0, table[SINCE] + 1.0)
+    out = np.empty_like(table)
+    where = failed.nonzero()[0]
+    np.multiply(table[:UNTOUCHED], _KEEP[:, None], out=out[:UNTOUCHED])
+    out[:UNTOUCHED, where] += _GAIN[:, None]
+    np.multiply(table[UNTOUCHED:LOG_RECENT], _KEEP[:, None], out=out[UNTOUCHED:LOG_RECENT])
+    faded = np.add(table[LOG_RECENT], _LOG_KEEP, out=out[LOG_RECENT])
+    faded[where] = np.logaddexp(faded[where], _LOG_GAIN)
+    runs = np.add(table[RUNS], 1.0, out=out[RUNS])
+    np.add(table[FAILURES], failed, out=out[FAILURES])
+    np.add(table[SINCE], 1.0, out=out[SINCE])[where] = 0.0
     out[SHARE] = share
     out[UNSEEN] = 0.0
-    gain = np.maximum(_MIN_DURATION_GAIN, 1.0 / out[RUNS])
-    mean = np.where(np.isnan(table[DURATION]), duration_s, table[DURATION] + gain * (duration_s - table[DURATION]))
-    out[DURATION] = np.where(np.isnan(duration_s), table[DURATION], mean)
+    known = table[DURATION]
+    mean = known + np.maximum(_MIN_DURATION_GAIN, 1.0 / runs) * (duration_s - known)
+    missing = np.isnan(mean)  # one of the two is unknown
+    if missing.any():
+        mean[missing] = np.where(np.isnan(duration_s), known, duration_s)[missing]
+    out[DURATION] = mean
     return out

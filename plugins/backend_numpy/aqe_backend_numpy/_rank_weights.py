@@ -126,10 +126,10 @@ def _derivatives(
     differences: NDArray[np.float64], each: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the descent direction and the curvature of the pairs' loss, shapes (f,) and (f, f)."""
-    odds = np.clip(weights @ differences, -_MAX_LOG_ODDS, _MAX_LOG_ODDS)
-    wrong = 1.0 / (1.0 + np.exp(odds))
-    slope = differences @ (each * wrong)
-    bend = (differences * (each * wrong * (1.0 - wrong))) @ differences.T
+    wrong = 1.0 / (1.0 + np.exp(np.minimum(weights @ differences, _MAX_LOG_ODDS)))
+    pull = each * wrong
+    slope = differences @ pull
+    bend = (differences * (pull - pull * wrong)) @ differences.T
     return slope, bend
 
 

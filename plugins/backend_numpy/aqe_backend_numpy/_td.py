@@ -17,15 +17,13 @@ update wait for nothing, which costs time and changes no result. The first in tu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from aqe_backend_numpy._qtable import NEVER, STALE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from aqe_backend_numpy._qtable import Table
@@ -105,8 +103,8 @@ class Updater:
                 self._size = min(self._size * 2, MAX_WINDOW)
         if n <= SMALL or turn.size < SMALL:
             read = held[::-1].tolist() + [STALE] * (n - held.size)
-            columns = [each[window[::-1]].tolist() for each in batch]
-            self.one_by_one(columns, read, pairwise=pairwise)
+            for update in zip(*[each[window[::-1]].tolist() for each in batch], read, strict=True):
+                self.one(*update, pairwise=pairwise)
             return window[:0], held[:0]
         worth = self.table.values_of(sources) if pairwise else self.table.worths_of(sources)
         if held.size:
@@ -185,31 +183,27 @@ class Updater:
             np.maximum.at(worths, risen[above], top[above])
         worths[homes[falls]] = STALE
 
-    def one_by_one(self, columns: Sequence[list[Any]], held: list[float], *, pairwise: bool) -> None:
-        """Learn from homes, cells, sources and rewards in a plain loop.
-
-        ``held`` is what each has read already, or `STALE`.
-        """
+    def one(
+        self, home: int, cell: int, source: int, reward: float, held: float = STALE, *, pairwise: bool = False
+    ) -> None:
+        """Learn from one update; ``held`` is what it has read already, or `STALE`."""
         table = self.table
-        values, worths, initial = table.values, table.worths, table.initial
-        rate, discount, greedy = self.learning_rate, self.discount, table.epsilon is None
-        read, slowly = (values, table.value) if pairwise else (worths, table.worth)
-        for home, cell, source, reward, keep in zip(*columns, held, strict=True):
-            worth = keep
-            if worth != worth:  # noqa: PLR0124  # true for STALE only
-                worth = read[source]
-                if not worth > NEVER:
-                    worth = slowly(source)
-            old = values[cell]
-            if old == NEVER:
-                old = initial
-                table.known += 1
-            values[cell] = new = old + rate * (reward + discount * worth - old)
-            if greedy:
-                best = worths[home]
-                if new >= best:
-                    worths[home] = new
-                elif old == best:
-                    worths[home] = STALE
-            else:
+        values, worths = table.values, table.worths
+        worth = held
+        if worth != worth:  # noqa: PLR0124  # true for STALE only
+            worth = (values if pairwise else worths)[source]
+        if not worth > NEVER:
+            worth = table.value(source) if pairwise else table.worth(source)
+        old = values[cell]
+        if old == NEVER:
+            old = table.initial
+            table.known += 1
+        values[cell] = new = old + self.learning_rate * (reward + self.discount * worth - old)
+        if table.epsilon is None:
+            best = worths[home]
+            if new >= best:
+                worths[home] = new
+            elif old == best:
                 worths[home] = STALE
+        else:
+            worths[home] = STALE

@@ -24,6 +24,7 @@ import numpy as np
 from aqe_backend_numpy import _learner_input as given
 from aqe_core.errors import DimensionError, InputError, InvalidActionError
 from aqe_core.state import EngineState, Portable
+from aqe_core.stream import Streamed
 from aqe_core.validate import as_context, as_contexts, as_dim, as_key_name
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def _best(scores: NDArray[np.float64]) -> int:
     return int((scores >= highest - 1e-12 * abs(highest)).argmax())
 
 
-class LinearBandit(Portable):
+class LinearBandit(Streamed, Portable):
     """What the three share: the models, and a choice by scores that a subclass computes."""
 
     algorithm: ClassVar[str]

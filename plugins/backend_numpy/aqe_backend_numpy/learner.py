@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import inspect
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from aqe_backend_numpy._qtable import BLOCK, NEVER, STALE, TERMINAL
 from aqe_backend_numpy._tabular import Tabular
 from aqe_core.errors import CapabilityError, ConfigError
 from aqe_core.suggest import did_you_mean
-from aqe_core.validate import as_key_name
-
-if TYPE_CHECKING:
-    from aqe_core.contracts.learner import ActionKey, StateKey
 
 __all__ = ["ExpectedSarsa", "QLearning", "Sarsa", "make_learner"]
 
@@ -52,87 +47,6 @@ class QLearning(Tabular):
     _on_policy = False
     _follows = False
 
-    def update(
-        self,
-        state: StateKey,
-        action: ActionKey,
-        reward: float,
-        next_state: StateKey,
-        done: bool = False,
-        next_action: ActionKey | None = None,  # noqa: ARG002  # the contract; Q-learning does not look at it
-    ) -> None:
-        """Learn from one transition. O(1), amortized.
-
-        Parameters
-        ----------
-        state, action : str or int
-            What was done where.
-        reward : float
-            Finite, within 1e290 of zero.
-        next_state : str or int
-            Where it led.
-        done : bool
-            The episode ended there: the next state is worth nothing.
-        next_action : str or int, optional
-            Not looked at.
-
-        Raises
-        ------
-        NonFiniteError
-            The reward is NaN or infinite.
-        InputError
-            A key is neither str nor int, or a number is out of range.
-        InvalidActionError
-            The action is outside the declared set.
-        """
-        # Two short ways for plain arguments, known states and actions; whatever else it is goes the careful one.
-        table = self._table
-        try:
-            if type(reward) is not float or not -1e290 <= reward <= 1e290:
-                raise KeyError(reward)
-            if type(state) is str and done is False and table.offsets:
-                # Looked up where only text is, which spares asking what the other two are.
-                names = table.names
-                home = names[state]
-                cell = home * BLOCK + table.offsets[action]  # type: ignore[index]  # what is not text is not there
-                following = names[next_state]  # type: ignore[index]  # likewise
-            elif (
-                (type(state) is str or type(state) is int)
-                and (type(action) is str or type(action) is int)
-                and (type(next_state) is str or type(next_state) is int)
-                and (done is False or done is True)
-            ):
-                states = self._states
-                blocks, cell, _ = self._actions[action]
-                home = states[state]
-                cell += BLOCK * (home if blocks is states else blocks[home])
-                if not done:
-                    following = states[next_state]
-                else:
-                    following = TERMINAL
-                    if type(next_state) is int:
-                        as_key_name(next_state, "next_state")  # it may be too long
-            else:
-                raise KeyError(state)
-        except (KeyError, TypeError):
-            home, cell, following, reward = self._enter(state, action, reward, next_state, done, None)
-        worths = table.worths
-        worth = worths[following]
-        if not worth > NEVER:
-            worth = table.worth(following)
-        table.tally[cell] += 1
-        values = table.values
-        old = values[cell]
-        if old == NEVER:
-            old = self._initial
-            table.known += 1
-        values[cell] = new = old + self._rate * (reward + self._discount * worth - old)
-        best = worths[home]
-        if new >= best:
-            worths[home] = new
-        elif old == best:
-            worths[home] = STALE
-
 
 class Sarsa(Tabular):
     """SARSA (Rummery and Niranjan 1994): learns the values of the policy that acts.
@@ -152,71 +66,8 @@ class Sarsa(Tabular):
     _on_policy = True
     _follows = True
 
-    def update(
-        self,
-        state: StateKey,
-        action: ActionKey,
-        reward: float,
-        next_state: StateKey,
-        done: bool = False,
-        next_action: ActionKey | None = None,
-    ) -> None:
-        """Learn from one transition.
 
-        Parameters
-        ----------
-        state, action, reward, next_state, done
-            As in `QLearning.update`.
-        next_action : str or int, optional
-            The action that will be taken in the next state.
-
-        Raises
-        ------
-        NonFiniteError, InputError, InvalidActionError
-            As `QLearning.update`.
-        """
-        try:
-            if (
-                (type(state) is str or type(state) is int)
-                and (type(action) is str or type(action) is int)
-                and type(reward) is float
-                and -1e290 <= reward <= 1e290
-                and (type(next_state) is str or type(next_state) is int)
-                and (next_action is None or type(next_action) is str or type(next_action) is int)
-                and (done is False or done is True)
-            ):
-                states = self._states
-                blocks, cell, _ = self._actions[action]
-                home = states[state]
-                cell += BLOCK * (home if blocks is states else blocks[home])
-                table = self._table
-                values = table.values
-                if done:
-                    worth = 0.0
-                    if type(next_state) is int:
-                        as_key_name(next_state, "next_state")  # it may be too long
-                elif next_action is None:
-                    worth = table.worth(states[next_state])
-                else:
-                    source = states[next_state]
-                    blocks, offset, _ = self._actions[next_action]
-                    worth = values[offset + BLOCK * (source if blocks is states else blocks[source])]
-                    if worth == NEVER:
-                        worth = self._initial
-                table.tally[cell] += 1
-                old = values[cell]
-                if old == NEVER:
-                    old = self._initial
-                    table.known += 1
-                values[cell] = old + self._rate * (reward + self._discount * worth - old)
-                table.worths[home] = STALE
-                return
-        except KeyError:
-            pass
-        self._update_with_care(state, action, reward, next_state, done, next_action)
-
-
-class ExpectedSarsa(Sarsa):
+class ExpectedSarsa(Tabular):
     """Expected SARSA (van Seijen, van Hasselt, Whiteson and Wiering 2009): no luck of the next action in the target.
 
     ``Q(s, a) += learning_rate * (reward + discount * worth - Q(s, a))``, with
@@ -231,32 +82,8 @@ class ExpectedSarsa(Sarsa):
     """
 
     algorithm = "expected-sarsa"
+    _on_policy = True
     _follows = False
-
-    def update(
-        self,
-        state: StateKey,
-        action: ActionKey,
-        reward: float,
-        next_state: StateKey,
-        done: bool = False,
-        next_action: ActionKey | None = None,  # noqa: ARG002  # the contract; the expectation does not look at it
-    ) -> None:
-        """Learn from one transition.
-
-        Parameters
-        ----------
-        state, action, reward, next_state, done
-            As in `QLearning.update`.
-        next_action : str or int, optional
-            Not looked at.
-
-        Raises
-        ------
-        NonFiniteError, InputError, InvalidActionError
-            As `QLearning.update`.
-        """
-        super().update(state, action, reward, next_state, done)
 
 
 _HERE = "aqe_backend_numpy"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -52,8 +52,9 @@ class NumpyRanker:
     """
 
     def __init__(self, *, seed: int = 0, strength: float = 5.0) -> None:
-        self._seed, self._strength = _as_seed(seed), _as_strength(strength)
+        self._seed, self._strength = as_seed(seed), as_strength(strength)
         self._state = Learned.nothing()
+        self._looked: _Look | None = None
 
     def __len__(self) -> int:
         return len(self._state.table.slots)
@@ -79,25 +80,21 @@ class NumpyRanker:
 
         Equal scores keep the order given. Durations that nobody knows count as the median of the known ones.
         """
-        slots, canon = self._state.table.find(as_candidates(candidates).tests)
-        table, duration = self._recall(candidates, slots[canon], canon)
-        values = self._features(candidates, table, duration, canon)
-        score = candidates.offset[canon]
-        for weight, row in zip(self._state.weights.tolist(), values, strict=True):
-            score = score + weight * row
-        n = len(canon)
+        seen = self._look(as_candidates(candidates))
+        score = candidates.offset[seen.canon]
+        for weight, row in zip(self._state.weights.tolist(), seen.values, strict=True):
+            score += weight * row
+        n = len(score)
         scores, chance, cost = np.empty(n), np.empty(n), np.empty(n)
-        scores[canon], cost[canon] = score, duration
-        chance[canon] = probabilities(score, self._shares().failed)
+        scores[seen.canon], cost[seen.canon] = score, seen.duration
+        chance[seen.canon] = probabilities(score, self._shares().failed)
         return Ranking(ordered(scores, chance, cost, candidates.budget_s), chance)
 
     def explain(self, candidates: Candidates) -> Explanation:
         """Return what each feature adds; see `aqe_core.contracts.Ranker.explain`."""
-        slots, canon = self._state.table.find(as_candidates(candidates).tests)
-        table, duration = self._recall(candidates, slots[canon], canon)
-        values = self._features(candidates, table, duration, canon) * self._state.weights[:, None]
-        parts = np.empty((len(canon), len(values) + 1))
-        parts[canon, :-1] = values.T
+        seen = self._look(as_candidates(candidates))
+        parts = np.empty((len(candidates), len(seen.values) + 1))
+        parts[seen.canon, :-1] = (seen.values * self._state.weights[:, None]).T
         parts[:, -1] = candidates.offset
         if len(parts):
             parts -= parts.mean(axis=0)
@@ -106,22 +103,28 @@ class NumpyRanker:
     def observe(self, candidates: Candidates, outcomes: Outcomes) -> None:
         """Learn from a cycle; see `aqe_core.contracts.Ranker.observe`."""
         as_cycle(candidates, outcomes)
-        slots, canon = self._state.table.find(candidates.tests)
+        seen = self._look(candidates)
+        names, table, canon = self._state.table, seen.columns, seen.canon
+        slots = names.enter(candidates.tests, seen.slots, canon)[canon]
         ran = outcomes.ran[canon]
         failed = outcomes.failed[canon] & ran
-        table, duration = self._recall(candidates, slots[canon], canon)
-        self._state.table.enter(candidates.tests, slots, canon)
-        slots = slots[canon]
         if failed.any() and not failed.all():
-            self._meet(candidates)
-            self._learn(self._features(candidates, table, duration, canon), slots, failed)
-        self._count(table[:, ran], failed[ran])
-        table[at.UNSEEN] += 1.0
-        if ran.any():
-            share = float(failed[ran].mean())
-            table[:, ran] = after_run(table[:, ran], failed[ran], share, outcomes.duration_s[canon][ran])
-        self._state.table.rows[slots] = table.T
+            if self._meet(candidates):
+                seen = self._look(candidates)
+            self._learn(seen.values, slots, failed)
+        every = bool(ran.all())
+        if not every:
+            idle = table[:, ~ran]
+            idle[at.UNSEEN] += 1.0
+            names.write(slots[~ran], idle)
+            table, failed, slots = table[:, ran], failed[ran], slots[ran]
+        self._count(table, failed)
+        if len(failed):
+            share = float(np.count_nonzero(failed)) / len(failed)
+            duration_s = outcomes.duration_s[canon] if every else outcomes.duration_s[canon][ran]
+            names.write(slots, after_run(table, failed, share, duration_s))
         self._state.cycles += 1
+        self._looked = None
 
     def export_state(self) -> EngineState:
         """Return everything learned, as ``ranker/pairwise/1``."""
@@ -136,8 +139,9 @@ class NumpyRanker:
             It is not a state of this kind; nothing was changed.
         """
         learned, params = restored(state)
-        seed, strength = _as_seed(params["seed"]), _as_strength(params["strength"])
+        seed, strength = as_seed(params["seed"]), as_strength(params["strength"])
         self._seed, self._strength, self._state = seed, strength, learned
+        self._looked = None
 
     # -- the parts ----------------------------------------------------------------------------------------------------
 
@@ -145,45 +149,35 @@ class NumpyRanker:
         every, new, after_failure, after_pass = self._state.tallies.tolist()
         return Shares(every[0] / every[1], new[0] / new[1], persistence(tuple(after_failure), tuple(after_pass)))
 
-    def _recall(
-        self, candidates: Candidates, slots: NDArray[np.int64], canon: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the columns of memory and the durations, both in canonical order."""
-        table = self._state.table.read(slots)
-        duration = candidates.duration_s[canon]
-        unknown = np.isnan(duration)
-        if unknown.any():
-            duration = np.where(unknown, table[at.DURATION], duration)
-            unknown = np.isnan(duration)
-            known = duration[~unknown]
-            duration[unknown] = float(np.median(known)) if known.size else 1.0
-        return table, duration
+    def _look(self, candidates: Candidates) -> _Look:
+        """Return what is known of candidates; at once for those that were looked at last, since nothing changed."""
+        if self._looked is not None and self._looked.candidates is candidates:
+            return self._looked
+        slots, canon = self._state.table.find(candidates.tests)
+        columns = self._state.table.read(slots[canon])
+        duration = expected_duration(candidates.duration_s[canon], columns[at.DURATION])
+        values = features(columns, duration, self._shares())
+        if self._state.context:
+            core = values
+            values = np.zeros((len(self._state.weights), len(canon)))
+            values[: len(core)] = core
+            for name, row in self._state.context.items():
+                if name in candidates.context:
+                    column = candidates.context[name][canon]
+                    values[row] = standardized(np.sign(column) * np.log1p(np.abs(column)))
+        self._looked = _Look(candidates, slots, canon, columns, duration, values)
+        return self._looked
 
-    def _features(
-        self,
-        candidates: Candidates,
-        table: NDArray[np.float64],
-        duration: NDArray[np.float64],
-        canon: NDArray[np.int64],
-    ) -> NDArray[np.float64]:
-        """Return the features with those of the context that is known, shape (f, n), in canonical order."""
-        core = features(table, duration, self._shares())
-        if not self._state.context:
-            return core
-        out = np.zeros((len(self._state.weights), core.shape[1]))
-        out[: len(core)] = core
-        for name, row in self._state.context.items():
-            if name in candidates.context:
-                column = candidates.context[name][canon]
-                out[row] = standardized(np.sign(column) * np.log1p(np.abs(column)))
-        return out
-
-    def _meet(self, candidates: Candidates) -> None:
-        """Make room for context that was not seen before."""
-        for name in sorted(candidates.context.keys() - self._state.context.keys()):
+    def _meet(self, candidates: Candidates) -> bool:
+        """Make room for context that was not seen before; return whether there was any."""
+        new = sorted(candidates.context.keys() - self._state.context.keys())
+        for name in new:
             self._state.context[name] = len(self._state.weights)
             self._state.weights = np.append(self._state.weights, 0.0)
             self._state.memory = grown(self._state.memory, len(self._state.weights))
+        if new:
+            self._looked = None
+        return bool(new)
 
     def _learn(self, values: NDArray[np.float64], slots: NDArray[np.int64], failed: NDArray[np.bool_]) -> None:
         """Learn from a failing cycle.
@@ -202,13 +196,38 @@ class NumpyRanker:
 
     def _count(self, table: NDArray[np.float64], failed: NDArray[np.bool_]) -> None:
         """Add the runs of a cycle to the tallies, each group by what was known before."""
-        new = table[at.RUNS] == 0.0
-        just_failed = ~new & (table[at.SINCE] == 0.0)
-        groups = (np.ones(len(failed), np.bool_), new, just_failed, ~new & ~just_failed)
-        self._state.tallies += [(float((failed & group).sum()), float(group.sum())) for group in groups]
+        known = table[at.RUNS] > 0.0
+        just_failed = known & (table[at.SINCE] == 0.0)
+        groups = (np.ones_like(known), ~known, just_failed, known & ~just_failed)
+        counts = [(np.count_nonzero(failed & group), np.count_nonzero(group)) for group in groups]
+        self._state.tallies += np.array(counts, np.float64)
 
 
-def _as_seed(seed: Any) -> int:
+class _Look(NamedTuple):
+    """What a ranker knows of candidates; columns and durations in canonical order, and so are the features."""
+
+    candidates: Candidates
+    slots: NDArray[np.int64]
+    canon: NDArray[np.int64]
+    columns: NDArray[np.float64]
+    duration: NDArray[np.float64]
+    values: NDArray[np.float64]
+
+
+def expected_duration(given: NDArray[np.float64], remembered_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return durations: as given, else as remembered, else the median of those that are known, else 1 s."""
+    unknown = np.isnan(given)
+    if not unknown.any():
+        return given
+    duration = np.where(unknown, remembered_s, given)
+    unknown = np.isnan(duration)
+    known = duration[~unknown]
+    duration[unknown] = float(np.median(known)) if known.size else 1.0
+    return duration
+
+
+def as_seed(seed: Any) -> int:
+    """Return a ranker's seed, checked."""
     try:
         value = operator.index(seed)
     except TypeError:
@@ -218,7 +237,8 @@ def _as_seed(seed: Any) -> int:
     return value
 
 
-def _as_strength(strength: Any) -> float:
+def as_strength(strength: Any) -> float:
+    """Return the strength of the start weights, checked."""
     number = isinstance(strength, (int, float, np.integer, np.floating)) and not isinstance(strength, bool)
     if not number or not 0.0 < strength <= 1e6:
         raise InputError(f"strength is {strength!r:.40}, but must be above 0, at most 1e6.", fix="pass e.g. 5.0.")

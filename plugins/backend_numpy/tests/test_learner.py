@@ -398,7 +398,7 @@ def test_memory_follows_the_pairs_not_states_times_actions():
     assert len(learner) == states * own
     table = learner._table
     cells = len(table.values)
-    assert len(table.counts) == len(table.tally) == cells == 16 * len(table.worths)
+    assert len(table.counts) == cells == 16 * len(table.worths)
     assert cells <= 2 * 16 * (states * (own // 16 + 3))  # at most doubled
 
 

@@ -44,7 +44,7 @@ def test_a_test_of_three_runs_by_hand():
     ranker = NumpyRanker()
     for failed, seconds in ((True, 4.0), (False, 2.0), (False, 3.0)):
         ranker.observe(Candidates(["a", "b"]), Outcomes([failed, False], duration_s=[seconds, 1.0]))
-    row = ranker._state.table.rows[ranker._state.table.slots["a"]]
+    row = ranker._state.table.columns[:, ranker._state.table.slots["a"]]
     assert row[:4] == pytest.approx([rate * (1 - rate) ** 2 for rate in _rank_table.RATES])
     assert row[4:8] == pytest.approx([(1 - rate) ** 3 for rate in _rank_table.RATES])
     assert row[_rank_table.LOG_RECENT] == pytest.approx(np.log(0.4 * 0.6**2))

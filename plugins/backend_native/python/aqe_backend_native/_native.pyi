@@ -123,6 +123,63 @@ class BanditModels:
     def _parts(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]: ...
     def _restore(self, steps: int, *arrays: NDArray[Any]) -> None: ...
 
+class PolicyCore:
+    def __init__(self, actor: list[int], critic: list[int], discrete: bool) -> None: ...
+    def choose(
+        self,
+        parameters: NDArray[np.float32],
+        rows: NDArray[np.float32],
+        masks: NDArray[np.bool_] | None,
+        noise: NDArray[np.float32] | None,
+    ) -> NDArray[Any]: ...
+    def values(self, parameters: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float32]: ...
+    def descend(
+        self,
+        state: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], int],
+        columns: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]],
+        actions: NDArray[Any],
+        masks: NDArray[np.bool_] | None,
+        orders: NDArray[np.int64],
+        options: tuple[int, float, float, float, float, float],
+    ) -> list[float]: ...
+
+class RankerCore:
+    def __init__(self) -> None: ...
+    def look(
+        self,
+        slots: NDArray[np.int64],
+        canon: NDArray[np.int64],
+        duration_s: NDArray[np.float64],
+        context: list[tuple[int, NDArray[np.float64]]],
+    ) -> None: ...
+    def rank(self, offset: NDArray[np.float64], budget_s: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]: ...
+    def shares(self) -> NDArray[np.float64]: ...
+    def meet(self, columns: int) -> None: ...
+    def observe(
+        self,
+        slots: NDArray[np.int64],
+        failed: NDArray[np.bool_],
+        ran: NDArray[np.bool_],
+        duration_s: NDArray[np.float64],
+        options: tuple[float, int],
+    ) -> None: ...
+    def history(self, slots: NDArray[np.int64]) -> tuple[list[NDArray[np.int64]], NDArray[np.float64]]: ...
+    def learned(
+        self,
+    ) -> tuple[
+        tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
+        tuple[NDArray[np.float64], NDArray[np.int64]],
+        tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
+        tuple[int, int],
+    ]: ...
+    def resume(
+        self,
+        kept: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
+        window: tuple[NDArray[np.float64], list[int]],
+        older: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
+        cycles: tuple[int, int],
+    ) -> None: ...
+
 class ReplayRing:
     def __new__(cls, options: Any, generator: Any) -> Self: ...
     def __len__(self) -> int: ...
@@ -204,6 +261,15 @@ class SubtokenSums:
     ) -> Self: ...
     def embed(self, documents: list[tuple[str, str]], beyond_ascii: BeyondAscii) -> NDArray[np.float32]: ...
 
+def hybrid(
+    query: str,
+    beyond_ascii: tuple[BeyondAscii, BeyondAscii],
+    engines: tuple[TextIndex, SubtokenSums, PatternStore],
+    pool: int,
+    depth: int,
+    weights: tuple[float, float],
+    narrow: bool,
+) -> tuple[NDArray[np.uint64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
 def subtokens(text: str, beyond_ascii: BeyondAscii) -> list[str]: ...
 def terms(text: str, beyond_ascii: BeyondAscii) -> list[str]: ...
 def count_subtokens(

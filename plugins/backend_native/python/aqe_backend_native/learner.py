@@ -13,6 +13,7 @@ from aqe_backend_native._native import SHARDS, TabularLearner
 from aqe_backend_native.bandits import DiscountedLinUcb, LinUcb, Thompson
 from aqe_core.errors import CapabilityError, ConfigError, InputError, InvalidActionError
 from aqe_core.state import EngineState, Portable
+from aqe_core.stream import Streamed
 from aqe_core.suggest import did_you_mean
 from aqe_core.validate import as_done, as_key_name, as_outcomes
 
@@ -26,7 +27,7 @@ __all__ = ["SHARDS", "ExpectedSarsa", "QLearning", "Sarsa", "make_learner"]
 _ADJUSTABLE = ("learning_rate", "discount", "epsilon")
 
 
-class Tabular(TabularLearner, Portable):
+class Tabular(TabularLearner, Streamed, Portable):
     """What the tabular learners share; parameters as `make_learner`.
 
     ``update``, ``update_batch``, ``act``, ``value`` and ``len`` are the Rust methods themselves. They take plain

@@ -6,6 +6,7 @@ from aqe_core import hookimpl
 from aqe_core.contracts.capabilities import (
     EmbedderCapabilities,
     LearnerCapabilities,
+    RankerCapabilities,
     StoreCapabilities,
     TextIndexCapabilities,
 )
@@ -33,7 +34,7 @@ def aqe_pattern_stores() -> list[EngineSpec]:
 
 @hookimpl
 def aqe_learners() -> list[EngineSpec]:
-    """Offer tabular temporal-difference learners, linear bandits and replay."""
+    """Offer tabular temporal-difference learners, policies over vectors, linear bandits and replay."""
     return [
         EngineSpec(
             name="native",
@@ -43,6 +44,7 @@ def aqe_learners() -> list[EngineSpec]:
                     *("q-learning", "sarsa", "expected-sarsa"),
                     *("linucb", "discounted-linucb", "thompson"),
                 ),
+                vector_policies=("actor-critic", "ppo"),
                 replay=True,
                 checked=True,
                 thread_safe=True,
@@ -50,8 +52,24 @@ def aqe_learners() -> list[EngineSpec]:
             ),
             requires=("aqe_backend_native._native",),
             install="pip install ./plugins/backend_native",
-            summary="tabular Q-learning, SARSA and expected SARSA; linear bandits; replay, in Rust",
+            summary="tabular temporal differences; PPO and actor-critic over vectors; linear bandits; replay, in Rust",
+            policy="aqe_backend_native.policy:make_policy",
             replay="aqe_backend_native.replay:NativeReplay",
+        )
+    ]
+
+
+@hookimpl
+def aqe_rankers() -> list[EngineSpec]:
+    """Offer the pairwise logistic ranker."""
+    return [
+        EngineSpec(
+            name="native",
+            factory="aqe_backend_native.ranker:NativeRanker",
+            capabilities=RankerCapabilities(context=True, budgeted=True),
+            requires=("aqe_backend_native._native",),
+            install="pip install ./plugins/backend_native",
+            summary="pairwise logistic regression over each test's history, in Rust",
         )
     ]
 
@@ -63,7 +81,7 @@ def aqe_text_indexes() -> list[EngineSpec]:
         EngineSpec(
             name="native",
             factory="aqe_backend_native.text_index:NativeTextIndex",
-            capabilities=TextIndexCapabilities(thread_safe=True),
+            capabilities=TextIndexCapabilities(thread_safe=True, hybrid=True),
             requires=("aqe_backend_native._native",),
             install="pip install ./plugins/backend_native",
             summary="BM25 over subtokens and their joined pairs, in Rust",

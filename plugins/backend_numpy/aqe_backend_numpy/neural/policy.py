@@ -238,9 +238,7 @@ class NeuralPolicy(Portable):
         settings = self.settings
         old = self.log_probabilities(rows, actions, masks)
         size = min(settings.minibatch_size, len(rows))
-        rate = settings.learning_rate
-        if settings.anneal_steps:
-            rate *= max(0.0, 1.0 - self.steps / settings.anneal_steps)
+        rate = self._rate()
         for _ in range(settings.epochs):
             order = self.rng.permutation(len(rows)) if size < len(rows) else slice(None)
             columns = [rows[order], actions[order], weights[order], targets[order], old[order]]
@@ -257,6 +255,11 @@ class NeuralPolicy(Portable):
         sizes, entropies, divergences, losses = np.array(found).T
         entropy, kl, loss = (float(sizes.dot(each) / len(rows)) for each in (entropies, divergences, losses))
         return entropy, kl, loss
+
+    def _rate(self) -> float:
+        settings = self.settings
+        left = max(0.0, 1.0 - self.steps / settings.anneal_steps) if settings.anneal_steps else 1.0
+        return settings.learning_rate * left
 
     def log_probabilities(
         self, rows: NDArray[Any], actions: NDArray[Any], masks: NDArray[np.bool_] | None
@@ -325,7 +328,7 @@ class NeuralPolicy(Portable):
         InputError
             It is not a state of this kind of policy; nothing was changed.
         """
-        self.__dict__ = _saved.imported(state, self.algorithm, NeuralPolicy).__dict__
+        self.__dict__ = _saved.imported(state, self.algorithm, type(self)).__dict__
 
     # The networks look into one vector of parameters; what copies attributes one by one would tear them apart.
 
@@ -333,7 +336,7 @@ class NeuralPolicy(Portable):
         return self.export_state()
 
     def __setstate__(self, state: EngineState) -> None:
-        self.__dict__ = _saved.imported(state, state.manifest["params"]["algorithm"], NeuralPolicy).__dict__
+        self.__dict__ = _saved.imported(state, state.manifest["params"]["algorithm"], type(self)).__dict__
 
 
 def make_policy(

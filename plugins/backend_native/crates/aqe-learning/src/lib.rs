@@ -2,14 +2,18 @@
 
 mod bandit;
 mod batch;
+mod exp;
 mod keys;
 mod learner;
+pub mod neural;
 mod pcg;
 mod prefetch;
+pub mod ranker;
 pub mod replay;
 mod sums;
 mod table;
 mod twister;
+mod wide;
 
 pub use bandit::{Bandit, LinearModels, Prior};
 pub use keys::{AsKey, Key, Name};

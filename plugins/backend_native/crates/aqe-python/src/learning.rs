@@ -14,6 +14,8 @@ use pyo3::types::{PyFloat, PyList, PyTuple};
 
 mod bandit;
 mod given;
+mod policy;
+mod ranker;
 mod replay;
 
 use given::{
@@ -24,6 +26,8 @@ use given::{
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<TabularLearner>()?;
     module.add_class::<bandit::BanditModels>()?;
+    module.add_class::<policy::PolicyCore>()?;
+    module.add_class::<ranker::RankerCore>()?;
     module.add_class::<replay::ReplayRing>()?;
     module.add("SHARDS", core::SHARDS)
 }
