@@ -87,8 +87,8 @@ impl State {
         scratch.top.clear();
         let fetch = |at: usize| {
             if let Some(&row) = rows.get(at) {
-                prefetch(self.rows.rough_bytes(row));
-                prefetch(self.rows.rest_bytes(row));
+                self.rows.prefetch_rough(row);
+                self.rows.prefetch_rest(row);
             }
         };
         (0..AHEAD).for_each(fetch);
