@@ -39,6 +39,7 @@ const MOST: f64 = 3.0;
 ///
 /// A row has copies and variants of itself in the store; a query that is asked for the first time mostly has none.
 /// So the row's copies do not count, and the neighbours wanted are the ten best after them.
+#[derive(Clone)]
 struct Trial {
     vector: Vec<f32>,
     /// The row's key, then those of its copies.
@@ -433,5 +434,23 @@ mod tests {
         }
         let cluster = [0.999; 49].into_iter().chain([0.1; 20]);
         assert_eq!(around(1.0, cluster).copies(), AROUND - K);
+    }
+
+    #[test]
+    fn queries_are_the_stranger_the_more_copies_rows_have() {
+        let trials = |copies: usize| {
+            vec![
+                Trial {
+                    vector: Vec::new(),
+                    copies: vec![0; 1 + copies],
+                    least: 0.0,
+                };
+                4
+            ]
+        };
+        assert_eq!(strangeness(&[]), 1.0);
+        assert_eq!(strangeness(&trials(3)), 1.0);
+        assert_eq!(strangeness(&trials(7)), 2.0);
+        assert_eq!(strangeness(&trials(40)), 3.0);
     }
 }
