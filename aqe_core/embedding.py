@@ -111,9 +111,15 @@ class EmbeddedPatterns:
         """Return the store after it has applied everything that is in the truth."""
         return self.answering(progress)[1]
 
-    def answering(self, progress: Progress | None = None) -> tuple[Embedder, PatternStore]:
-        """Return the store of `synced` with the embedder of its vectors: a pair, whatever changes meanwhile."""
-        version = self._storage.data_version()
+    def answering(
+        self, progress: Progress | None = None, *, version: int | None = None
+    ) -> tuple[Embedder, PatternStore]:
+        """Return the store of `synced` with the embedder of its vectors: a pair, whatever changes meanwhile.
+
+        ``version`` is the truth's, if that is known.
+        """
+        if version is None:
+            version = self._storage.data_version()
         pair = self._answering
         if pair is not None and pair[1] is self._store and version == self._data_version:
             return pair

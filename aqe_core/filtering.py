@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,6 +64,11 @@ class _Column:
         if many:
             self.items.setdefault(code, tuple(map(_key, value)))
         return code
+
+    def plain_codes(self, values: Iterable[str | int]) -> list[int]:
+        """Return the codes of strings and integers, new ones for new ones."""
+        code_of = self.code_of
+        return [code_of.setdefault(value, len(code_of)) for value in values]
 
     def equal_to(self, wanted: Iterable[Any]) -> Mask:
         """Return which patterns have any of the values."""
@@ -128,8 +134,8 @@ class Filter:
         self._columns: dict[str, _Column] = {}
         self._replaced = 0
 
-    def keys(self, where: Mapping[str, Any]) -> NDArray[np.uint64]:
-        """Return the ascending keys of the patterns that fit.
+    def keys(self, where: Mapping[str, Any], version: int | None = None) -> NDArray[np.uint64]:
+        """Return the ascending keys of the patterns that fit, in the truth of that version if it is known.
 
         Raises
         ------
@@ -138,7 +144,7 @@ class Filter:
         """
         _verify(where, "where")
         with self._lock:
-            self._follow()
+            self._follow(version)
             return np.sort(self._keys[self._fitting(where)])
 
     def hint(self, where: Mapping[str, Any]) -> str:
@@ -175,8 +181,9 @@ class Filter:
 
     # -- following the truth ------------------------------------------------------------------------------------------
 
-    def _follow(self) -> None:
-        version = self._storage.data_version()
+    def _follow(self, version: int | None = None) -> None:
+        if version is None:
+            version = self._storage.data_version()
         if version == self._data_version:
             return
         changes = None if self._seq < 0 else self._storage.changes_since(self._namespace, self._seq)
@@ -202,23 +209,22 @@ class Filter:
         self._keys = np.append(self._keys, keys)
         for column in self._columns.values():
             column.codes = np.append(column.codes, np.full(len(patterns), -1, np.int32))
+        for field, attribute in _ATTRIBUTES.items():
+            column = self._column(field)
+            column.codes[first:] = column.plain_codes(map(attribute, patterns))
         for place, pattern in enumerate(patterns, first):
-            for field, value in _values(pattern).items():
-                column = self._columns.get(field) or self._columns.setdefault(field, _Column(self._keys.size))
-                column.codes[place] = column.code(value)
+            if pattern.markers:
+                self._column("marker").codes[place] = self._column("marker").code(pattern.markers)
+            for field, value in pattern.metadata.items():
+                if field not in FIELDS:
+                    column = self._columns.get(field) or self._column(field)
+                    column.codes[place] = column.code(value)
+
+    def _column(self, field: str) -> _Column:
+        return self._columns.get(field) or self._columns.setdefault(field, _Column(self._keys.size))
 
 
-def _values(pattern: Pattern) -> dict[str, Any]:
-    return {
-        **pattern.metadata,
-        "id": pattern.id,
-        "name": pattern.name,
-        "path": pattern.path,
-        "class_name": pattern.class_name,
-        "origin": pattern.origin,
-        "marker": pattern.markers,
-        "line": pattern.line,
-    }
+_ATTRIBUTES = {field: attrgetter(field) for field in FIELDS if field != "marker"}
 
 
 # -- checking ---------------------------------------------------------------------------------------------------------

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -50,9 +51,12 @@ class IndexedTexts:
         self._data_version = -1
         self._unsaved = 0
 
-    def synced(self, progress: Callable[[str, int, int], None] | None = None) -> TextIndex:
-        """Return the index after it has applied everything that is in the truth."""
-        version = self._storage.data_version()
+    def synced(
+        self, progress: Callable[[str, int, int], None] | None = None, *, version: int | None = None
+    ) -> TextIndex:
+        """Return the index after it has applied everything that is in the truth, at ``version`` if that is known."""
+        if version is None:
+            version = self._storage.data_version()
         if self._index is not None and version == self._data_version:
             return self._index
         with self._lock:
@@ -122,10 +126,25 @@ class IndexedTexts:
         if self._storage.read_only:
             return
         state = index.export_state()
-        manifest = {"kind": state.kind, "state": dict(state.manifest)}
+        manifest = {"kind": state.kind, "state": dict(state.manifest), **self._claim(index)}
         # A cache: where another process is writing, it is kept another time.
         with suppress(StorageBusyError, ReadOnlyError):
             self._storage.save_state(
                 self._name, EngineState(kind=_KIND, manifest=manifest, arrays=state.arrays), seq=self._seq
             )
             self._unsaved = 0
+
+    def _claim(self, index: TextIndex) -> dict[str, Any]:
+        """Return what the state says of the truth, for `aqe verify`; nothing where another process has gone on."""
+        there = self._storage.pattern_keys(self._namespace)
+        changes = self._storage.changes_since(self._namespace, self._seq)
+        if changes is None or len(changes.written) or len(changes.removed):
+            return {}
+        keys = np.sort(index.keys())
+        claim = {
+            "namespace": self._namespace,
+            "last_key": int(there.max(initial=0)),
+            "count": len(keys),
+            "keys_crc32": zlib.crc32(keys.astype("<u8").tobytes()),
+        }
+        return {"truth": {"patterns": claim}}

@@ -79,7 +79,10 @@ def scratch() -> Iterator[TakesOver]:
     config = Config(Path(), (), os.environ)  # it belongs to no project
     with scratch_folder() as folder:
         required = {"path": folder / "aqe.db", "read_only": False}
-        storage, _ = bind(select("storage", config), PluginManager(config), required)
+        selection = select("storage", config)
+        # With the power the folder is lost anyway: the disk need not be waited for.
+        options = {"durability": "normal"} if selection.backend == "sqlite" else {}
+        storage, _ = bind(selection, PluginManager(config), required, **options)
         try:
             yield _able(storage)
         finally:

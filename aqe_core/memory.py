@@ -15,6 +15,7 @@ from aqe_core.embedding import EmbeddedPatterns, Reembedding
 from aqe_core.errors import InputError, NotFoundError
 from aqe_core.filtering import Filter
 from aqe_core.indexing import IndexedTexts, document
+from aqe_core.pattern_cache import PatternCache
 from aqe_core.searching import Match, Ranked, Tuning
 from aqe_core.validate import as_k
 
@@ -44,7 +45,8 @@ class Patterns:
         self._embedded = EmbeddedPatterns(workspace)
         self._texts = IndexedTexts(workspace)
         self._filter = Filter(workspace)
-        self._narrowing: dict[tuple[str, str], bool] = {}
+        self._cache = PatternCache(self._storage, self._namespace)
+        self._shortcuts: dict[tuple[str, ...], tuple[bool, bool]] = {}
 
     def __len__(self) -> int:
         """Return the number of patterns."""
@@ -146,7 +148,7 @@ class Patterns:
         Returns
         -------
         list of Match
-            Best first; equal scores in order of key.
+            Best first; equal scores in order of key. Searches share their patterns: do not change the metadata.
 
         Raises
         ------
@@ -155,35 +157,44 @@ class Patterns:
         """
         chosen = searching.mode_for(query, mode, self.tuning)
         k = as_k(k)
-        among = None if where is None else self._filter.keys(where)
-        ranked = self._ranked(query, k, chosen, among, spare=_SPARE if dedupe else 0)
+        version = self._storage.data_version()  # asked once: what follows catches up with it, or is of it already
+        among = None if where is None else self._filter.keys(where, version)
+        ranked = self._ranked(query, k, chosen, among, spare=_SPARE if dedupe else 0, version=version)
         if not dedupe:
-            return self._matches(ranked.first(k))
+            return self._matches(ranked.first(k), version)
         kept, copies = searching.without_copies(ranked, self._vectors_of, k)
-        ids = {pattern.key: pattern.id for pattern in self._storage.get_patterns(self._namespace, _joined(copies))}
         return [
-            attrs.evolve(match, copies=tuple(ids[int(key)] for key in keys))
-            for match, keys in zip(self._matches(kept), copies, strict=True)
+            attrs.evolve(match, copies=tuple([copy.id for copy in self._cache.get(keys.tolist(), version)]))
+            for match, keys in zip(self._matches(kept, version), copies, strict=True)
         ]
 
     def _ranked(
-        self, query: str | ArrayLike, k: int, mode: str, among: NDArray[np.uint64] | None, *, spare: int
+        self,
+        query: str | ArrayLike,
+        k: int,
+        mode: str,
+        among: NDArray[np.uint64] | None,
+        *,
+        spare: int,
+        version: int,
     ) -> Ranked:
         """Return at least the best k, and about as many more as are to spare."""
-        if mode == "lexical":
-            assert isinstance(query, str)
-            return searching.worded(self.texts, query, k + spare, among)
-        embedder, store = self._embedded.answering()
-        vector = embedder.embed_queries([query])[0] if isinstance(query, str) else query
         if mode == "vector":
+            embedder, store = self._embedded.answering(version=version)
+            vector = embedder.embed_queries([query])[0] if isinstance(query, str) else query
             return searching.nearest(store, vector, k + spare, among)
         assert isinstance(query, str)
+        index = self._texts.synced(version=version)
+        if mode == "lexical":
+            return searching.worded(index, query, k + spare, among)
+        embedder, store = self._embedded.answering(version=version)
+        narrow, at_once = self._shortcut
         return searching.hybrid(
-            self.texts, store, query, vector, k, among=among, tuning=self.tuning, narrow=self._narrow
+            index, embedder, store, query, k, among=among, tuning=self.tuning, narrow=narrow, at_once=at_once
         )
 
-    def _matches(self, ranked: Ranked) -> list[Match]:
-        patterns = self._storage.get_patterns(self._namespace, ranked.keys)
+    def _matches(self, ranked: Ranked, version: int) -> list[Match]:
+        patterns = self._cache.get(ranked.keys.tolist(), version)
         parts = zip(patterns, ranked.scores.tolist(), ranked.lexical.tolist(), ranked.vector.tolist(), strict=True)
         return [
             Match(
@@ -212,19 +223,23 @@ class Patterns:
         return Tuning.of(self._ws.config)
 
     @property
-    def _narrow(self) -> bool:
-        """Whether vectors need to be computed for the best by words only: they are of words, and a scan is exact."""
-        chosen = (self._ws.selections["embedder"].backend, self._ws.selections["pattern_store"].backend)
-        if chosen not in self._narrowing:
+    def _shortcut(self) -> tuple[bool, bool]:
+        """What the engines allow a hybrid search to save, see `searching.hybrid`: ``narrow`` and ``at_once``.
+
+        The first if vectors are of words, and the store scores those that it is told to.
+        """
+        kinds = ("embedder", "pattern_store", "text_index")
+        chosen = tuple([self._ws.selections[kind].backend for kind in kinds])
+        if chosen not in self._shortcuts:
             find = self._ws.plugins.find_engine
-            embedder = find("embedder", chosen[0]).spec.capabilities
-            store = find("pattern_store", chosen[1]).spec.capabilities
-            self._narrowing[chosen] = (
-                getattr(embedder, "kind", "") == "lexical"
-                and getattr(store, "exact", False)
-                and getattr(store, "filtered", False)
+            embedder, store, index = (
+                find(kind, backend).spec.capabilities for kind, backend in zip(kinds, chosen, strict=True)
             )
-        return self._narrowing[chosen]
+            self._shortcuts[chosen] = (
+                getattr(embedder, "kind", "") == "lexical" and getattr(store, "filtered", False),
+                getattr(index, "hybrid", False),
+            )
+        return self._shortcuts[chosen]
 
     # -- following the truth ----------------------------------------------------------------------------------------
 
@@ -265,10 +280,6 @@ class Patterns:
     def close(self) -> None:
         """End what runs in the background."""
         self._embedded.close()
-
-
-def _joined(keys: list[NDArray[np.uint64]]) -> NDArray[np.uint64]:
-    return np.concatenate([np.empty(0, np.uint64), *keys])
 
 
 _FIELDS = {"id", "name", "text", "path", "class_name", "docstring", "markers", "line", "metadata", "origin"}

@@ -205,7 +205,8 @@ def learned(workspace: Workspace, table: ResultTable) -> Ranker:
     if kept is not None and _in_order(table, kept[1]):  # else an older run came late: learned anew, in its place
         asked = ranker.get_params()
         try:
-            ranker.import_state(kept[0])
+            own = {name: value for name, value in kept[0].manifest.items() if name != "truth"}
+            ranker.import_state(attrs.evolve(kept[0], manifest=own))
             if ranker.get_params() == asked:
                 applied = kept[1]
             else:
@@ -215,7 +216,10 @@ def learned(workspace: Workspace, table: ResultTable) -> Ranker:
     for cycle in cycles(table, applied):
         ranker.observe(Candidates(cycle.tests), cycle.outcomes)
     if applied < newest and not workspace.storage.read_only:
-        workspace.storage.save_state(_STATE_NAME, ranker.export_state(), seq=newest)
+        state = ranker.export_state()
+        claim = {"results": {"runs": len(np.unique(table.run)), "results": len(table.run)}}
+        manifest = {**state.manifest, "truth": claim}
+        workspace.storage.save_state(_STATE_NAME, attrs.evolve(state, manifest=manifest), seq=newest)
     return ranker
 
 

@@ -8,12 +8,13 @@ ranks, and robust).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import numpy as np
 
 from aqe_core.contracts.pattern_store import NO_KEY
+from aqe_core.contracts.text_index import Ranked
 from aqe_core.errors import CapabilityError, ConfigError, InputError
 from aqe_core.suggest import did_you_mean
 
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from aqe_core.config import Config
+    from aqe_core.contracts.embedder import Embedder
     from aqe_core.contracts.pattern_store import Hits, PatternStore
     from aqe_core.contracts.records import Pattern
-    from aqe_core.contracts.text_index import TextIndex
+    from aqe_core.contracts.text_index import HybridIndex, TextIndex
 
     Keys = NDArray[np.uint64]
     Scores = NDArray[np.float32]
@@ -40,6 +42,7 @@ _SCANNED = 1024
 _COPY = 0.9
 _LOOKED_AT = 3
 _MANY = 4
+_NONE = np.array([NO_KEY], np.uint64)
 
 
 @attrs.frozen
@@ -76,23 +79,6 @@ class Match:
             "copies": list(self.copies),
             **self.pattern.to_dict(),
         }
-
-
-class Ranked(NamedTuple):
-    """Keys, best first, with their scores; NaN where a part is not known. Arrays of one length."""
-
-    keys: Keys
-    scores: NDArray[np.float64]
-    lexical: NDArray[np.float64]
-    vector: NDArray[np.float64]
-
-    def first(self, k: int) -> Ranked:
-        """Return the first k."""
-        return self.at(slice(k))
-
-    def at(self, places: slice | list[int]) -> Ranked:
-        """Return those at some places."""
-        return Ranked(self.keys[places], self.scores[places], self.lexical[places], self.vector[places])
 
 
 @attrs.frozen
@@ -178,22 +164,22 @@ def nearest(store: PatternStore, vector: ArrayLike, k: int, among: Keys | None) 
 
 def hybrid(
     index: TextIndex,
+    embedder: Embedder,
     store: PatternStore,
     text: str,
-    vector: ArrayLike,
     k: int,
     *,
     among: Keys | None,
     tuning: Tuning,
     narrow: bool,
+    at_once: bool = False,
 ) -> Ranked:
     """Return the fusion of what the text index and the pattern store find: at least k if there are.
 
     Parameters
     ----------
-    index, store : TextIndex, PatternStore
-    text, vector
-        The query, in words and embedded.
+    index, embedder, store : TextIndex, Embedder, PatternStore
+    text : str
     k : int
         How many are wanted.
     among : ndarray of uint64, optional
@@ -202,13 +188,23 @@ def hybrid(
     narrow : bool
         In a collection of more than 1,024, compute the vector scores of the text index's best 100 (or 2 k) only,
         where it finds as many. For vectors made of words that finds the same, and saves the scan of all of them.
+    at_once : bool
+        The index is a `HybridIndex`, and may do it all in one call.
     """
-    pool = max(_DEPTH, 2 * k)
-    words = worded(index, text, pool, among)
+    pool, depth = max(_DEPTH, 2 * k), max(_DEPTH, k)
     candidates = len(store) if among is None else among.size
-    if narrow and candidates > max(_SCANNED, pool) and words.keys.size == pool:
+    narrow = narrow and candidates > max(_SCANNED, pool)
+    if at_once and among is None:
+        weights = tuning.lexical_weight, tuning.vector_weight
+        native = cast("HybridIndex", index)
+        found = native.hybrid(text, embedder, store, pool=pool, depth=depth, weights=weights, narrow=narrow)
+        if found is not None:
+            return found
+    vector = embedder.embed_queries([text])[0]
+    words = worded(index, text, pool, among)
+    if narrow and words.keys.size == pool:
         among = np.sort(words.keys)
-    return fuse(words, nearest(store, vector, pool, among), tuning, max(_DEPTH, k))
+    return fuse(words, nearest(store, vector, pool, among), tuning, depth)
 
 
 def fuse(words: Ranked, vectors: Ranked, tuning: Tuning, depth: int = _DEPTH) -> Ranked:
@@ -219,17 +215,18 @@ def fuse(words: Ranked, vectors: Ranked, tuning: Tuning, depth: int = _DEPTH) ->
     its last one.
     """
     # Their union: all of the one list, then what only the other has.
+    n = words.keys.size
     by_key = words.keys.argsort()
-    ascending = words.keys[by_key]
-    place = ascending.searchsorted(vectors.keys)
-    both = np.append(ascending, np.uint64(0))[place] == vectors.keys
-    both &= place < ascending.size
-    keys = np.concatenate((words.keys, vectors.keys[~both]))
-    lexical, vector = np.full(keys.size, np.nan), np.full(keys.size, np.nan)
-    lexical[: words.keys.size] = words.lexical
-    vector[words.keys.size :] = vectors.vector[~both]
-    vector[by_key[place[both]]] = vectors.vector[both]
-    whole = words.keys.size >= depth
+    place = np.concatenate((by_key, [n]))[words.keys.searchsorted(vectors.keys, sorter=by_key)]
+    alone = np.concatenate((words.keys, _NONE))[place] != vectors.keys
+    keys, lexical = words.keys, words.lexical
+    if alone.any():
+        place[alone] = np.arange(n, n + np.count_nonzero(alone))
+        keys = np.concatenate((keys, vectors.keys[alone]))
+        lexical = np.append(lexical, np.full(keys.size - n, np.nan))
+    vector = np.full(keys.size, np.nan)
+    vector[place] = vectors.vector
+    whole = n >= depth
     scores = tuning.lexical_weight * _scaled(lexical, words.scores[:depth], None if whole else 0.0)
     scores += tuning.vector_weight * _scaled(vector, vectors.scores[:depth], None)
     scores /= tuning.lexical_weight + tuning.vector_weight
@@ -278,9 +275,10 @@ def without_copies(
 
 
 def _listed(hits: Hits) -> tuple[Keys, Scores]:
-    keys, scores = np.atleast_1d(hits.keys), np.atleast_1d(hits.scores)
-    found = keys != NO_KEY
-    return keys[found], scores[found]
+    if hits.keys.size and hits.keys[-1] != NO_KEY:
+        return hits.keys, hits.scores
+    found = hits.keys != NO_KEY
+    return hits.keys[found], hits.scores[found]
 
 
 def _of_many(search: Callable[[int], Hits], k: int, n: int, among: Keys | None) -> tuple[Keys, Scores] | None:

@@ -12,7 +12,7 @@ import aqe_core
 from aqe_core import errors
 from aqe_core.contracts import Run, TestResult
 from aqe_core.events import capture
-from aqe_core.ranking import cycles
+from aqe_core.ranking import _STATE_NAME, cycles
 from aqe_core.ranking_evaluation import score
 
 
@@ -98,6 +98,18 @@ class TestLearning:
         assert first.outcomes.duration_s[[0, 2]].tolist() == [1.0, 2.0]
         assert (second.tests, second.outcomes.duration_s.tolist()) == (("b",), [3.0])
         assert [cycle.tests for cycle in cycles(ws.storage.results(), after_run=1)] == [("b",)]
+
+    def test_the_kept_state_is_compared_with_the_results(self, ws):
+        store(ws, *[run({2}) for _ in range(6)])
+        ranks(ws)
+        assert ws.storage.load_state(_STATE_NAME)[0].manifest["truth"] == {"results": {"runs": 6, "results": 60}}
+        store(ws, run({3}), start=6)
+        maintenance = ws.storage.maintenance(ws.storage.path)
+        assert maintenance.verify().findings == ()
+        with ws.storage._database.alone() as connection:
+            connection.execute("DELETE FROM runs WHERE number = 2").fetchall()
+        messages = [found.message for found in maintenance.verify().findings if found.check == "states"]
+        assert messages == ["it has learned from 60 results of 6 runs, where there are 50 of 5"]
 
 
 class TestOptions:

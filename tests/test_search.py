@@ -343,6 +343,22 @@ def test_on_any_doubt_the_index_is_built_anew(tmp_path, damage):
     assert any(event.name == "state-dropped" for event in events) == (damage in {"kind", "manifest", "arrays"})
 
 
+def test_a_kept_index_is_compared_with_the_truth(tmp_path):
+    with aqe_core.open(tmp_path) as ws:
+        ws.patterns.add([{"name": f"test_{i}", "text": text} for i, text in enumerate(sentences(300))])
+        hits_of(ws, "retry", mode="lexical")
+        claim = ws.storage.load_state("text_index/default")[0].manifest["truth"]["patterns"]
+        assert (claim["count"], claim["last_key"]) == (300, 300)
+        ws.patterns.add([{"name": "later", "text": "retry"}])
+        maintenance = ws.storage.maintenance(ws.storage.path)
+        assert maintenance.verify().findings == ()
+        with ws.storage._database.alone() as connection:  # a row is lost, and its neighbours in other tables
+            for table, key in (("patterns", "key"), ("pattern_words", "rowid"), ("journal", "key")):
+                connection.execute(f"DELETE FROM {table} WHERE {key} = 7").fetchall()
+        messages = [found.message for found in maintenance.verify().findings if found.check == "states"]
+        assert messages == ["it has 300 patterns of 'default', where there were 299 at its time"]
+
+
 def test_an_index_that_cannot_be_kept_still_answers(tmp_path, monkeypatch):
     with aqe_core.open(tmp_path) as ws:
         real = ws.storage.save_state

@@ -64,8 +64,8 @@ def command(
     them. Settings after a colon are options of the backend. --seconds does not matter.
 
     storage: durable writes by 1 to 128 callers at once, bulk writes, lookups, loading, opening and backup, each beside
-    SQLite used directly (and better-sqlite3, if node finds it) on the same disk. Works in a temporary folder and
-    removes it.
+    SQLite used directly (and better-sqlite3, if node finds it) on the same disk; and searching for words as a workspace
+    does it, beside the storage's own index. Works in a temporary folder and removes it.
 
     JSON keys: what, backend (of search the reference), rounds, measures (name, unit, value, lowest, highest, peers
     (name, value, ratio); of storage also p50_ms, p99_ms; of search size, backend, options, recall, p50_us, p99_us,

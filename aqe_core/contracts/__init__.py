@@ -33,7 +33,7 @@ from aqe_core.contracts.records import OUTCOMES, Pattern, PutReport, ResultTable
 from aqe_core.contracts.replay import Replay, Transitions
 from aqe_core.contracts.specs import KINDS, EngineSpec, IngestSpec
 from aqe_core.contracts.storage import Changes, Storage
-from aqe_core.contracts.text_index import TextIndex, WordMatch
+from aqe_core.contracts.text_index import HybridIndex, Ranked, TextIndex, WordMatch
 
 __all__ = [
     "KINDS",
@@ -61,6 +61,7 @@ __all__ = [
     "Flakiness",
     "GroupDescription",
     "Hits",
+    "HybridIndex",
     "IngestSpec",
     "Ingested",
     "InspectableLearner",
@@ -73,6 +74,7 @@ __all__ = [
     "PatternStore",
     "PolicyLearner",
     "PutReport",
+    "Ranked",
     "Ranker",
     "RankerCapabilities",
     "Ranking",

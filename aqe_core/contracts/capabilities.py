@@ -167,9 +167,12 @@ class TextIndexCapabilities:
     ----------
     thread_safe : bool
         As for `StoreCapabilities`.
+    hybrid : bool
+        Its indexes are `aqe_core.contracts.HybridIndex`.
     """
 
     thread_safe: bool = False
+    hybrid: bool = False
 
 
 Capabilities: TypeAlias = (

@@ -177,7 +177,14 @@ class Storage(Protocol):
     # -- engine states ----------------------------------------------------------------------------------------------
 
     def save_state(self, name: str, state: EngineState, *, seq: int = 0) -> None:
-        """Keep an engine's state under a name, with the number up to which it has applied the truth."""
+        """Keep an engine's state under a name, with the number up to which it has applied the truth.
+
+        A state that is made from the truth may say so below ``truth`` in its manifest, for ``aqe verify`` to compare:
+
+        - ``patterns``: ``namespace``, ``count`` and ``keys_crc32`` (of the ascending keys as little-endian uint64) of
+          the patterns it has, and ``last_key``, the largest key of the namespace; ``seq`` is the journal number then.
+        - ``results``: numbers of ``runs`` and ``results`` it has learned from; ``seq`` is the last run's number.
+        """
         ...
 
     def load_state(self, name: str) -> tuple[EngineState, int] | None:

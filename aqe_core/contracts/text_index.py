@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
-    from aqe_core.contracts.embedder import Document
-    from aqe_core.contracts.pattern_store import Hits
+    from aqe_core.contracts.embedder import Document, Embedder
+    from aqe_core.contracts.pattern_store import Hits, PatternStore
     from aqe_core.state import EngineState
 
-__all__ = ["TextIndex", "WordMatch"]
+__all__ = ["HybridIndex", "Ranked", "TextIndex", "WordMatch"]
 
 
 class WordMatch(NamedTuple):
@@ -37,6 +37,32 @@ class WordMatch(NamedTuple):
     end: int
     words: tuple[str, ...]
     weight: float
+
+
+class Ranked(NamedTuple):
+    """Keys, best first, with their scores; NaN where a part is not known. Arrays of one length.
+
+    Attributes
+    ----------
+    keys : ndarray of uint64
+    scores : ndarray of float64
+        Descending; ties in ascending order of key.
+    lexical, vector : ndarray of float64
+        The parts of the score that the text index and the pattern store gave.
+    """
+
+    keys: NDArray[np.uint64]
+    scores: NDArray[np.float64]
+    lexical: NDArray[np.float64]
+    vector: NDArray[np.float64]
+
+    def first(self, k: int) -> Ranked:
+        """Return the first k."""
+        return self.at(slice(k))
+
+    def at(self, places: slice | list[int]) -> Ranked:
+        """Return those at some places."""
+        return Ranked(self.keys[places], self.scores[places], self.lexical[places], self.vector[places])
 
 
 @runtime_checkable
@@ -134,5 +160,46 @@ class TextIndex(Protocol):
         ------
         InputError
             It is not a state of an index of this fingerprint; nothing was changed.
+        """
+        ...
+
+
+@runtime_checkable
+class HybridIndex(TextIndex, Protocol):
+    """A text index that also makes hybrid searches by itself, with embedders and pattern stores that it knows.
+
+    That saves the way there and back for each part. It is declared by the capability ``hybrid``.
+    """
+
+    def hybrid(
+        self,
+        query: str,
+        embedder: Embedder,
+        store: PatternStore,
+        *,
+        pool: int,
+        depth: int,
+        weights: tuple[float, float],
+        narrow: bool,
+    ) -> Ranked | None:
+        """Return the fusion of what the index and the store find, or None if it does not know one of the engines.
+
+        The same, bit for bit, as `aqe_core.searching.fuse` of ``search(query, pool)`` and
+        ``store.search(embedder.embed_queries([query])[0], pool)``.
+
+        Parameters
+        ----------
+        query : str
+        embedder : Embedder
+        store : PatternStore
+            Of the embedder's vectors.
+        pool : int
+            How many of each list are looked at.
+        depth : int
+            At most ``pool``: the place in a list whose score counts nothing.
+        weights : tuple of two floats
+            Of the scores by words and by vectors.
+        narrow : bool
+            Where ``pool`` documents share a word with the query, let the store search ``among`` these only.
         """
         ...

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aqe_core import searching
 from aqe_core.contracts.pattern_store import NO_KEY, Hits
 from aqe_core.contracts.text_index import WordMatch
 from aqe_core.errors import DimensionError, InputError
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from aqe_core.contracts.embedder import Document
+    from aqe_core.contracts.embedder import Document, Embedder
+    from aqe_core.contracts.pattern_store import PatternStore
+    from aqe_core.contracts.text_index import Ranked
 
 __all__ = ["PlainTextIndex"]
 
@@ -89,6 +92,24 @@ class PlainTextIndex:
     def _idf(self, word: str, counts: dict[int, Counter[str]]) -> float:
         df = sum(word in count for count in counts.values())
         return math.log1p((len(counts) - df + 0.5) / (df + 0.5))
+
+    def hybrid(
+        self,
+        query: str,
+        embedder: Embedder,
+        store: PatternStore,
+        *,
+        pool: int,
+        depth: int,
+        weights: tuple[float, float],
+        narrow: bool,
+    ) -> Ranked | None:
+        """Search by words and by vectors, and fuse."""
+        tuning = searching.Tuning(lexical_weight=weights[0], vector_weight=weights[1])
+        words = searching.worded(self, query, pool, None)
+        among = np.sort(words.keys) if narrow and words.keys.size == pool else None
+        vector = embedder.embed_queries([query])[0]
+        return searching.fuse(words, searching.nearest(store, vector, pool, among), tuning, depth)
 
     def matches(self, query: str, document: Document) -> list[WordMatch]:
         """Look for the words one by one."""

@@ -67,7 +67,7 @@ REFERENCE_BANDIT = LearnerCapabilities(algorithms=("linucb", "discounted-linucb"
 REFERENCE_POLICY = LearnerCapabilities(algorithms=("actor-critic", "ppo"), checked=True, inspectable=True)
 REFERENCE_ANALYZER = AnalyzerCapabilities(checked=True)
 REFERENCE_EMBEDDER = EmbedderCapabilities(kind="lexical", fits=True)
-REFERENCE_TEXT_INDEX = TextIndexCapabilities(thread_safe=True)
+REFERENCE_TEXT_INDEX = TextIndexCapabilities(thread_safe=True, hybrid=True)
 
 
 class BruteForceStore:

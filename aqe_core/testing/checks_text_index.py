@@ -12,9 +12,11 @@ import numpy as np
 
 from aqe_core.contracts.embedder import Document
 from aqe_core.contracts.pattern_store import NO_KEY
-from aqe_core.contracts.text_index import TextIndex
+from aqe_core.contracts.text_index import HybridIndex, Ranked, TextIndex
 from aqe_core.errors import DimensionError, InputError
+from aqe_core.searching import Tuning, fuse, nearest, worded
 from aqe_core.state import EngineState
+from aqe_core.testing.backends import BruteForceStore, HashEmbedder
 from aqe_core.testing.checks_embedder import DOCUMENTS, ODD_TEXTS
 from aqe_core.testing.data import scattered_keys
 from aqe_core.testing.expect import equal, raises, raises_alike, require, run_threads, same_array
@@ -305,6 +307,30 @@ def check_bad_state(kit: Context) -> None:
     for state in bad:
         raises(InputError, partial(index.import_state, state), f"import of a broken {state.kind}")
         same_hits(index.search([*QUERIES], 9), expected, "hits after a refused import")
+
+
+@check("text_index", needs="hybrid")
+def check_hybrid(kit: Context) -> None:
+    """A hybrid search in one call is the fusion of its parts, bit for bit; with engines that it does not know, None.
+
+    If this fails, look at the scaling of lists shorter than the depth, and at keys that are in one list only.
+    """
+    index = filled(kit)
+    require(isinstance(index, HybridIndex), f"{type(index).__name__} lacks a method of HybridIndex")
+    embedder = HashEmbedder()
+    store = BruteForceStore(dim=embedder.dim, metric="cosine")
+    store.add(KEYS, embedder.embed(DOCUMENTS))
+    for query, pool, narrow in ((query, *how) for query in QUERIES for how in ((2, True), (3, False), (9, True))):
+        weights = 1.0, 0.5
+        actual = index.hybrid(query, embedder, store, pool=pool, depth=pool, weights=weights, narrow=narrow)
+        if actual is None:
+            continue
+        words = worded(index, query, pool, None)
+        among = np.sort(words.keys) if narrow and words.keys.size == pool else None
+        vectors = nearest(store, embedder.embed_queries([query])[0], pool, among)
+        expected = fuse(words, vectors, Tuning(lexical_weight=weights[0], vector_weight=weights[1]), pool)
+        for name, one, other in zip(Ranked._fields, actual, expected, strict=True):
+            same_array(one, other, f"{name} of the best {pool} for {query!r}")
 
 
 @check("text_index")

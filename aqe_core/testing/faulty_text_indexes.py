@@ -15,7 +15,7 @@ from aqe_core.testing.faulty import wrong
 from aqe_core.validate import as_keys
 
 if TYPE_CHECKING:
-    from aqe_core.contracts.text_index import WordMatch
+    from aqe_core.contracts.text_index import Ranked, WordMatch
 
 
 @wrong("protocol")
@@ -173,3 +173,12 @@ class SharesScratch(PlainTextIndex):
         self._scratch = query
         time.sleep(1e-4)  # another thread gets its turn here
         return super()._ranked(table, self._scratch, allowed)
+
+
+@wrong("hybrid")
+class ForgetsVectors(PlainTextIndex):
+    """Fuses with a weight of 0 for the vectors."""
+
+    def hybrid(self, query: str, embedder: Any, store: Any, **plan: Any) -> Ranked | None:
+        """Do as the reference does, but for the weight."""
+        return super().hybrid(query, embedder, store, **{**plan, "weights": (1.0, 0.0)})

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
+
+from aqe_core.bench.storage import made_tests
 
 QUICK = ["bench", "storage", "--rounds", "1", "--seconds", "0.01", "--rows", "20"]
 MEASURES = {
     "durable_writes_1", "durable_writes_8", "durable_writes_32", "durable_writes_128", "put_patterns_with_vectors",
     "find_pattern_by_id", "load_vectors", "append_points", "read_points", "open_to_first_answer", "backup",
+    "search_words",
 }  # fmt: skip
 
 
@@ -18,9 +23,17 @@ def test_it_measures_beside_sqlite(aqe_json, tmp_path):
     for each in found["measures"]:
         assert 0 < each["lowest"] <= each["value"] <= each["highest"]
         assert all(peer["value"] > 0 and peer["ratio"] > 0 for peer in each["peers"])
-        assert (each["p50_ms"] is None) != each["name"].startswith("durable")
+        assert (each["p50_ms"] is None) != each["name"].startswith(("durable", "search"))
     assert 1 <= found["facts"]["syncs_per_write"] <= 1.05
     assert list(tmp_path.iterdir()) == []
+
+
+def test_words_are_searched_for_as_users_do_and_by_the_storage():
+    patterns, queries = made_tests(300)
+    assert (patterns, queries) == made_tests(300)
+    counts = Counter(word for pattern in patterns for word in pattern.text.split())
+    assert counts.most_common(1)[0][1] > 20 * counts.most_common()[len(counts) // 2][1]  # as words are
+    assert all(len(query.split()) == 3 for query in queries)
 
 
 def test_the_table(aqe, tmp_path):

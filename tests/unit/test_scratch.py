@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from aqe_core import scratch
+from aqe_core import legacy, scratch
 
 HOLD = """
 import sys, tempfile
@@ -95,4 +95,11 @@ def test_many_at_once_leave_each_other_alone(place):
     for thread in threads:
         thread.join()
     assert not failures
+    assert list(place.iterdir()) == []
+
+
+def test_a_scratch_storage_does_not_wait_for_the_disk(place):
+    """It is gone with the power in any case, and each of a thousand commits would wait for milliseconds."""
+    with legacy.scratch() as storage:
+        assert storage.info()["durability"] == "normal"
     assert list(place.iterdir()) == []

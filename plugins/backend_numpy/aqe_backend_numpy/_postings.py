@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Raw", "Segment", "best", "joined", "length_unit", "pack", "raw_of", "scores", "weighed"]
+__all__ = ["Raw", "Segment", "joined", "length_unit", "pack", "raw_of", "search", "weighed"]
 
 _IMPACT_STEPS = 2.0**8
 _WEIGHT_STEPS = 2.0**7
@@ -33,6 +33,24 @@ class Raw(NamedTuple):
     tf: NDArray[np.uint16]
 
 
+class Frequent(NamedTuple):
+    """The impacts of a frequent term by row.
+
+    Attributes
+    ----------
+    first : int
+        The first row.
+    impacts : ndarray of float32
+        0 where the term is not. Of such a term a weight is small, so that sums in float32 are exact too.
+    largest : float
+        Of the impacts.
+    """
+
+    first: int
+    impacts: NDArray[np.float32]
+    largest: float
+
+
 class Segment(NamedTuple):
     """Postings of the rows ``first .. first + n - 1``, sorted by term, then by row.
 
@@ -49,9 +67,9 @@ class Segment(NamedTuple):
         What a posting adds to a score, before the weight of its term.
     unit : float
         The mean length that the impacts stand for; 0 before `weighed`.
-    dense : dict of int to ndarray of float32, shape (n,)
-        The impacts of the most frequent terms by row, by position in ``terms``: adding a row of numbers is faster than
-        adding to every second row. Of such a term a weight is small, so that these sums too are exact.
+    dense : dict of int to Frequent
+        The most frequent terms, by position in ``terms``: adding a row of numbers is faster than adding to every second
+        row.
     """
 
     first: int
@@ -62,7 +80,7 @@ class Segment(NamedTuple):
     tf: NDArray[np.uint16]
     impact: NDArray[np.float32]
     unit: float
-    dense: dict[int, NDArray[np.float32]]
+    dense: dict[int, Frequent]
 
 
 def joined(parts: list[Raw]) -> Raw:
@@ -118,32 +136,54 @@ def weighed(segment: Segment, lengths: NDArray[np.int64], unit: float, k1: float
     dense = {}
     for i in np.flatnonzero(np.diff(segment.starts) * _DENSE_SHARE > max(segment.n, 1024)).tolist():
         begin, end = segment.starts[i], segment.starts[i + 1]
-        dense[i] = np.zeros(segment.n, np.float32)
-        dense[i][segment.rows[begin:end] - segment.first] = impact[begin:end]
+        impacts = np.zeros(segment.n, np.float32)
+        impacts[segment.rows[begin:end] - segment.first] = impact[begin:end]
+        dense[i] = Frequent(segment.first, impacts, float(impact[begin:end].max()))
     return segment._replace(impact=impact, unit=unit, dense=dense)
 
 
-def scores(
-    segments: list[Segment], n: int, terms: NDArray[np.int32], weights: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    """Return the score of each of ``n`` rows, term by term.
+class _Sums(NamedTuple):
+    """The sum over a query's rare terms, and what its frequent ones would add.
 
-    Parameters
+    Attributes
     ----------
-    segments : list of Segment
-    n : int
-        Of all rows.
-    terms : ndarray of int32, shape (q,)
-        Distinct.
-    weights : ndarray of float64, shape (q,)
+    rare : ndarray of float64, shape (n,)
+    frequent : list of (Frequent, float)
+        With the weights.
     """
+
+    rare: NDArray[np.float64]
+    frequent: list[tuple[Frequent, float]]
+
+    def at(self, where: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the scores of some rows."""
+        total = self.rare[where]
+        for (first, impacts, _), weight in self.frequent:
+            if impacts.size == self.rare.size:
+                total += impacts[where] * np.float32(weight)
+            else:
+                inside = (where >= first) & (where < first + impacts.size)
+                total[inside] += impacts[where[inside] - first] * np.float32(weight)
+        return total.astype(np.float32)
+
+    def all(self) -> NDArray[np.float32]:
+        """Return the scores of all rows."""
+        if not self.frequent:
+            return self.rare.astype(np.float32)
+        common, product = np.zeros(self.rare.size, np.float32), np.empty(self.rare.size, np.float32)
+        for (first, impacts, _), weight in self.frequent:
+            np.multiply(impacts, np.float32(weight), out=product[: impacts.size])
+            common[first : first + impacts.size] += product[: impacts.size]
+        return (self.rare + common).astype(np.float32)
+
+
+def _sums(segments: list[Segment], n: int, terms: NDArray[np.int32], weights: NDArray[np.float64]) -> _Sums:
     exact = np.maximum(np.rint(weights * _WEIGHT_STEPS), 1.0) / _WEIGHT_STEPS
     rows: list[NDArray[np.int32]] = []
     impact: list[NDArray[np.float32]] = []
     counts: list[int] = []
     factors: list[float] = []
-    common = np.zeros(n, np.float32)
-    product = np.empty(n, np.float32)
+    frequent: list[tuple[Frequent, float]] = []
     for segment in segments:
         if not segment.terms.size:
             continue
@@ -153,30 +193,95 @@ def scores(
         begins, ends = segment.starts[at].tolist(), segment.starts[at + 1].tolist()
         for i, begin, end, weight in zip(at.tolist(), begins, ends, exact[found].tolist(), strict=True):
             if i in segment.dense:
-                np.multiply(segment.dense[i], np.float32(weight), out=product[: segment.n])
-                common[segment.first : segment.first + segment.n] += product[: segment.n]
+                frequent.append((segment.dense[i], weight))
             else:
                 rows.append(segment.rows[begin:end])
                 impact.append(segment.impact[begin:end])
                 counts.append(end - begin)
                 factors.append(weight)
-    if rows:
-        added = np.concatenate(impact, dtype=np.float64)
-        added *= np.repeat(factors, counts)
-        common += np.bincount(np.concatenate(rows, dtype=np.intp), added, n)
-    return common
+    if not rows:
+        return _Sums(np.zeros(n), frequent)
+    added = np.concatenate(impact, dtype=np.float64)
+    added *= np.repeat(factors, counts)
+    rare: NDArray[Any] = np.bincount(np.concatenate(rows, dtype=np.intp), added, n)  # float64, having weights
+    return _Sums(rare, frequent)
 
 
-def best(found: NDArray[np.float32], k: int, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Return the rows of the k best scores above 0: best first, ties in ascending order of key. O(n + c log c)."""
-    floor = np.float32(0.0)
+def search(
+    segments: list[Segment],
+    terms: NDArray[np.int32],
+    weights: NDArray[np.float64],
+    k: int,
+    keys: NDArray[np.uint64],
+    *,
+    dead: NDArray[np.int64],
+    among: NDArray[np.int64] | None,
+) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
+    """Return keys and scores of the best k rows above 0, best first, ties in ascending order of key.
+
+    Parameters
+    ----------
+    segments : list of Segment
+    terms : ndarray of int32, shape (q,)
+        Distinct.
+    weights : ndarray of float64, shape (q,)
+    k : int
+    keys : ndarray of uint64, shape (n,)
+        Of all rows.
+    dead : ndarray of int64
+        Rows that are not found.
+    among : ndarray of int64, optional
+        Only these rows are.
+
+    Notes
+    -----
+    O(postings of rare terms + n). Frequent terms weigh little: with floor the k-th best of the sums over rare ones, a
+    row whose sum is below it by more than all frequent terms could add is not looked at any more (Turtle and Flood,
+    "Query evaluation: strategies and optimizations", IPM 31, 1995).
+    """
+    sums = _sums(segments, keys.size, terms, weights)
+    sums.rare[dead] = 0.0
+    chosen = _promising(sums, k) if among is None else among
+    if chosen is None:
+        scores = sums.all()
+        scores[dead] = 0.0
+        where = _high(scores, k)
+        scores = scores[where]
+    else:
+        where, scores = chosen, sums.at(chosen)
+    above = scores > 0
+    if not above.all():
+        where, scores = where[above], scores[above]
+    if where.size > 4 * k:  # else sorting all is as fast
+        edge = np.partition(scores, where.size - k)[where.size - k]
+        where, scores = where[scores >= edge], scores[scores >= edge]
+    found = keys[where]
+    order = np.lexsort((found, -scores))[:k]
+    return found[order], scores[order]
+
+
+def _promising(sums: _Sums, k: int) -> NDArray[np.int64] | None:
+    """Return rows that hold the best k, ascending; None if that leaves out too few to be worth the look."""
+    n = sums.rare.size
+    if not sums.frequent:
+        return None
+    floor = _floor(sums.rare, k) - sum(term.largest * weight for term, weight in sums.frequent)
+    if floor <= 0:
+        return None
+    where: NDArray[np.int64] = np.flatnonzero(sums.rare >= floor)
+    return where if where.size * _DENSE_SHARE < n else None
+
+
+def _floor(found: NDArray[Any], k: int) -> float:
+    """Return a number that the k-th best is not below: the k-th best of the maxima of columns; 0 if that is no help."""
     columns = found.size // _FOLDS
-    if columns > 2 * k:
-        # The k-th best of the columns' maxima is not above the k-th best of all.
-        peaks = found[: columns * _FOLDS].reshape(_FOLDS, columns).max(axis=0)
-        floor = np.partition(peaks, columns - k)[columns - k]
-    rows = np.flatnonzero(found >= floor) if floor > 0 else np.flatnonzero(found)
-    if rows.size > k:
-        edge = np.partition(found[rows], rows.size - k)[rows.size - k]
-        rows = rows[found[rows] >= edge]
-    return rows[np.lexsort((keys[rows], -found[rows]))[:k]]
+    if columns <= 2 * k:
+        return 0.0
+    peaks = found[: columns * _FOLDS].reshape(_FOLDS, columns).max(axis=0)
+    return float(np.partition(peaks, columns - k)[columns - k])
+
+
+def _high(found: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Return rows that hold the best k of those above 0."""
+    floor = np.float32(_floor(found, k))
+    return np.flatnonzero(found >= floor) if floor > 0 else np.flatnonzero(found)

@@ -141,6 +141,10 @@ def _one(
     # Where all rows are wanted there is nothing to leave out.
     if k < rows.keys.size - rows.dead.size and _scannable(rows, norm, metric):
         where = _candidates(rows, scan[0], k, float(slack[0]), metric)
+    elif not rows.dead.size and rows.blocks[0].size <= _REFINE_CHUNK and len(rows.blocks) == 1:
+        scores = _score(rows.blocks[0], exact, norm, metric)
+        order = np.lexsort((rows.keys, -scores))[:k]
+        return rows.keys[order], scores[order]
     else:
         where = np.arange(rows.keys.size)
         if rows.dead.size:

@@ -249,7 +249,8 @@ class LexicalEmbedder:
             for start in range(0, len(documents), _CHUNK):
                 self._cache = self._cache.emptied_if_full()
                 self._sum(documents[start : start + _CHUNK], out[start : start + _CHUNK])
-        squares = np.einsum("ij,ij->i", out, out, dtype=np.float64)
+        wide = out.astype(np.float64)
+        squares = np.matmul(wide[:, None, :], wide[:, :, None])[:, 0, 0]
         if not squares.all():
             out[squares == 0] = signs_of("", self._dim)
             squares[squares == 0] = self._dim

@@ -54,6 +54,26 @@ class _Cache(dict[str, tuple[int, ...]]):
         return numbers
 
 
+class _Known(dict[str, tuple[int, ...]]):
+    """Identifier to the numbers of those of its terms that a vocabulary has, as it is now."""
+
+    def __init__(self, vocabulary: dict[str, int]) -> None:
+        super().__init__()
+        self._vocabulary = vocabulary
+        self._size = len(vocabulary)
+        self.common = {vocabulary[word] for word in FUNCTION_WORDS if word in vocabulary}
+
+    def __missing__(self, identifier: str) -> tuple[int, ...]:
+        number_of = self._vocabulary.get
+        numbers = tuple([n for term in terms_of_identifier(identifier) if (n := number_of(term)) is not None])
+        self[identifier] = numbers
+        return numbers
+
+    def is_of(self, vocabulary: dict[str, int]) -> bool:
+        """Return whether it still says what the vocabulary has, and is not too large."""
+        return vocabulary is self._vocabulary and len(vocabulary) == self._size and len(self) < _MAX_CACHED
+
+
 class NumpyTextIndex:
     """BM25 by term-at-a-time sums over packed postings. Fulfils `TextIndex`.
 
@@ -110,6 +130,7 @@ class NumpyTextIndex:
         """Begin anew with rows that have no postings yet."""
         self._vocabulary = vocabulary
         self._cache = _Cache(vocabulary)
+        self._known = _Known(vocabulary)
         self._keys = keys
         self._lengths = lengths  # of removed rows too, until they are dropped
         self._dead = _NO_DEAD
@@ -315,29 +336,24 @@ class NumpyTextIndex:
     ) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
         """Return keys and scores of the best rows, best first; at most k."""
         weights = self._weights(text)
-        terms = np.fromiter((self._vocabulary[term] for term in weights), np.int32, len(weights))
-        order = np.argsort(terms)
+        terms = np.fromiter(weights, np.int32, len(weights))
         of_query = np.fromiter(weights.values(), np.float64, len(weights))
-        scores = _postings.scores(segments, self._keys.size, terms[order], of_query[order])
-        keys = self._keys
-        if rows is not None:
-            scores, keys = scores[rows], keys[rows]
-        else:
-            scores[self._dead] = 0.0
-        found = _postings.best(scores, k, keys)
-        return keys[found], scores[found]
+        return _postings.search(segments, terms, of_query, k, self._keys, dead=self._dead, among=rows)
 
-    def _weights(self, query: str) -> dict[str, float]:
-        """Return the terms of a query that some document holds, each with its weight."""
-        counts = Counter(chain.from_iterable(map(terms_of_identifier, identifiers(query[:MAX_TEXT_CHARS]))))
-        vocabulary, df, n = self._vocabulary, self._df, len(self)
+    def _weights(self, query: str) -> dict[int, float]:
+        """Return the numbers of the terms of a query that some document holds, ascending, each with its weight."""
+        if not self._known.is_of(self._vocabulary):
+            self._known = _Known(self._vocabulary)
+        known, n = self._known, len(self)
+        counts = Counter(chain.from_iterable(map(known.__getitem__, identifiers(query[:MAX_TEXT_CHARS]))))
+        numbers = sorted(counts)
         weights = {}
-        for term, count in counts.items():
-            number = vocabulary.get(term)
-            if number is not None and (held_by := int(df[number])):
+        for number, held_by in zip(numbers, self._df[numbers].tolist(), strict=True):
+            if held_by:
                 idf = math.log((n - held_by + 0.5) / (held_by + 0.5) + 1.0)
-                common = _FUNCTION_WEIGHT if term in FUNCTION_WORDS else 1.0
-                weights[term] = common * idf * 2.0 * count / (count + 1.0)
+                common = _FUNCTION_WEIGHT if number in known.common else 1.0
+                count = counts[number]
+                weights[number] = common * idf * 2.0 * count / (count + 1.0)
         return weights
 
     def matches(self, query: str, document: Document) -> list[WordMatch]:
@@ -351,9 +367,11 @@ class NumpyTextIndex:
             The query is no string, or the document no pair of strings.
         """
         name, text = as_document(document, "the document")
+        asked = as_query(query, "the query")
         with self._lock:
-            weights = self._weights(as_query(query, "the query"))
-        return matches_in(weights, name, text)
+            terms = {term for identifier in identifiers(asked) for term in terms_of_identifier(identifier)}
+            number_of, weights = self._vocabulary.get, self._weights(asked)
+        return matches_in({term: weights[n] for term in terms if (n := number_of(term, -1)) in weights}, name, text)
 
     # -- state --------------------------------------------------------------------------------------------------------
 

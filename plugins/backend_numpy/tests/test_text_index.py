@@ -139,6 +139,27 @@ History.TestCase.settings = settings(max_examples=10, stateful_step_count=10, de
 test_history = History.TestCase
 
 
+def test_leaving_rows_out_early_loses_none_of_the_best(monkeypatch):
+    documents = random_documents(4000)
+    index = NumpyTextIndex()
+    index.add(np.arange(3900), documents[:3900])
+    index.search("worda", 1)  # packs
+    index.add(np.arange(3900, 4000), documents[3900:])  # a tail
+    index.remove(np.arange(0, 4000, 9))  # rows that are dead in both
+    chosen = []
+    promising = module._postings._promising
+    monkeypatch.setattr(module._postings, "_promising", lambda *given: chosen.append(promising(*given)) or chosen[-1])
+    queries = [text for _, text in documents[::200]] + ["wordaa wordba wordzl", "wordaa", "test wordca wordyk wordxl"]
+    everything = index.keys()
+    for query in queries:
+        for k in (1, 5, 40):
+            fast, plain = index.search(query, k), index.search(query, k, among=everything)
+            np.testing.assert_array_equal(fast.keys, plain.keys)
+            np.testing.assert_array_equal(fast.scores, plain.scores)
+    assert any(rows is None for rows in chosen)
+    assert any(rows is not None for rows in chosen)
+
+
 def test_a_tail_is_packed_when_it_is_long_and_dead_rows_are_dropped():
     index = NumpyTextIndex()
     documents = random_documents(2000, seed=2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from math import inf
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,13 +16,14 @@ from aqe_storage_sqlite.encoding import DAMAGED, MAX_INTEGER, as_text, decode_js
 from aqe_storage_sqlite.filters import to_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     import apsw
     from numpy.typing import NDArray
 
 __all__ = [
     "Entry",
+    "Given",
     "Put",
     "Row",
     "by_id",
@@ -29,6 +32,7 @@ __all__ = [
     "keys_where",
     "origins",
     "put",
+    "put_together",
     "remove",
     "to_entries",
     "to_pattern",
@@ -74,13 +78,14 @@ class Put(NamedTuple):
 
     def report(self) -> PutReport:
         """Return it as the contract has it."""
+        keys = np.array(self.keys, np.uint64)
         return PutReport(
-            keys=np.array(self.keys, np.uint64),
+            keys=keys,
             added=self.added,
             changed=self.changed,
             unchanged=self.unchanged,
             removed=len(self.removed),
-            written_keys=np.array(self.written, np.uint64),
+            written_keys=keys.copy() if self.written == self.keys else np.array(self.written, np.uint64),
             removed_keys=np.array(self.removed, np.uint64),
         )
 
@@ -157,40 +162,90 @@ def to_pattern(row: tuple[Any, ...]) -> Pattern:
     CorruptStorageError
         The row's checksum is wrong, or it holds broken JSON.
     """
-    key, fields = row[0], Row._make(row[1:])
-    with reading(f"the pattern with key {key}"):
-        if fields.crc32 is not None and checksums.of_pattern(fields[:-1]) != fields.crc32:
+    try:
+        key, id_, _, line, name, path, class_name, origin, markers, metadata, docstring, text, crc32 = (
+            row  # as in `Row`
+        )
+        if crc32 is not None and checksums.of_pattern(row[1:-1]) != crc32:
             raise CorruptStorageError(f"the pattern with key {key} has a wrong checksum.", fix=DAMAGED)
         return Pattern(
-            id=fields.id,
-            name=fields.name,
-            text=fields.text,
-            path=fields.path,
-            class_name=fields.class_name,
-            docstring=fields.docstring,
-            markers=tuple(decode_json(fields.markers)) if fields.markers != "[]" else (),
-            line=fields.line,
-            metadata=decode_json(fields.metadata) if fields.metadata != "{}" else {},
-            origin=fields.origin,
+            id=id_,
+            name=name,
+            text=text,
+            path=path,
+            class_name=class_name,
+            docstring=docstring,
+            markers=tuple(decode_json(markers)) if markers != "[]" else (),
+            line=line,
+            metadata=decode_json(metadata) if metadata != "{}" else {},
+            origin=origin,
             key=key,
         )
+    except Exception:
+        with reading(f"the pattern with key {row[0]}"):
+            raise
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------
 
 
-def put(
-    connection: apsw.Connection,
-    namespace: str,
-    ids: Sequence[str],
-    entries: Mapping[str, Entry],
-    complete: Collection[str],
-) -> Put:
+class Given(NamedTuple):
+    """What one call of `put` stores."""
+
+    namespace: str
+    ids: Sequence[str]
+    entries: Mapping[str, Entry]
+    complete: Collection[str] = ()
+    """Origins of which the entries are all there is."""
+
+
+def put(connection: apsw.Connection, given: Given) -> Put:
     """Insert what is new, replace what differs, and remove what vanished from the complete origins.
 
     O(n log N) for n entries given and N stored.
     """
+    return put_together(connection, [given])[0]
+
+
+def put_together(connection: apsw.Connection, calls: Sequence[Given]) -> list[Put]:
+    """Do what as many calls of `put` in a row would do, with fewer statements."""
+    return [done for group in _independent(calls) for done in _put_group(connection, group)]
+
+
+def _independent(calls: Sequence[Given]) -> Iterator[list[Given]]:
+    """Part calls into runs whose order makes no difference: one namespace, and no pattern twice."""
+    group: list[Given] = []
+    seen: set[str] = set()
+    for call in calls:
+        alone = call.complete or (group and (group[0].complete or group[0].namespace != call.namespace))
+        if group and (alone or not seen.isdisjoint(call.entries)):
+            yield group
+            group, seen = [], set()
+        group.append(call)
+        seen.update(call.entries)
+    yield group
+
+
+def _put_group(connection: apsw.Connection, group: list[Given]) -> Iterator[Put]:
+    namespace, _, entries, complete = group[0]
+    if len(group) > 1:
+        entries = {id_: entry for call in group for id_, entry in call.entries.items()}
     number = (namespaces.ensure if entries else namespaces.number_of)(connection, namespace)
+    keys, changed, first = _write(connection, number, entries)
+    vanished = _vanished(connection, number, entries, complete) if complete else []
+    _delete(connection, number, vanished)
+    for call in group:
+        own = [keys[id_] for id_ in call.entries]
+        written = sorted(key for key in own if key >= first or key in changed)
+        n_changed = bisect_left(written, first)
+        counts = len(written) - n_changed, n_changed, len(own) - len(written)
+        yield Put([keys[id_] for id_ in call.ids], *counts, written, vanished)
+
+
+def _write(
+    connection: apsw.Connection, number: int, entries: Mapping[str, Entry]
+) -> tuple[dict[str, int], set[int], float]:
+    """Return the keys of the entries by id, those of the changed ones, and the first one that is new."""
     keys: dict[str, int] = {}
     changed, updates = [], []
     for id_, key, content_hash, line, origin in connection.executemany(
@@ -205,22 +260,20 @@ def put(
         elif (row.line, row.origin) != (line, origin):
             updates.append((*row, key))
     changed.sort()
-    unchanged = len(keys) - len(changed)
     if updates:
         connection.executemany(_UPDATE, updates)
         vectors.drop(connection, number, np.array([key for key, *_ in changed], np.int64))
+        text_index.put(connection, changed)
     added = [(id_, entry) for id_, entry in entries.items() if id_ not in keys]
+    first: float = inf
     if added:
         connection.executemany(_INSERT, [(number, *entry.row) for _, entry in added])
         first = connection.last_insert_rowid() + 1 - len(added)  # AUTOINCREMENT gives consecutive keys
         keys.update((id_, key) for key, (id_, _) in enumerate(added, first))
-        changed += [(key, *entry.words) for key, (_, entry) in enumerate(added, first)]
-    text_index.put(connection, changed)
-    written = [key for key, *_ in changed]
-    journal.append(connection, number, written=written)
-    vanished = _vanished(connection, number, entries, complete) if complete else []
-    _delete(connection, number, vanished)
-    return Put([keys[id_] for id_ in ids], len(added), len(keys) - len(added) - unchanged, unchanged, written, vanished)
+        text_index.add(connection, [(key, *entry.words) for key, (_, entry) in enumerate(added, first)])
+    replaced = [key for key, *_ in changed]
+    journal.append(connection, number, written=[*replaced, *(keys[id_] for id_, _ in added)])
+    return keys, set(replaced), first
 
 
 def _vanished(

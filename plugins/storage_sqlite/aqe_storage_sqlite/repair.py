@@ -58,7 +58,8 @@ def repair(path: Path, *, timeout_s: float) -> Repair:
                 fix="restore a backup with `aqe restore`, or move the file away and ingest again.",
             )
         notes = _check(found)
-        rows = _write(draft, version, tables, found, notes)
+        states = {each.row: each.message for each in before.findings if each.check == "states"}
+        rows = _write(draft, version, tables, found, notes, states)
         verify.require_sound(draft, "what was saved", timeout_s=timeout_s)
         files.sync(draft)
         kept = files.backup_name(path, "damaged")
@@ -212,14 +213,20 @@ def _check_vectors(found: Salvaged, notes: list[str]) -> None:
         notes.append(f"{dropped} blocks of vectors are left out; their patterns are embedded again at the next search")
 
 
-def _drop_damaged_states(connection: apsw.Connection) -> list[str]:
-    """Remove the engine states that cannot be loaded; return what to say about it."""
+def _drop_damaged_states(connection: apsw.Connection, known: dict[str, str]) -> list[str]:
+    """Remove the engine states that cannot be loaded or disagree with the truth; return what to say about it.
+
+    ``known`` says what was wrong with some before the journal, which they are compared with, was left out.
+    """
     notes = []
     names: Any = connection.execute("SELECT name FROM states").fetchall()
     for (name,) in names:
-        if verify.problem_of_state(connection, name):
+        if problem := known.get(name) or verify.problem_of_state(connection, name):
             connection.execute("DELETE FROM states WHERE name = ?", (name,))
-            notes.append(f"the kept state {name!r:.100} is left out; it is made again when it is needed")
+            notes.append(
+                f"the kept state {name!r:.100} is left out ({problem}); what is made of patterns or results is made "
+                "again, a learner starts anew"
+            )
     return notes
 
 
@@ -234,7 +241,14 @@ def _drop_damaged_points(connection: apsw.Connection) -> list[LostRow]:
 # -- the new file ----------------------------------------------------------------------------------------------------
 
 
-def _write(draft: Path, version: int, tables: list[catalog.Table], found: Salvaged, notes: list[str]) -> dict[str, int]:
+def _write(
+    draft: Path,
+    version: int,
+    tables: list[catalog.Table],
+    found: Salvaged,
+    notes: list[str],
+    states: dict[str, str],
+) -> dict[str, int]:
     """Write the rows into a new file of the version that they had, then bring it to the newest one."""
     rows: Counter[str] = Counter()
     with closing(sqlite.connect(str(draft), sqlite.WRITE, timeout_s=1)) as connection:
@@ -247,7 +261,7 @@ def _write(draft: Path, version: int, tables: list[catalog.Table], found: Salvag
         for number in range(version, len(schema.MIGRATIONS)):
             schema.apply(connection, number)
         with sqlite.transaction(connection):
-            notes += _drop_damaged_states(connection)
+            notes += _drop_damaged_states(connection, states)
             found.lost.extend(_drop_damaged_points(connection))
             text_index.rebuild(connection)
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)

@@ -174,7 +174,8 @@ class SqliteStorage:
         given = list(patterns)
         entries = pattern_table.to_entries(given)
         ids = [pattern.id for pattern in given]
-        return self._database.write(pattern_table.put, namespace, ids, entries, complete).report()
+        call = pattern_table.Given(namespace, ids, entries, complete)
+        return self._database.write_together(pattern_table.put_together, call).report()
 
     def get_patterns(self, namespace: str, keys: ArrayLike) -> list[Pattern]:
         """Return patterns by key, in that order.

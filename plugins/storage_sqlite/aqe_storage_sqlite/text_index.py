@@ -19,7 +19,7 @@ from aqe_storage_sqlite import namespaces
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["MAX_WORDS", "is_whole", "optimize", "out_of_step", "parted", "put", "rebuild", "remove", "search"]
+__all__ = ["MAX_WORDS", "add", "is_whole", "optimize", "out_of_step", "parted", "put", "rebuild", "remove", "search"]
 
 MAX_WORDS = 64
 """How many distinct words of a query count, the first ones; a query's time grows with its words."""
@@ -33,11 +33,17 @@ _INNER_CAPITAL = re.compile(r"[A-Z](?:(?<=[a-z0-9][A-Z])|(?<=[A-Z][A-Z])(?=[a-z]
 
 def parted(text: str) -> str:
     """Return a text with spaces inside its identifiers, as it is indexed."""
-    return text if text.islower() else _INNER_CAPITAL.sub(r" \g<0>", text)
+    without_capitals = text.isascii() and text == text.lower()  # told ten times as fast as by the expression
+    return text if without_capitals else _INNER_CAPITAL.sub(r" \g<0>", text)
+
+
+def add(connection: apsw.Connection, patterns: Iterable[tuple[int, str, str]]) -> None:
+    """Index patterns under keys that the index does not have; given as key, name and text, both `parted`."""
+    connection.executemany("INSERT INTO pattern_words (rowid, name, text) VALUES (?, ?, ?)", patterns)
 
 
 def put(connection: apsw.Connection, patterns: Iterable[tuple[int, str, str]]) -> None:
-    """Index patterns, given as key, name and text, both `parted`, in place of what was indexed under their keys."""
+    """Index patterns, given as in `add`, in place of what was indexed under their keys."""
     connection.executemany("REPLACE INTO pattern_words (rowid, name, text) VALUES (?, ?, ?)", patterns)
 
 

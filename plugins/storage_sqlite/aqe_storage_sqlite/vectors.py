@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from aqe_storage_sqlite import namespaces
 from aqe_storage_sqlite.encoding import MAX_INTEGER, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import apsw
     from numpy.typing import NDArray
@@ -27,6 +28,11 @@ __all__ = ["drop", "keys_of", "load", "problem_of", "put"]
 BLOCK = 16
 _FLOAT = np.dtype("<f4")
 _SLOTS = np.arange(BLOCK, dtype=np.int64)
+_AT_ONCE = 64
+"""Blocks that are read before their checksums are compared."""
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 def put(
@@ -139,23 +145,15 @@ def load(
     if found is None:
         return np.empty(0, np.uint64), np.empty((0, 0), np.float32)
     space, dim = found
+    sql = "SELECT rowid, block, slots, crc32, length(data) FROM vector_blocks WHERE space = ?"
     if wanted is None:
-        size = connection.execute(
-            "SELECT coalesce(sum(length(data)), 0) FROM vector_blocks WHERE space = ?", (space,)
-        ).get
-        blocks = connection.execute(
-            "SELECT block, slots, crc32, data FROM vector_blocks WHERE space = ? ORDER BY block", (space,)
-        )
+        blocks = connection.execute(f"{sql} ORDER BY block", (space,))
     else:
         wanted = wanted[wanted <= MAX_INTEGER]
         numbers = np.unique(wanted // BLOCK).tolist()
-        size = len(numbers) * BLOCK * dim * _FLOAT.itemsize
-        blocks = connection.executemany(
-            "SELECT block, slots, crc32, data FROM vector_blocks WHERE space = ? AND block = ?",
-            ((space, block) for block in numbers),
-        )
+        blocks = connection.executemany(f"{sql} AND block = ?", ((space, block) for block in numbers))
     with reading(f"the vectors made by {fingerprint!r}"):
-        keys, vectors = _read(blocks, size // _FLOAT.itemsize // dim, dim, fingerprint)
+        keys, vectors = _read(connection, _located(blocks, dim, fingerprint), dim, fingerprint)
     if wanted is not None:
         chosen = np.isin(keys.astype(np.uint64), wanted)
         keys, vectors = keys[chosen], vectors[chosen]
@@ -164,27 +162,86 @@ def load(
     return keys.astype(np.uint64), vectors.astype(np.float32, copy=False)
 
 
-def _read(
-    blocks: apsw.Cursor, max_rows: int, dim: int, fingerprint: str
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    values = np.empty(max_rows * dim, _FLOAT)
-    target = values.view(np.uint8)
-    numbers, masks, end = [], [], 0
-    for block, slots, crc32, data in blocks:
-        problem = problem_of(block, slots, crc32, data, dim)
+class _Block(NamedTuple):
+    """Where a block is, and which of the bytes that are read are its own."""
+
+    row: int
+    number: int
+    slots: int
+    crc32: int
+    bytes_: slice
+
+
+def _located(rows: Iterable[tuple[Any, ...]], dim: int, fingerprint: str) -> list[_Block]:
+    """Return the blocks, once their sizes are known to be right: nothing is allocated by what a damaged one states."""
+    blocks, end = [], 0
+    for row, number, slots, crc32, size in rows:
+        problem = _misfit(slots, size, dim)
         if problem:
-            raise CorruptStorageError(
-                f"the vectors of the keys {block * BLOCK} to {block * BLOCK + BLOCK - 1} made by {fingerprint!r} "
-                f"are damaged: {problem}.",
-                fix="embed these patterns again; storing the vectors repairs them.",
-            )
-        numbers.append(block)
-        masks.append(slots)
-        start, end = end, end + len(data)
-        target[start:end] = np.frombuffer(data, np.uint8)
-    rows, slots = np.nonzero(np.array(masks, np.int64)[:, None] >> _SLOTS & 1)
-    keys = np.array(numbers, np.int64)[rows] * BLOCK + slots
-    return keys, values[: keys.size * dim].reshape(keys.size, dim)
+            raise _damaged(number, fingerprint, problem)
+        start, end = end, end + size
+        blocks.append(_Block(row, number, slots, crc32, slice(start, end)))
+    return blocks
+
+
+def _read(
+    connection: apsw.Connection, blocks: list[_Block], dim: int, fingerprint: str
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Read blocks straight into one array, while another thread compares the checksums of what has been read."""
+    values = np.empty((blocks[-1].bytes_.stop if blocks else 0) // _FLOAT.itemsize, _FLOAT)
+    target = values.view(np.uint8).data
+    parts = [blocks[start : start + _AT_ONCE] for start in range(0, len(blocks), _AT_ONCE)]
+    for damaged in _beside(parts, partial(_fill, connection, target), partial(_wrong, target)):
+        if damaged is not None:
+            raise _damaged(damaged.number, fingerprint, "the checksum is wrong")
+    masks = np.array([block.slots for block in blocks], np.int64)
+    rows, slots = np.nonzero(masks[:, None] >> _SLOTS & 1)
+    keys = np.array([block.number for block in blocks], np.int64)[rows] * BLOCK + slots
+    return keys, values.reshape(keys.size, dim)
+
+
+def _beside(parts: list[T], first: Callable[[T], object], then: Callable[[T], U]) -> list[U]:
+    """Do ``first`` with each part here, and ``then`` with those that are done on another thread; return what it gave.
+
+    The checksums take a third of the time, and neither they nor SQLite hold the interpreter.
+    """
+    if len(parts) == 1:
+        first(parts[0])
+        return [then(parts[0])]
+    from concurrent.futures import ThreadPoolExecutor  # needed for large loads only
+
+    waiting, done = [], []
+    with ThreadPoolExecutor(max_workers=1) as other:
+        for part in parts:
+            first(part)
+            try:
+                waiting.append(other.submit(then, part))
+            except RuntimeError:  # no more threads, or the interpreter is shutting down
+                done.append(then(part))
+    return [*(each.result() for each in waiting), *done]
+
+
+def _fill(connection: apsw.Connection, target: memoryview, blocks: list[_Block]) -> None:
+    with connection.blob_open("main", "vector_blocks", "data", blocks[0].row, False) as blob:
+        for block in blocks:
+            blob.reopen(block.row)
+            blob.read_into(target, block.bytes_.start, block.bytes_.stop - block.bytes_.start)
+
+
+def _wrong(target: memoryview, blocks: list[_Block]) -> _Block | None:
+    """Return the first block whose checksum is wrong."""
+    for block in blocks:
+        if _checksum(block.number, block.slots, target[block.bytes_]) != block.crc32:
+            return block
+    return None
+
+
+def _damaged(block: int, fingerprint: str, problem: str) -> CorruptStorageError:
+    return CorruptStorageError(
+        f"the vectors of the keys {block * BLOCK} to {block * BLOCK + BLOCK - 1} made by {fingerprint!r} "
+        f"are damaged: {problem}.",
+        fix="embed these patterns again; storing the vectors repairs them.",
+    )
 
 
 def problem_of(block: int, slots: int, crc32: int, data: bytes, dim: int) -> str:
@@ -192,10 +249,14 @@ def problem_of(block: int, slots: int, crc32: int, data: bytes, dim: int) -> str
     try:
         if _checksum(block, slots, data) != crc32:
             return "the checksum is wrong"
-        if slots >> BLOCK or len(data) != slots.bit_count() * dim * _FLOAT.itemsize:
-            return f"there are {len(data)} bytes for {slots.bit_count()} vectors of {dim} dimensions"
+        return _misfit(slots, len(data), dim)
     except (TypeError, struct.error) as error:  # in a damaged file a value may be of any type
         return f"it cannot be read ({error})"
+
+
+def _misfit(slots: int, size: int, dim: int) -> str:
+    if slots >> BLOCK or size != slots.bit_count() * dim * _FLOAT.itemsize:
+        return f"there are {size} bytes for {slots.bit_count()} vectors of {dim} dimensions"
     return ""
 
 
@@ -208,5 +269,5 @@ def _to_mask(slots: int) -> NDArray[np.bool_]:
     return (slots >> _SLOTS & 1).astype(np.bool_)
 
 
-def _checksum(block: int, slots: int, data: bytes) -> int:
+def _checksum(block: int, slots: int, data: bytes | memoryview) -> int:
     return zlib.crc32(data, zlib.crc32(struct.pack("<qq", block, slots)))

@@ -14,7 +14,7 @@ import apsw
 
 from aqe_core.contracts.maintenance import Finding, Verification
 from aqe_core.errors import AqeError, CorruptStorageError, NoWorkspaceError
-from aqe_storage_sqlite import catalog, checksums, pages, schema, text_index
+from aqe_storage_sqlite import catalog, checksums, claims, pages, schema, text_index
 from aqe_storage_sqlite import connection as sqlite
 from aqe_storage_sqlite import patterns as pattern_table
 from aqe_storage_sqlite import points as point_table
@@ -326,15 +326,15 @@ def _states(connection: apsw.Connection, _version: int, _rows: dict[str, int]) -
 
 
 def problem_of_state(connection: apsw.Connection, name: str) -> str:
-    """Say what is wrong with a kept engine state; nothing if it can be loaded."""
+    """Say what is wrong with a kept engine state; nothing if it can be loaded and agrees with the truth."""
     encoded = state_table.fetch(connection, name)
     if encoded is None:
         return "its checksum is wrong"
     try:
-        state_table.decode(encoded)
+        state = state_table.decode(encoded)
     except (ValueError, TypeError) as error:
         return f"it cannot be loaded ({error})"
-    return "it is newer than the journal" if encoded.seq > _sequence(connection, "journal") else ""
+    return claims.disagreement(connection, encoded.seq, dict(state.manifest))
 
 
 def _journal(connection: apsw.Connection, version: int, _rows: dict[str, int]) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import apsw
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
     from aqe_storage_sqlite.lock import FileLock
 
-__all__ = ["Writer"]
+__all__ = ["Together", "Writer"]
 
 MAX_BATCH = 1024
 """Operations in one transaction."""
 
-CHECKPOINT_PAGES = 1_000
+CHECKPOINT_PAGES = 4_000
 LOG_PAGES = 16_384
 """64 MiB of log: from here on a checkpoint waits for readers, so that the log starts over. One that a reader holds up
 is tried again `CHECKPOINT_PAGES` later."""
@@ -43,6 +43,28 @@ _LONGEST_LINGER_S = 0.002
 _IDLE_S = 1.0  # then the thread ends, so that a storage that nobody closed can be collected, and a fork finds none
 _POLL_S = 0.05
 _THREADS = "end some threads, or raise the limit on them."
+
+
+class Together:
+    """An operation that does the same for many callers at once, cheaper than for one after the other.
+
+    Parameters
+    ----------
+    many : callable
+        Takes the connection and the items of the callers, and returns a result for each.
+    item : object
+        This caller's.
+    """
+
+    __slots__ = ("item", "many")
+
+    def __init__(self, many: Callable[[apsw.Connection, list[Any]], list[Any]], item: Any) -> None:
+        self.many = many
+        self.item = item
+
+    def __call__(self, connection: apsw.Connection) -> Any:
+        """Run it for one caller."""
+        return self.many(connection, [self.item])[0]
 
 
 class _Ticket:
@@ -340,17 +362,29 @@ class Writer:
         """Run what is queued, and return what the transaction holds of it."""
         ran: list[_Ticket] = []
         while self._queue and len(ran) < MAX_BATCH and self._queue[0].operation is not None:
-            ticket = self._queue.popleft()
-            if not ticket.take():
-                continue
-            self._taken.add(ticket)
-            error = self._apply(connection, ticket)
+            tickets = self._take_alike(MAX_BATCH - len(ran))
+            error = self._apply(connection, tickets)
             if error is not None:
                 self._undo("ROLLBACK")
-                self._finish([ticket], error)
-                return self._run_again(connection, ran)
-            ran.append(ticket)
+                if len(tickets) == 1:  # else it is not known whose error it is
+                    self._finish(tickets, error)
+                    return self._run_again(connection, ran)
+                return self._run_again(connection, ran + tickets)
+            ran += tickets
         return ran
+
+    def _take_alike(self, most: int) -> list[_Ticket]:
+        """Take the first of the queue, and those behind it that can be run together with it."""
+        taken: list[_Ticket] = []
+        while self._queue and len(taken) < most:
+            operation = self._queue[0].operation
+            if operation is None or (taken and not _are_alike(taken[0].operation, operation)):
+                break
+            ticket = self._queue.popleft()
+            if ticket.take():
+                self._taken.add(ticket)
+                taken.append(ticket)
+        return taken
 
     def _run_again(self, connection: apsw.Connection, tickets: list[_Ticket]) -> list[_Ticket]:
         """Run in a new transaction what was rolled back with a failed operation; return what it holds.
@@ -363,7 +397,7 @@ class Writer:
             ticket = waiting.popleft()
             failure = (
                 self._apply(connection, "SAVEPOINT one")
-                or self._apply(connection, ticket)
+                or self._apply(connection, [ticket])
                 or self._apply(connection, "RELEASE one")
             )
             if failure is None:
@@ -378,14 +412,17 @@ class Writer:
             return []
         return ran
 
-    def _apply(self, connection: apsw.Connection, what: _Ticket | str) -> BaseException | None:
-        """Run an operation or statement and return what it raised."""
+    def _apply(self, connection: apsw.Connection, what: list[_Ticket] | str) -> BaseException | None:
+        """Run a statement, or operations that are alike, and return what was raised."""
         try:
             if isinstance(what, str):
                 connection.execute(what)
+            elif len(what) > 1:
+                _run_together(connection, what)
             else:
-                assert what.operation is not None
-                what.result = what.operation(connection)
+                for ticket in what:
+                    assert ticket.operation is not None
+                    ticket.result = ticket.operation(connection)
         except BaseException as error:  # it is raised on the caller's thread
             ours = sqlite.translation(error, self._path)
             if ours is not error:
@@ -474,6 +511,17 @@ class Writer:
                 connection.set_busy_timeout(sqlite.milliseconds(_CHECKPOINT_WAIT_S))
                 connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
                 self._folded_pages = 0
+
+
+def _are_alike(one: object, other: object) -> bool:
+    return isinstance(one, Together) and isinstance(other, Together) and one.many is other.many
+
+
+def _run_together(connection: apsw.Connection, tickets: list[_Ticket]) -> None:
+    operations = [cast("Together", ticket.operation) for ticket in tickets]
+    results = operations[0].many(connection, [operation.item for operation in operations])
+    for ticket, result in zip(tickets, results, strict=True):
+        ticket.result = result
 
 
 def _copied(error: BaseException) -> BaseException:

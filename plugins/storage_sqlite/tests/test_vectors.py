@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from aqe_storage_sqlite.storage import SqliteStorage
@@ -192,4 +194,40 @@ def test_a_wrong_header_is_found(storage, column):
         f"UPDATE vector_blocks SET {column} = {column} + 6 WHERE block = 1"
     ).fetchall()
     with pytest.raises(CorruptStorageError):
+        storage.load_vectors("n", "f")
+
+
+@pytest.fixture
+def large(path):
+    """A file of so many blocks that their checksums are compared beside the reading; returns its vectors."""
+    with SqliteStorage(path) as storage:
+        keys = put(storage, 3000)
+        storage.put_vectors("n", keys, rows(3000), "f")
+    return rows(3000)
+
+
+@pytest.mark.parametrize("threads", [True, False])
+def test_a_large_load(path, large, monkeypatch, threads):
+    def refuse(*_):
+        raise RuntimeError("can't start new thread")
+
+    if not threads:
+        monkeypatch.setattr(ThreadPoolExecutor, "submit", refuse)
+    with SqliteStorage(path) as storage:
+        found, loaded = storage.load_vectors("n", "f")
+        assert found.tolist() == list(range(1, 3001))
+        np.testing.assert_array_equal(loaded, large)
+        storage.remove_patterns("n", np.arange(5, 3000, 7))
+        found, loaded = storage.load_vectors("n", "f")
+        np.testing.assert_array_equal(loaded, large[found.astype(np.int64) - 1])
+        assert len(found) == 3000 - len(range(5, 3000, 7))
+
+
+@pytest.mark.parametrize("row", [0, 1500, 2999])
+def test_a_flipped_bit_of_a_large_load_is_found(path, large, row):
+    right = large[row].tobytes()
+    wrong = right[:9] + bytes([right[9] ^ 1]) + right[10:]
+    path.write_bytes(path.read_bytes().replace(right, wrong))  # pages may hold old copies too
+    first = (row + 1) // 16 * 16
+    with SqliteStorage(path) as storage, pytest.raises(CorruptStorageError, match=f"keys {first} to {first + 15}"):
         storage.load_vectors("n", "f")

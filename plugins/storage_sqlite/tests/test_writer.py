@@ -10,6 +10,7 @@ import time
 
 import apsw
 import pytest
+from aqe_storage_sqlite import patterns as pattern_table
 from aqe_storage_sqlite import writer as writer_module
 from aqe_storage_sqlite.storage import SqliteStorage
 
@@ -120,6 +121,66 @@ def test_an_operation_fails_alone(storage, together, position, raised, seen):
     assert type(outcomes.pop(position)) is seen
     assert sorted(outcomes.values()) == ["a", "b"]
     assert names(storage) == {"a", "b"}
+
+
+def put_from_threads(storage, calls):
+    """Queue calls of `put_patterns`, let them go at once, and return what came of each by its position."""
+    outcomes = {}
+
+    def call(position, patterns):
+        try:
+            outcomes[position] = storage.put_patterns("n", patterns)
+        except BaseException as error:
+            outcomes[position] = error
+
+    threads = [threading.Thread(target=call, args=each) for each in enumerate(calls)]
+    with storage._database.alone():
+        for number, thread in enumerate(threads, 1):
+            thread.start()
+            until(lambda: len(storage._database._writer._queue) == number)  # noqa: B023  # waited for here
+    for thread in threads:
+        thread.join(60)
+    return outcomes
+
+
+def test_patterns_of_many_callers_are_put_with_the_statements_of_one(storage, monkeypatch):
+    put = pattern_table.put_together
+    sizes = []
+    monkeypatch.setattr(pattern_table, "put_together", lambda on, calls: sizes.append(len(calls)) or put(on, calls))
+    outcomes = put_from_threads(storage, [[Pattern(id=f"{i}", name="n", text="t")] for i in range(20)])
+    assert sizes == [20]
+    keys = [outcomes[i].keys.tolist() for i in range(20)]
+    assert [found.id for found in storage.get_patterns("n", [key for (key,) in keys])] == [str(i) for i in range(20)]
+
+
+def test_a_put_that_fails_among_others_fails_alone(storage):
+    calls = [[Pattern(id=f"{i}", name="n", text="\ud800" if i == 3 else "t")] for i in range(8)]
+    outcomes = put_from_threads(storage, calls)
+    assert type(outcomes.pop(3)) is InputError
+    assert all(outcome.added == 1 for outcome in outcomes.values())
+    assert storage.count_patterns("n") == 7
+
+
+def test_other_operations_keep_their_place_among_puts(storage):
+    """What was queued first is written first, whether it can be put together with others or not."""
+    seen = []
+    with storage._database.alone():
+        threads = []
+        for number in range(6):
+
+            def work(number=number):
+                if number in {2, 3}:
+                    storage._database.write(lambda on: seen.append(on.execute("SELECT count(*) FROM patterns").get))
+                else:
+                    storage.put_patterns("n", [Pattern(id=f"{number}", name="n", text="t")])
+
+            threads.append(threading.Thread(target=work))
+            threads[-1].start()
+            until(lambda: len(storage._database._writer._queue) == number + 1)  # noqa: B023  # waited for here
+    for thread in threads:
+        thread.join(60)
+    assert seen == [2, 2]
+    assert storage.count_patterns("n") == 4
 
 
 def give_up(connection):

@@ -49,6 +49,11 @@ class NativeLexicalEmbedder(LexicalEmbedder):
     def _rarity(self) -> Rarity:
         return self._fitted[0]
 
+    @property
+    def sums(self) -> _native.SubtokenSums:
+        """The part in Rust, for this package."""
+        return self._fitted[1]
+
     def fit(self, documents: Sequence[Document]) -> None:
         """Count in how many documents each subtoken occurs; replaces what was fitted before.
 

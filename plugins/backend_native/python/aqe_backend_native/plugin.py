@@ -81,7 +81,7 @@ def aqe_text_indexes() -> list[EngineSpec]:
         EngineSpec(
             name="native",
             factory="aqe_backend_native.text_index:NativeTextIndex",
-            capabilities=TextIndexCapabilities(thread_safe=True),
+            capabilities=TextIndexCapabilities(thread_safe=True, hybrid=True),
             requires=("aqe_backend_native._native",),
             install="pip install ./plugins/backend_native",
             summary="BM25 over subtokens and their joined pairs, in Rust",

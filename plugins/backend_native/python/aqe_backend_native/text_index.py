@@ -6,20 +6,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from aqe_backend_numpy._postings import Segment
+from aqe_backend_numpy._subtokens import subtokens
 from aqe_backend_numpy._terms import FUNCTION_WORDS, identifiers, matches_in, terms_of_identifier
 from aqe_backend_numpy._text_input import as_document, as_documents, as_number, as_queries, as_query, as_whole
 from aqe_backend_numpy._text_state import fingerprint_of, read_state, write_state
 
 from aqe_backend_native import _native
+from aqe_backend_native.embedder import NativeLexicalEmbedder
 from aqe_core import validate
 from aqe_core.contracts.pattern_store import Hits
+from aqe_core.contracts.text_index import Ranked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from aqe_core.contracts.embedder import Document
+    from aqe_core.contracts.embedder import Document, Embedder
+    from aqe_core.contracts.pattern_store import PatternStore
     from aqe_core.contracts.text_index import WordMatch
     from aqe_core.state import EngineState
 
@@ -30,8 +34,11 @@ def _terms(text: str) -> list[str]:
     return [term for identifier in identifiers(text) for term in terms_of_identifier(identifier)]
 
 
+_BEYOND = _terms, subtokens
+
+
 class NativeTextIndex:
-    """BM25 by term-at-a-time sums over lists of postings. Fulfils `TextIndex`.
+    """BM25 by term-at-a-time sums over lists of postings. Fulfils `HybridIndex`.
 
     The terms, the formula, the rounding and the parameters are those of `aqe_backend_numpy.text_index.NumpyTextIndex`,
     and so are all results, to the last bit; each reads the states that the other wrote.
@@ -121,6 +128,28 @@ class NativeTextIndex:
         if isinstance(queries, str):
             return Hits(keys, scores)
         return Hits(keys.reshape(len(texts), k), scores.reshape(len(texts), k))
+
+    def hybrid(
+        self,
+        query: str,
+        embedder: Embedder,
+        store: PatternStore,
+        *,
+        pool: int,
+        depth: int,
+        weights: tuple[float, float],
+        narrow: bool,
+    ) -> Ranked | None:
+        """Search with the embedder and the pattern store of this package, and fuse; None with others.
+
+        See `aqe_core.contracts.HybridIndex.hybrid`.
+        """
+        if not isinstance(embedder, NativeLexicalEmbedder) or not isinstance(store, _native.PatternStore):
+            return None
+        if embedder.dim != store.dim:
+            return None
+        engines = self._index, embedder.sums, store
+        return Ranked(*_native.hybrid(as_query(query, "the query"), _BEYOND, engines, pool, depth, weights, narrow))
 
     def matches(self, query: str, document: Document) -> list[WordMatch]:
         """Return the identifiers of a document that hold terms of a query, by field and place.

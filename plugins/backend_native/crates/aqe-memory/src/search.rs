@@ -8,6 +8,9 @@ use crate::query::Query;
 use crate::select::{cut, threshold};
 use crate::state::{State, TAIL, Tuning, normalize};
 
+/// So many rows ahead are fetched from memory.
+const AHEAD: usize = 8;
+
 /// Scratch of a thread.
 #[derive(Default)]
 pub struct Scratch {
@@ -85,7 +88,18 @@ impl State {
     pub fn search_among(&self, vector: &[f32], k: usize, rows: &[u32], scratch: &mut Scratch) {
         let dot_mean = self.prepare(vector, scratch);
         scratch.top.clear();
-        self.score_all(dot_mean, k, rows.iter().copied(), scratch);
+        let fetch = |at: usize| {
+            if let Some(&row) = rows.get(at) {
+                prefetch(self.rows.rough_bytes(row));
+                prefetch(self.rows.rest_bytes(row));
+            }
+        };
+        (0..AHEAD).for_each(fetch);
+        let rows = rows.iter().enumerate().map(|(at, &row)| {
+            fetch(at + AHEAD);
+            row
+        });
+        self.score_all(dot_mean, k, rows, scratch);
     }
 
     /// Prepare the query; return its dot product with the mean.

@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+mod hybrid;
 mod learning;
 mod memory;
 mod text;
@@ -11,5 +12,6 @@ mod text;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     memory::register(module)?;
     learning::register(module)?;
-    text::register(module)
+    text::register(module)?;
+    hybrid::register(module)
 }

@@ -32,7 +32,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// A store of vectors under keys. Made by `aqe_backend_native.store.make_store`, which checks the options.
 #[pyclass(frozen, weakref, module = "aqe_backend_native._native")]
-struct PatternStore {
+pub(crate) struct PatternStore {
     store: Store,
     metric: &'static str,
 }
@@ -326,6 +326,24 @@ impl PatternStore {
 }
 
 impl PatternStore {
+    /// The nearest `k` to one vector of the store's length, or those of them that there are.
+    pub(crate) fn nearest(
+        &self,
+        query: &[f32],
+        k: usize,
+        among: Option<&[u64]>,
+    ) -> Vec<(u64, f32)> {
+        let width = self.store.len().min(k);
+        if width == 0 {
+            return Vec::new();
+        }
+        let (mut keys, mut scores) = (vec![u64::MAX; width], vec![f32::NEG_INFINITY; width]);
+        let out = (&mut keys[..], &mut scores[..]);
+        self.store.search(query, width, None, false, among, out);
+        let hits = keys.into_iter().zip(scores);
+        hits.filter(|&(key, _)| key != u64::MAX).collect()
+    }
+
     /// Queries as a contiguous array of one or two axes, checked.
     fn queries_of<'py>(
         &self,

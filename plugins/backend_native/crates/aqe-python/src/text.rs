@@ -33,7 +33,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 // -- texts ------------------------------------------------------------------------------------------------------------
 
 /// The bytes of a text, of as much of it as is read.
-fn bytes_of<'a>(text: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, [u8]>> {
+pub(crate) fn bytes_of<'a>(text: &'a Bound<'_, PyString>) -> PyResult<Cow<'a, [u8]>> {
     let bytes = match text.to_str() {
         Ok(text) => Cow::Borrowed(text.as_bytes()),
         Err(_) => {
@@ -80,7 +80,7 @@ fn to_python<'py>(py: Python<'py>, text: &[u8]) -> PyResult<Bound<'py, PyString>
 }
 
 /// Ask what the stretches beyond ASCII of some texts hold, each once.
-fn resolved<'a>(
+pub(crate) fn resolved<'a>(
     texts: impl IntoIterator<Item = &'a Cow<'a, [u8]>>,
     beyond_ascii: &Bound<'_, PyAny>,
 ) -> PyResult<Foreign> {
@@ -171,7 +171,7 @@ impl TextIndex {
     }
 
     /// Read an index whose postings are weighed.
-    fn weighed<R>(&self, read: impl FnOnce(&core::Index) -> R) -> R {
+    pub(crate) fn weighed<R>(&self, read: impl FnOnce(&core::Index) -> R) -> R {
         let index = self.index.read().expect("no change panicked");
         if index.is_weighed() {
             return read(&index);
@@ -415,6 +415,16 @@ impl SubtokenSums {
             out
         });
         PyArray1::from_vec(py, out).reshape([texts.len(), self.dim])
+    }
+}
+
+impl SubtokenSums {
+    /// The unit vector of a query: of a document without a name.
+    pub(crate) fn query(&self, text: &[u8], foreign: &core::Foreign) -> Vec<f32> {
+        let mut out = vec![0.0; self.dim];
+        let mut sums = self.sums.lock().expect("no call panicked");
+        sums.embed(b"", text, foreign, &mut out);
+        out
     }
 }
 

@@ -297,7 +297,18 @@ impl Index {
     pub fn unpack(&mut self, packed: &Packed) {
         let function_words = std::mem::take(&mut self.function_words);
         *self = Self::new(self.rules, function_words);
-        let mut terms_of_row = vec![Vec::new(); packed.keys.len()];
+        let n = packed.keys.len();
+        let total = |sum: i64, &length: &i64| sum.wrapping_add(length);
+        self.total_length = packed.lengths.iter().fold(0, total);
+        self.unit = length_unit(self.total_length, n);
+        let saturation = self.saturation();
+        let mut counts_of_row = vec![0; n];
+        packed
+            .rows
+            .iter()
+            .for_each(|&row| counts_of_row[row as usize] += 1);
+        let mut terms_of_row: Vec<_> = counts_of_row.into_iter().map(Vec::with_capacity).collect();
+        self.interner.reserve(packed.counts.len());
         let mut at = 0;
         // Without terms there is one empty one, which no count goes with.
         for (text, &count) in packed
@@ -307,24 +318,27 @@ impl Index {
         {
             let term = self.interner.intern(text);
             self.hold_new_terms();
-            for place in at..at + count as usize {
-                let (row, tf) = (packed.rows[place] as u32, packed.tf[place]);
+            let places = at..at + count as usize;
+            let of_term = packed.rows[places.clone()].iter().zip(&packed.tf[places]);
+            let list = of_term.map(|(&row, &tf)| {
+                let impact = saturation.impact(tf, packed.lengths[row as usize]);
                 terms_of_row[row as usize].push(term);
-                self.terms[term as usize]
-                    .postings
-                    .push(Posting { row, tf, impact: 0 });
-            }
+                Posting {
+                    row: row as u32,
+                    tf,
+                    impact,
+                }
+            });
+            self.terms[term as usize].postings = Postings::new(list.collect(), n);
             at += count as usize;
         }
         for ((&key, &length), terms) in packed.keys.iter().zip(&packed.lengths).zip(terms_of_row) {
             self.row_of.insert(key, self.rows.len() as u32);
-            self.total_length = self.total_length.wrapping_add(length);
             self.rows.push(Row {
                 key,
                 length,
                 terms: terms.into(),
             });
         }
-        self.unit = 0.0; // nothing is weighed yet
     }
 }

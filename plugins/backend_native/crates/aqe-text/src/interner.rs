@@ -47,6 +47,12 @@ impl Interner {
         &self.texts
     }
 
+    /// Make room for so many more terms.
+    pub fn reserve(&mut self, more: usize) {
+        self.number_of.reserve(more);
+        self.texts.reserve(more);
+    }
+
     /// The number of a term, a new one if need be.
     pub fn intern(&mut self, term: &[u8]) -> u32 {
         if let Some(&number) = self.number_of.get(term) {

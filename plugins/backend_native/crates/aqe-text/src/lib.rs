@@ -8,6 +8,7 @@
 //! depends on a version of the Unicode database, and two versions in one process would not agree.
 
 mod embedder;
+mod fusion;
 mod index;
 mod interner;
 mod kernels;
@@ -17,6 +18,8 @@ mod search;
 mod subtokens;
 
 pub use embedder::{Shipped, Sums};
+pub use fusion::{Fused, Fusion};
 pub use index::{Index, Packed, Rules};
 pub use rarity::{Rarity, count, digest_of, key_of};
+pub use search::Hit;
 pub use subtokens::{Foreign, Piece, pieces, subtokens_of, terms_of};

@@ -67,6 +67,16 @@ pub struct Postings {
 }
 
 impl Postings {
+    /// Take the postings of one of `n` rows each, ascending.
+    pub fn new(list: Vec<Posting>, n: usize) -> Self {
+        let mut made = Self {
+            list,
+            dense: Vec::new(),
+        };
+        made.redo(n);
+        made
+    }
+
     pub fn list(&self) -> &[Posting] {
         &self.list
     }

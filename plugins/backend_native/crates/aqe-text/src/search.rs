@@ -3,36 +3,40 @@
 use std::cell::RefCell;
 use std::cmp::Ordering;
 
-use hashbrown::HashMap;
-
 use crate::index::Index;
 use crate::kernels::{add_dense, peaks};
 use crate::postings::{ONE, weight_in_steps};
 use crate::subtokens::Foreign;
 
 const FUNCTION_WEIGHT: f64 = 0.3;
+const TILE: usize = 1 << 12;
+const FOLDS: usize = 16; // sums to a column
+
+/// The maxima of columns of sums, twice.
+type Maxima = (Vec<u32>, Vec<u32>);
 
 thread_local! {
-    /// The sums and their peaks: fresh memory would cost more than the sums.
-    static SCRATCH: RefCell<(Vec<u32>, Vec<u32>)> = const { RefCell::new((Vec::new(), Vec::new())) };
+    /// The sums and their maxima: fresh memory would cost more than the sums.
+    static SCRATCH: RefCell<(Vec<u32>, Maxima)> =
+        const { RefCell::new((Vec::new(), (Vec::new(), Vec::new()))) };
 }
 
 /// A key and its score.
 pub type Hit = (u64, f32);
 
 impl Index {
-    /// Return the terms of a query that some document holds, each with its weight; in no order. O(length).
+    /// Return the terms of a query that some document holds, ascending, each with its weight. O(length log).
     pub fn weights(&self, query: &[u8], foreign: &Foreign) -> Vec<(u32, f64)> {
-        let mut counts: HashMap<u32, u32> = HashMap::new();
-        self.interner
-            .known(query, foreign, |term| *counts.entry(term).or_insert(0) += 1);
-        let weighed = counts.into_iter().filter_map(|(term, count)| {
-            let held = &self.terms[term as usize];
+        let mut met: Vec<u32> = Vec::with_capacity(64);
+        self.interner.known(query, foreign, |term| met.push(term));
+        met.sort_unstable();
+        let weighed = met.chunk_by(|a, b| a == b).filter_map(|same| {
+            let held = &self.terms[same[0] as usize];
             let (n, df) = (self.len() as f64, held.postings.len() as f64);
             let idf = ((n - df + 0.5) / (df + 0.5) + 1.0).ln();
             let common = if held.common { FUNCTION_WEIGHT } else { 1.0 };
-            let count = f64::from(count);
-            (df > 0.0).then_some((term, common * idf * 2.0 * count / (count + 1.0)))
+            let count = same.len() as f64;
+            (df > 0.0).then_some((same[0], common * idf * 2.0 * count / (count + 1.0)))
         });
         weighed.collect()
     }
@@ -90,14 +94,22 @@ impl Index {
     }
 
     fn sum_up(&self, terms: &[(u32, u32)], sums: &mut [u32]) {
+        let mut frequent: Vec<(&[u16], u32)> = Vec::new();
         for &(term, weight) in terms {
             let postings = &self.terms[term as usize].postings;
-            match postings.dense() {
-                Some(impacts) => add_dense(sums, impacts, weight),
-                None => {
-                    for posting in postings.list() {
-                        sums[posting.row as usize] += u32::from(posting.impact) * weight;
-                    }
+            if let Some(impacts) = postings.dense() {
+                frequent.push((impacts, weight));
+                continue;
+            }
+            for posting in postings.list() {
+                sums[posting.row as usize] += u32::from(posting.impact) * weight;
+            }
+        }
+        // A tile of the sums stays in the nearest cache while all lists are added to it.
+        for (tile, start) in sums.chunks_mut(TILE).zip((0..).step_by(TILE)) {
+            for &(impacts, weight) in &frequent {
+                if let Some(impacts) = impacts.get(start..) {
+                    add_dense(tile, impacts, weight);
                 }
             }
         }
@@ -106,7 +118,7 @@ impl Index {
     fn best_of(
         &self,
         sums: &[u32],
-        scratch: &mut Vec<u32>,
+        scratch: &mut Maxima,
         k: usize,
         among: Option<&[u64]>,
     ) -> Vec<Hit> {
@@ -122,19 +134,12 @@ impl Index {
                 k,
             );
         }
-        let floor = floor_of(sums, scratch, k).max(1);
-        let mut hits = Vec::with_capacity(2 * k);
-        for (start, chunk) in sums.chunks(64).enumerate() {
-            if chunk.iter().fold(0, |most, &sum| most.max(sum)) < floor {
-                continue;
-            }
-            for (i, &sum) in chunk.iter().enumerate() {
-                if sum >= floor {
-                    hits.push((self.key_at(64 * start + i), score(sum)));
-                }
-            }
-        }
-        first(hits, k)
+        // All rows before the first key: reading one key after the other, the processor waits for many at a time.
+        let rows = high_rows(sums, scratch, k);
+        let hits = rows
+            .iter()
+            .map(|&row| (self.key_at(row as usize), score(sums[row as usize])));
+        first(hits.collect(), k)
     }
 
     /// The same with sums that 32 bits do not hold: an enormous query, or an enormous `k1`.
@@ -161,16 +166,45 @@ impl Index {
     }
 }
 
-/// A number that the k-th best sum is not below, after rounding to float32.
-fn floor_of(sums: &[u32], scratch: &mut Vec<u32>, k: usize) -> u32 {
-    let columns = sums.len() / 16;
+/// Rows that hold all that can be among the best k, of sums above 0.
+fn high_rows(sums: &[u32], (maxima, order): &mut Maxima, k: usize) -> Vec<u32> {
+    let mut rows = Vec::with_capacity((2 * k).min(sums.len()));
+    let mut take = |row: usize, floor: u32| {
+        if sums[row] >= floor {
+            rows.push(row as u32);
+        }
+    };
+    let columns = sums.len() / FOLDS;
     if columns <= 2 * k {
-        return 0;
+        (0..sums.len()).for_each(|row| take(row, 1));
+        return rows;
     }
-    scratch.resize(columns, 0);
-    peaks(sums, scratch);
+    let floor = floor_of(sums, columns, k, maxima, order).max(1);
+    for (column, &most) in maxima.iter().enumerate() {
+        if most >= floor {
+            let rows = (column..columns * FOLDS).step_by(columns);
+            rows.for_each(|row| take(row, floor));
+        }
+    }
+    (columns * FOLDS..sums.len()).for_each(|row| take(row, floor));
+    rows
+}
+
+/// A number that the k-th best sum is not below, after rounding to float32; `maxima` are those of the columns then.
+///
+/// Sum `i` is in column `i % columns`, but for the last few, which are in none.
+fn floor_of(
+    sums: &[u32],
+    columns: usize,
+    k: usize,
+    maxima: &mut Vec<u32>,
+    order: &mut Vec<u32>,
+) -> u32 {
+    maxima.resize(columns, 0);
+    peaks(sums, maxima);
+    order.clone_from(maxima);
     // The k-th best of the columns' maxima is not above the k-th best of all.
-    let (_, &mut floor, _) = scratch.select_nth_unstable_by(k - 1, |a, b| b.cmp(a));
+    let (_, &mut floor, _) = order.select_nth_unstable_by(k - 1, |a, b| b.cmp(a));
     floor - (floor >> 23) // less by what rounding to 24 bits may hide
 }
 

@@ -1,0 +1,65 @@
+//! A hybrid search in one call: `aqe-text` finds by words and embeds, `aqe-memory` scores the vectors.
+
+use aqe_text::Fusion;
+use numpy::PyArray1;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use crate::memory::PatternStore;
+use crate::text::{SubtokenSums, TextIndex, bytes_of, resolved};
+
+/// Add what this file binds to the extension module.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(hybrid, module)?)
+}
+
+/// Keys, fused scores, scores by words and by vectors.
+type Ranked<'py> = (
+    Bound<'py, PyArray1<u64>>,
+    Bound<'py, PyArray1<f64>>,
+    Bound<'py, PyArray1<f64>>,
+    Bound<'py, PyArray1<f64>>,
+);
+
+/// Return the fusion of the best `pool` by words and by vectors, best first.
+///
+/// `beyond_ascii`: what finds the terms, and the subtokens, of a stretch beyond ASCII. `weights`: of words and vectors.
+/// `narrow`: score the vectors of the best by words only, where there are as many as asked for.
+#[pyfunction]
+fn hybrid<'py>(
+    query: &Bound<'py, PyString>,
+    beyond_ascii: (Bound<'py, PyAny>, Bound<'py, PyAny>),
+    engines: (
+        PyRef<'py, TextIndex>,
+        PyRef<'py, SubtokenSums>,
+        PyRef<'py, PatternStore>,
+    ),
+    pool: usize,
+    depth: usize,
+    weights: (f64, f64),
+    narrow: bool,
+) -> PyResult<Ranked<'py>> {
+    let py = query.py();
+    let text = bytes_of(query)?;
+    let terms = resolved([&text], &beyond_ascii.0)?;
+    let subtokens = resolved([&text], &beyond_ascii.1)?;
+    let (index, sums, store) = (&*engines.0, &*engines.1, &*engines.2);
+    let fusion = Fusion {
+        lexical_weight: weights.0,
+        vector_weight: weights.1,
+        depth,
+    };
+    let fused = py.detach(|| {
+        let words = index.weighed(|index| index.search(&text, &terms, pool, None));
+        let among: Option<Vec<u64>> =
+            (narrow && words.len() == pool).then(|| words.iter().map(|hit| hit.0).collect());
+        let vectors = store.nearest(&sums.query(&text, &subtokens), pool, among.as_deref());
+        fusion.fuse(&words, &vectors)
+    });
+    Ok((
+        PyArray1::from_vec(py, fused.keys),
+        PyArray1::from_vec(py, fused.scores),
+        PyArray1::from_vec(py, fused.lexical),
+        PyArray1::from_vec(py, fused.vector),
+    ))
+}
