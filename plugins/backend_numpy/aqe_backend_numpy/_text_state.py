@@ -61,7 +61,7 @@ def read_state(
     except UnicodeDecodeError:
         raise _refusal("its terms are no text") from None
     terms = text.split("\n") if text else []
-    vocabulary = {term: i for i, term in enumerate(terms)}
+    vocabulary = dict(zip(terms, range(len(terms)), strict=True))
     keys, lengths, counts, rows, tf = (arrays[name].copy() for name in ("keys", "lengths", "counts", "rows", "tf"))
     _verify(len(vocabulary) == len(terms) == counts.size, "its terms and counts differ in number, or a term is twice")
     _verify(bool((keys[1:] > keys[:-1]).all()) and (not keys.size or keys[-1] != NO_KEY), "its keys do not ascend")

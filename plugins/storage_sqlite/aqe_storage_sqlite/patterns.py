@@ -163,9 +163,8 @@ def to_pattern(row: tuple[Any, ...]) -> Pattern:
         The row's checksum is wrong, or it holds broken JSON.
     """
     try:
-        key, id_, _, line, name, path, class_name, origin, markers, metadata, docstring, text, crc32 = (
-            row  # as in `Row`
-        )
+        # As in `Row`.
+        key, id_, _, line, name, path, class_name, origin, markers, metadata, docstring, text, crc32 = row
         if crc32 is not None and checksums.of_pattern(row[1:-1]) != crc32:
             raise CorruptStorageError(f"the pattern with key {key} has a wrong checksum.", fix=DAMAGED)
         return Pattern(
