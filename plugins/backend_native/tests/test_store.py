@@ -153,6 +153,20 @@ def test_the_same_calls_give_the_same_store():
     assert answers[0] == answers[1]
 
 
+@pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
+def test_rows_added_by_threads_stand_as_those_added_by_one(metric):
+    rows = clustered(5000, 32)
+    stores = [make_store(dim=32, metric=metric, index="flat", threads=threads) for threads in (1, 2)]
+    keys = np.arange(len(rows)) % 4900  # some keys come again: the last row counts
+    for store in stores:
+        store.add(keys, rows)
+        store.optimize()
+    answers = [store.search(rows[::100], exact=True) for store in stores]
+    assert np.array_equal(answers[0].keys, answers[1].keys)
+    assert np.array_equal(answers[0].scores, answers[1].scores)
+    assert stores[0].search(rows[4950], k=1, exact=True).keys[0] == 50 or metric == "dot"
+
+
 @pytest.mark.parametrize("scale", [1e-25, 1e25])
 @pytest.mark.parametrize("metric", ["cosine", "dot"])
 def test_very_small_and_very_large_numbers(metric, scale):

@@ -18,6 +18,7 @@ from aqe_backend_numpy._qtable import BLOCK, TERMINAL, UNSEEN, Table
 from aqe_backend_numpy._td import Updater
 from aqe_core.errors import InvalidActionError
 from aqe_core.state import EngineState, Portable
+from aqe_core.stream import Streamed
 from aqe_core.validate import as_done, as_key_name, as_outcomes
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ FULL = 8192 * WIDTH
 _ADJUSTABLE = ("learning_rate", "discount", "epsilon")
 
 
-class Tabular(Portable):
+class Tabular(Streamed, Portable):
     """A `aqe_core.contracts.Learner` that lacks two choices; parameters as `aqe_backend_numpy.learner.QLearning`."""
 
     algorithm: ClassVar[str]

@@ -21,6 +21,7 @@ from aqe_core.state import EngineState
 
 COUNT = int(os.environ.get("AQE_TEST_MUTATIONS", "300"))
 LONGEST_S = 5.0
+"""Of the processor's time: a busy machine may stop a process for seconds."""
 TEXTS = ["", "assert retry(3)", "x" * 700, "é" * 3000]
 
 
@@ -141,10 +142,10 @@ def test_no_damage_goes_unnoticed(original, tmp_path):
                 left.unlink()
         kind, copy = mutated(data, rng)
         path.write_bytes(copy)
-        start_s = time.monotonic()
+        start_s = time.process_time()
         wrong = differences(right, answers(path))
         report = SqliteMaintenance(path).verify()
-        if time.monotonic() - start_s > LONGEST_S:
+        if time.process_time() - start_s > LONGEST_S:
             slow.append((number, kind))
         only_verify += bool(wrong)
         if wrong and report.ok:
@@ -168,14 +169,14 @@ def test_what_repair_leaves_is_right(original, tmp_path):
         path = folder / "aqe.db"
         kind, copy = mutated(data, rng)
         path.write_bytes(copy)
-        start_s = time.monotonic()
+        start_s = time.process_time()
         try:
             done = SqliteMaintenance(path).repair()
         except AqeError as error:
             refused.append((kind, len(copy), error.code))
             unchanged += path.read_bytes() == copy
             continue
-        assert time.monotonic() - start_s < LONGEST_S
+        assert time.process_time() - start_s < LONGEST_S
         assert SqliteMaintenance(path).verify().ok
         if done.damaged is not None:
             assert done.damaged.read_bytes() == copy

@@ -3,7 +3,7 @@
 use std::f64::consts::LOG2_E;
 
 // ln 2 in two parts: the first has so few bits that its products with small integers are exact.
-const LN_2_HIGH: f64 = 6.931_471_803_691_238_2e-1;
+const LN_2_HIGH: f64 = 6.931_471_803_691_238e-1;
 const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
 const ROUND: f64 = 6_755_399_441_055_744.0; // 1.5 * 2^52: adding it rounds to an integer, found in the lowest bits
 const LARGEST: f64 = 708.0;

@@ -30,7 +30,7 @@ const COPY: f32 = 0.85 * 0.85;
 const QUANTILE: f64 = 1.64;
 
 /// Neighbours that count as copies by chance alone, where rows are spread over 18 dimensions, as embeddings of code are.
-const BY_CHANCE: f64 = 3.0;
+const BY_CHANCE: f64 = 3.5;
 
 /// At most so many times as much is a query expected to miss as a row without its copies.
 const MOST: f64 = 3.0;
@@ -39,6 +39,7 @@ const MOST: f64 = 3.0;
 ///
 /// A row has copies and variants of itself in the store; a query that is asked for the first time mostly has none.
 /// So the row's copies do not count, and the neighbours wanted are the ten best after them.
+#[derive(Clone)]
 struct Trial {
     vector: Vec<f32>,
     /// The row's key, then those of its copies.
@@ -433,5 +434,23 @@ mod tests {
         }
         let cluster = [0.999; 49].into_iter().chain([0.1; 20]);
         assert_eq!(around(1.0, cluster).copies(), AROUND - K);
+    }
+
+    #[test]
+    fn queries_are_the_stranger_the_more_copies_rows_have() {
+        let trials = |copies: usize| {
+            vec![
+                Trial {
+                    vector: Vec::new(),
+                    copies: vec![0; 1 + copies],
+                    least: 0.0,
+                };
+                4
+            ]
+        };
+        assert_eq!(strangeness(&[]), 1.0);
+        assert_eq!(strangeness(&trials(3)), 1.0);
+        assert_eq!(strangeness(&trials(7)), 2.0);
+        assert_eq!(strangeness(&trials(40)), 3.0);
     }
 }

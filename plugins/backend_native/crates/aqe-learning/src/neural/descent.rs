@@ -327,3 +327,142 @@ fn gather(rows: &[f32], places: &[usize], inputs: &mut [f32], n: usize) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(n: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 24) as f32 - 0.5
+        };
+        (0..n).map(|_| next()).collect()
+    }
+
+    fn options(entropy: f32) -> Options {
+        Options {
+            minibatch: 40,
+            clip_range: 10.0,
+            entropy,
+            value: 0.5,
+            max_norm: 1e6,
+            rate: 0.01,
+        }
+    }
+
+    /// The loss where nothing is cut, from its definition.
+    fn loss(
+        descent: &mut Descent,
+        parameters: &[f32],
+        batch: &Batch<'_>,
+        old: &[f32],
+        entropy: f32,
+    ) -> f64 {
+        let samples = batch.weights.len();
+        let networks = descent.actor.len() + descent.critic.len();
+        let (head, spread) = (descent.head, parameters[networks..].to_vec());
+        let values = descent.values(parameters, batch.rows).to_vec();
+        let (outputs, n) = descent.outputs(parameters, batch.rows, batch.masks);
+        let mut logs = vec![0.0; samples];
+        head.logs(outputs, n, &spread, &batch.actions, &mut logs);
+        let (mut outputs, mut ignored) = (outputs.to_vec(), vec![0.0; spread.len()]);
+        let mean = head.slopes(
+            (&mut outputs, n),
+            (&spread, &mut ignored),
+            &batch.actions,
+            &mut |_, _| 0.0,
+            0.0,
+        );
+        let mut total = -f64::from(entropy) * mean;
+        for i in 0..samples {
+            let error = f64::from(values[i] - batch.targets[i]);
+            let ratio = f64::from(logs[i] - old[i]).exp();
+            total += (0.25 * error * error - ratio * f64::from(batch.weights[i])) / samples as f64;
+        }
+        total
+    }
+
+    fn check(head: Head, actions: Actions<'_>, masks: Option<&[bool]>) {
+        let mut descent = Descent::new(
+            Network::new(vec![3, 5, 2]),
+            Network::new(vec![3, 5, 1]),
+            head,
+        );
+        let mut parameters = numbers(descent.parameters(), 1);
+        let (rows, weights, targets) = (numbers(120, 2), numbers(40, 3), numbers(40, 4));
+        let batch = Batch {
+            rows: &rows,
+            actions,
+            weights: &weights,
+            targets: &targets,
+            masks,
+        };
+        let networks = descent.actor.len() + descent.critic.len();
+        let spread = parameters[networks..].to_vec();
+        let mut old = vec![0.0; 40];
+        let (outputs, n) = descent.outputs(&parameters, &rows, masks);
+        head.logs(outputs, n, &spread, &actions, &mut old);
+        let mut part = Part::default();
+        part.gather(&batch, &(0..40).collect::<Vec<i64>>(), 2);
+        descent.gradient.resize(parameters.len(), 0.0);
+        descent.slopes(&parameters, &batch, &part, &old, &options(0.3));
+        let slopes = descent.gradient.clone();
+        for (i, slope) in slopes.into_iter().enumerate() {
+            let mut at = |change: f32| {
+                let kept = std::mem::replace(&mut parameters[i], 0.0);
+                parameters[i] = kept + change;
+                let found = loss(&mut descent, &parameters, &batch, &old, 0.3);
+                parameters[i] = kept;
+                found
+            };
+            let wanted = (at(1e-2) - at(-1e-2)) / 2e-2;
+            assert!(
+                (f64::from(slope) - wanted).abs() < 2e-4,
+                "{i}: {slope} {wanted}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_gradient_is_that_of_the_loss() {
+        let chosen: Vec<i64> = (0..40).map(|i| i % 2).collect();
+        check(Head::Categorical, Actions::Numbers(&chosen), None);
+        check(Head::Gaussian, Actions::Vectors(&numbers(80, 9)), None);
+        let masks: Vec<bool> = (0..80).map(|i| i % 2 == 0 || i % 6 == 1).collect();
+        check(Head::Categorical, Actions::Numbers(&[0; 40]), Some(&masks));
+    }
+
+    #[test]
+    fn descending_lowers_the_loss_of_values() {
+        let head = Head::Categorical;
+        let mut descent = Descent::new(
+            Network::new(vec![3, 8, 2]),
+            Network::new(vec![3, 8, 1]),
+            head,
+        );
+        let n = descent.parameters();
+        let (mut parameters, mut first, mut second) = (numbers(n, 1), vec![0.0; n], vec![0.0; n]);
+        let (rows, weights, targets) = (numbers(300, 2), numbers(100, 3), numbers(100, 4));
+        let batch = Batch {
+            rows: &rows,
+            actions: Actions::Numbers(&[1; 100]),
+            weights: &weights,
+            targets: &targets,
+            masks: None,
+        };
+        let mut optimizer = Optimizer {
+            parameters: &mut parameters,
+            first: &mut first,
+            second: &mut second,
+            count: 0,
+        };
+        let order: Vec<i64> = (0..100).rev().collect();
+        let [_, _, before] = descent.descend(&mut optimizer, &batch, &order, &options(0.0));
+        let [entropy, divergence, after] =
+            descent.descend(&mut optimizer, &batch, &order.repeat(30), &options(0.0));
+        assert!(after < 0.7 * before && divergence >= 0.0 && entropy > 0.0);
+        assert_eq!(optimizer.count, 3 + 90);
+    }
+}

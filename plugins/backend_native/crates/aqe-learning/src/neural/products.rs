@@ -147,7 +147,7 @@ products!(
     [],
     16,
     4,
-    1,
+    2,
     super::plain::load,
     super::plain::store,
     super::plain::splat,

@@ -48,15 +48,16 @@ pub struct Logs {
     gain: f64,
 }
 
-impl Logs {
-    /// Computed once.
-    pub fn new() -> Self {
+impl Default for Logs {
+    fn default() -> Self {
         Self {
             keep: (1.0 - RATES[2]).ln(),
             gain: RATES[2].ln(),
         }
     }
+}
 
+impl Logs {
     /// What a run leaves.
     pub fn keep(&self) -> f64 {
         self.keep

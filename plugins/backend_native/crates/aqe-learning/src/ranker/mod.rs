@@ -77,7 +77,12 @@ impl Ranker {
         let rows: Vec<Row> = slots.iter().map(row).collect();
         let duration_s = expected(duration_s, &rows);
         let n = rows.len();
-        let mut values = features(&rows, &duration_s, &Shares::of(&self.tallies), &Logs::new());
+        let mut values = features(
+            &rows,
+            &duration_s,
+            &Shares::of(&self.tallies),
+            &Logs::default(),
+        );
         values.resize(self.weights.len() * n, 0.0);
         for (feature, mut column) in context {
             for value in &mut column {
@@ -129,7 +134,7 @@ impl Ranker {
         let share = failed.iter().filter(|&&failed| failed).count() as f64 / ran as f64;
         let last = slots.iter().max().map_or(0, |&slot| slot as usize + 1);
         self.rows.resize(self.rows.len().max(last), FRESH);
-        let logs = Logs::new();
+        let logs = Logs::default();
         for ((&slot, mut row), run) in slots.iter().zip(look.rows).zip(runs) {
             if run.ran {
                 self.count(&row, run.failed);

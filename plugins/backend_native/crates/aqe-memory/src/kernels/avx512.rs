@@ -376,7 +376,7 @@ pub fn dot(left: &[f32], right: &[f32]) -> [f32; 16] {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
 pub fn products(lefts: [&[u8]; 4], panel: &[i8], out: [&mut [i32]; 4]) {
     let width = lefts[0].len();
-    assert!(lefts.iter().all(|left| left.len() == width) && width % 4 == 0);
+    assert!(lefts.iter().all(|left| left.len() == width) && width.is_multiple_of(4));
     assert_eq!(panel.len(), 32 * width);
     assert!(out.iter().all(|out| out.len() == 32));
     let mut sums = [[_mm512_setzero_si512(); 2]; 4];

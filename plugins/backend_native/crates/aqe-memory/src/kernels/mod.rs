@@ -78,8 +78,8 @@ impl Codes<'_> {
         }
     }
 
-    #[inline(always)]
     /// The block after this one, in the list or at the head of the next.
+    #[inline(always)]
     fn ahead<'a>(&'a self, next: &'a Codes, block: usize, width: usize) -> Block<'a> {
         if block + 1 < self.blocks() {
             self.block(block + 1, width)
@@ -205,13 +205,16 @@ pub fn products(lefts: &[u8], panel: &[i8], out: &mut [i32], at: usize, stride: 
     let count = lefts.len() / width;
     let mut sums = [[0; PANEL]; 4];
     // Of less than four the first one fills the places.
-    let lefts = std::array::from_fn(|i| &lefts[if i < count { i } else { 0 } * width..][..width]);
+    let lefts: [&[u8]; 4] =
+        std::array::from_fn(|i| &lefts[if i < count { i } else { 0 } * width..][..width]);
     assert!(Level::Avx512.is_supported());
     #[cfg(target_arch = "x86_64")]
     // SAFETY: the processor supports it.
     unsafe {
         avx512::products(lefts, panel, sums.each_mut().map(|sums| &mut sums[..]));
     }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (lefts, &mut sums);
     for (i, sums) in sums.iter().take(count).enumerate() {
         out[i * stride + at..][..PANEL].copy_from_slice(sums);
     }
