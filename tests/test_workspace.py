@@ -502,8 +502,8 @@ class TestChoice:
 
     def test_a_missing_extra_names_the_command(self, tmp_path):
         with (
-            aqe_core.open(tmp_path, pattern_store="native") as ws,
-            pytest.raises(errors.MissingExtraError, match=r'pip install "aqe-core\[native\]"'),
+            aqe_core.open(tmp_path, pattern_store="gpu") as ws,
+            pytest.raises(errors.MissingExtraError, match=r'pip install "aqe-core\[gpu\]"'),
         ):
             ws.patterns.add("x")
 

@@ -132,9 +132,9 @@ def test_a_misspelt_key_names_the_right_one(aqe, tmp_path):
 
 
 def test_a_missing_extra_names_its_install_command(aqe, aqe_json, ingested):
-    result = aqe("search", "retry", "-C", ingested, "--pattern-store", "native", code=1)
-    assert 'fix: pip install "aqe-core[native]"' in result.stderr
-    error = aqe_json("search", "retry", "-C", ingested, "--pattern-store", "native", code=1)["error"]
+    result = aqe("search", "retry", "-C", ingested, "--pattern-store", "gpu", code=1)
+    assert 'fix: pip install "aqe-core[gpu]"' in result.stderr
+    error = aqe_json("search", "retry", "-C", ingested, "--pattern-store", "gpu", code=1)["error"]
     assert error["code"] == "plugin-missing-extra"
 
 

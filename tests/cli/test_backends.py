@@ -38,7 +38,7 @@ def test_first_party_backends_are_ready(aqe, aqe_json):
         ("embedder", "lexical"),
     }
     assert row(document, "backends", "numpy")["capabilities"]["metrics"] == ["cosine", "dot", "l2"]
-    assert row(document, "extras", "native") == {"name": "native", "install": 'pip install "aqe-core[native]"'}
+    assert row(document, "extras", "gpu") == {"name": "gpu", "install": 'pip install "aqe-core[gpu]"'}
 
 
 def test_lines_have_no_trailing_blanks(aqe):

@@ -67,7 +67,7 @@ def test_every_kind_of_an_installed_backend(aqe_json):
     ("args", "code", "error"),
     [
         (["nope"], 1, "plugin-unknown"),
-        (["native"], 1, "plugin-missing-extra"),
+        (["gpu"], 1, "plugin-missing-extra"),
         (["numpy", "--kind", "colour"], 2, "usage"),
         (["lexical", "--kind", "learner"], 1, "plugin-unknown"),
         (["file:a.py:B"], 2, "usage"),

@@ -173,15 +173,15 @@ def test_a_broken_plugin_fails(aqe_json, plugin):
 
 
 def test_a_selected_backend_that_is_missing_fails(aqe_json, tmp_path):
-    (tmp_path / "aqe.toml").write_text('[pattern_store]\nnamespaces.tenant = "native"\n')
+    (tmp_path / "aqe.toml").write_text('[pattern_store]\nnamespaces.tenant = "gpu"\n')
     found = checks(aqe_json("doctor", code=1))
-    assert found["pattern store native"]["fix"] == 'pip install "aqe-core[native]"'
+    assert found["pattern store gpu"]["fix"] == 'pip install "aqe-core[gpu]"'
     assert found["pattern store numpy"]["status"] == "ok"
 
 
 def test_a_fallback_is_told(aqe, tmp_path, monkeypatch, caplog):
-    (tmp_path / "aqe.toml").write_text('[learner]\nbackend = "native"\nfallback = true\n')
-    assert "; numpy stood in: native could not be bound" in aqe("doctor").stdout
+    (tmp_path / "aqe.toml").write_text('[learner]\nbackend = "gpu"\nfallback = true\n')
+    assert "; numpy stood in: gpu could not be bound" in aqe("doctor").stdout
 
 
 @pytest.mark.parametrize(

@@ -438,7 +438,7 @@ def test_with_leave_of_the_config_the_default_stands_in_and_says_so(install, bou
 
 
 def test_options_of_the_other_backend_do_not_reach_the_default(bound):
-    text = '[pattern_store]\nbackend = "native"\nfallback = true\noptions = {ef = 3}\n'
+    text = '[pattern_store]\nbackend = "gpu"\nfallback = true\noptions = {ef = 3}\n'
     assert bound("pattern_store", None, text)[1].options == {}
 
 
