@@ -52,7 +52,8 @@ def ordered(
 
     Each of 13 thresholds, quantiles of chance over duration, gives an order: those that reach it first, each part by
     falling score. Of these and the plain one that is taken for which the sum over those that fit the budget of
-    ``chance * (1 + 1 / 2n - rank / n)`` is largest: up to a factor the expected NAPFD. O(13 n) after two sorts.
+    ``chance * (1 + 1 / 2n - rank / n)`` is largest: up to a factor the expected NAPFD. Of equal ones it is one for which
+    fewest are skipped, and of these that of the highest threshold: where durations were misjudged it loses least. O(13 n) after two sorts.
     """
     order = np.argsort(-scores, kind="stable")
     n = len(order)
@@ -70,7 +71,7 @@ def ordered(
     for reached in worth >= levels[:, None]:
         other = np.concatenate((reached.nonzero()[0], (~reached).nonzero()[0]))
         expected = _expected(other, gain, cost, budget_s, per_rank)
-        if expected > best:
+        if expected >= best:
             way, best = other, expected
     chosen: NDArray[np.int64] = order[way]
     return chosen
@@ -82,21 +83,22 @@ def _expected(
     cost: NDArray[np.float64],
     budget_s: float,
     per_rank: NDArray[np.float64],
-) -> float:
-    """Return the expected gain of an order.
+) -> tuple[float, int]:
+    """Return the expected gain of an order, and minus the number of tests that are skipped for it.
 
     The first two tests that do not fit are skipped, as each would be; the third ends it. What runs in the same order
-    has the same sum to the last bit, wherever those that are skipped stand: then the first of the ways is taken.
+    has the same sum to the last bit, wherever those that are skipped stand.
     """
     spent = cost[way].cumsum()
     start, runs = 0, []
     for _ in range(_SKIPS):
-        skipped = int(spent.searchsorted(budget_s, "right"))
-        if skipped == len(way):
+        misfit = int(spent.searchsorted(budget_s, "right"))
+        if misfit == len(way):
             break
-        runs.append(way[start:skipped])
-        budget_s += float(cost[way[skipped]])  # what is skipped costs nothing
-        start = skipped + 1
+        runs.append(way[start:misfit])
+        budget_s += float(cost[way[misfit]])  # what is skipped costs nothing
+        start = misfit + 1
     runs.append(way[start : int(spent.searchsorted(budget_s, "right"))])
     ran = np.concatenate(runs)
-    return float(gain[ran].dot(per_rank[: len(ran)]))
+    skipped = max((i for i, run in enumerate(runs) if len(run)), default=0)
+    return float(gain[ran].dot(per_rank[: len(ran)])), -skipped

@@ -213,6 +213,12 @@ def test_without_a_budget_the_score_decides_and_ties_keep_their_order():
     assert _rank_order.ordered(scores, np.full(5, 0.2), np.zeros(5), 1.0).tolist() == [3, 1, 4, 0, 2]
 
 
+def test_of_equal_orders_that_with_fewer_skipped_is_taken():
+    # One second each for 1 and 2; 0 never fits beside them, and would have to be skipped in front of either.
+    chance = np.array([0.5, 0.45, 0.4, 0.01])
+    assert _rank_order.ordered(chance, chance, np.array([10.0, 1.0, 1.0, 9.0]), 10.0).tolist() == [1, 2, 0, 3]
+
+
 def test_the_order_given_does_not_matter_under_a_budget():
     rng = np.random.default_rng(8)
     ranker = NumpyRanker()

@@ -123,7 +123,7 @@ pub fn ordered(scores: &[f64], chance: &[f64], duration_s: &[f64], budget_s: f64
             &mut way,
         );
         let found = expected(&way);
-        if found > most {
+        if found.0 > most.0 || (found.0 == most.0 && found.1 <= most.1) {
             most = found;
             best.copy_from_slice(&way);
         }
@@ -142,10 +142,12 @@ fn partition(worth: &[f64], level: f64, way: &mut [u32]) {
     }
 }
 
-/// The expected gain of an order: the first tests that do not fit are skipped, the third ends it.
-fn expected(way: &[u32], gain: &[f64], cost: &[f64], mut budget_s: f64) -> f64 {
+/// The expected gain of an order, and how many tests were skipped for it: the first that do not fit are, the third
+/// ends it.
+fn expected(way: &[u32], gain: &[f64], cost: &[f64], mut budget_s: f64) -> (f64, usize) {
     let n = way.len() as f64;
     let (mut spent, mut skipped, mut rank, mut sum) = (0.0, 0, 0.0, 0.0);
+    let mut skipped_before_last = 0;
     for &i in way {
         let i = i as usize;
         spent += cost[i];
@@ -159,8 +161,9 @@ fn expected(way: &[u32], gain: &[f64], cost: &[f64], mut budget_s: f64) -> f64 {
         }
         rank += 1.0;
         sum += gain[i] * (1.0 + 0.5 / n - rank / n);
+        skipped_before_last = skipped;
     }
-    sum
+    (sum, skipped_before_last)
 }
 
 #[cfg(test)]
@@ -212,7 +215,17 @@ mod tests {
         let (gain, cost) = ([0.4, 0.3, 0.2, 0.1], [5.0, 9.0, 9.0, 1.0]);
         let expected_of = |way: &[u32]| expected(way, &gain, &cost, 6.0);
         let both = 0.4 * (1.125 - 0.25) + 0.1 * (1.125 - 0.5);
-        assert!((expected_of(&[0, 1, 2, 3]) - both).abs() < 1e-15);
-        assert!((expected_of(&[1, 2, 0, 3]) - both).abs() < 1e-15);
+        for way in [[0, 1, 2, 3], [1, 2, 0, 3]] {
+            let (sum, skipped) = expected_of(&way);
+            assert!((sum - both).abs() < 1e-15);
+            assert_eq!(skipped, 2);
+        }
+    }
+
+    #[test]
+    fn of_equal_orders_that_with_fewer_skipped_is_taken() {
+        let chance = [0.5, 0.45, 0.4, 0.01];
+        let order = ordered(&chance, &chance, &[10.0, 1.0, 1.0, 9.0], 10.0);
+        assert_eq!(order, [1, 2, 0, 3]);
     }
 }
