@@ -52,8 +52,9 @@ def ordered(
 
     Each of 13 thresholds, quantiles of chance over duration, gives an order: those that reach it first, each part by
     falling score. Of these and the plain one that is taken for which the sum over those that fit the budget of
-    ``chance * (1 + 1 / 2n - rank / n)`` is largest: up to a factor the expected NAPFD. Of equal ones it is one for which
-    fewest are skipped, and of these that of the highest threshold: where durations were misjudged it loses least. O(13 n) after two sorts.
+    ``chance * (1 + 1 / 2n - rank / n)`` is largest: up to a factor the expected NAPFD. Of equal ones it is one for
+    which fewest are skipped, and of these that of the highest threshold: where durations were misjudged it loses
+    least. O(13 n) after two sorts.
     """
     order = np.argsort(-scores, kind="stable")
     n = len(order)
