@@ -214,21 +214,22 @@ def _checked(found: FoundEngine, required: dict[str, Any], product: str = "") ->
 
         schemes = sorted(capabilities.quantizers)
         if product and required["scheme"] not in schemes:  # a list, as what was asked for may not be hashable
-            raise CapabilityError(
-                f"the backend {found.spec.name!r} has no quantizer {required['scheme']!r:.60}, only "
-                f"{', '.join(schemes) or 'none'}.",
-                fix="choose one of those, or another backend (aqe backends lists them).",
-            )
+            raise _lacks(found, "quantizer", required["scheme"], schemes)
         dim = validate.as_dim(required["dim"], capabilities.max_dim)
         return {**required, "dim": dim, "metric": validate.as_metric(required["metric"], capabilities.metrics)}
     if isinstance(capabilities, LearnerCapabilities) and product != "replay":
         names = sorted(capabilities.vector_policies if product else capabilities.algorithms)
         if required["algorithm"] not in names:  # a list, as what was asked for may not be hashable
-            raise CapabilityError(
-                f"the backend {found.spec.name!r} has no algorithm {required['algorithm']!r}, only {', '.join(names)}.",
-                fix="choose one of those, or another backend (aqe backends lists them).",
-            )
+            raise _lacks(found, "algorithm", required["algorithm"], names)
     return required
+
+
+def _lacks(found: FoundEngine, what: str, asked: Any, known: list[str]) -> CapabilityError:
+    fix = "choose one of those, or another backend (aqe backends lists them)."
+    return CapabilityError(
+        f"the backend {found.spec.name!r} has no {what} {asked!r:.60}, only {', '.join(known) or 'none'}.",
+        fix=did_you_mean(asked, known, fix) if isinstance(asked, str) else fix,
+    )
 
 
 def _check_options(

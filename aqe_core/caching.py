@@ -12,7 +12,7 @@ import attrs
 from aqe_core.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Iterable
 
 __all__ = ["CacheStats", "LruCache"]
 
@@ -101,7 +101,7 @@ class LruCache(Generic[K, V]):
                 fix="keep nothing with max_bytes=0, and everything with ttl_s=None.",
             )
         self._max_bytes = max_bytes
-        self._ttl_s = float("inf") if ttl_s is None else ttl_s
+        self._ttl_s = ttl_s
         self._clock = clock
         self._lock = threading.Lock()
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
@@ -119,22 +119,29 @@ class LruCache(Generic[K, V]):
 
     def get(self, key: K, *, version: Hashable = 0) -> V | None:
         """Return the value of a key under a version; None if there is none."""
+        return self.get_many((key,), version=version)[0]
+
+    def get_many(self, keys: Iterable[K], *, version: Hashable = 0) -> list[V | None]:
+        """Return what `get` returns for each key, looked up together."""
         with self._lock:
-            entry = self._entries.get(key)
-            if entry is None:
-                self._misses += 1
-                return None
-            if entry.version != version:
-                self._stale += 1
-            elif self._clock() - entry.put_s > self._ttl_s:
-                self._expired += 1
-            else:
-                self._hits += 1
-                self._entries.move_to_end(key)
-                return entry.value
+            return [self._found(key, version) for key in keys]
+
+    def _found(self, key: K, version: Hashable) -> V | None:
+        entry = self._entries.get(key)
+        if entry is None:
             self._misses += 1
-            self._drop(key)
             return None
+        if entry.version != version:
+            self._stale += 1
+        elif self._ttl_s is not None and self._clock() - entry.put_s > self._ttl_s:
+            self._expired += 1
+        else:
+            self._hits += 1
+            self._entries.move_to_end(key)
+            return entry.value
+        self._misses += 1
+        self._drop(key)
+        return None
 
     def put(self, key: K, value: V, *, n_bytes: int, version: Hashable = 0) -> None:
         """Keep a value in place of the one that the key had; the least recently used make room for it.

@@ -4,40 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aqe_core.caching import LruCache
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from aqe_core.caching import CacheStats
     from aqe_core.contracts.records import Pattern
     from aqe_core.contracts.storage import Storage
 
 __all__ = ["PatternCache"]
 
-_MAX_PATTERNS = 8192
-_MAX_CHARS = 2**23  # of their texts
-
-
-class _Kept:
-    """What was read under one version of the truth. A thread that comes late adds to its own version's, not to ours."""
-
-    __slots__ = ("chars", "patterns", "version")
-
-    def __init__(self, version: int) -> None:
-        self.version = version
-        self.patterns: dict[int, Pattern] = {}
-        self.chars = 0
+_MAX_BYTES = 2**24
+_ENTRY_BYTES = 1024  # of a pattern without its texts, roughly
 
 
 class PatternCache:
     """Patterns of a namespace by key, read from storage where they are not at hand.
 
-    Reading one from storage, with its checksum, takes as long as scoring hundreds. Bounded to 8,192 patterns with
-    2**23 characters of text; fuller than that it begins anew. Safe for use from several threads.
+    Reading one from storage, with its checksum, takes as long as scoring hundreds. Bounded to about 16 MiB, the least
+    recently used make room. Safe for use from several threads.
     """
 
     def __init__(self, storage: Storage, namespace: str) -> None:
         self._storage = storage
         self._namespace = namespace
-        self._kept = _Kept(-1)
+        self._kept: LruCache[int, Pattern] = LruCache(_MAX_BYTES)
 
     def get(self, keys: Sequence[int], version: int) -> list[Pattern]:
         """Return patterns by key, in that order, as they were at that version of the truth or later.
@@ -46,20 +38,22 @@ class PatternCache:
         ----------
         keys : sequence of int
         version : int
-            What `Storage.data_version` returned; under another one than the last call's everything is read again.
+            What `Storage.data_version` returned; what was read under another one is read again.
 
         Raises
         ------
         NotFoundError
             A key is unknown.
         """
-        kept = self._kept
-        if kept.version != version or len(kept.patterns) > _MAX_PATTERNS or kept.chars > _MAX_CHARS:
-            kept = self._kept = _Kept(version)
-        patterns = kept.patterns
-        missing = [key for key in keys if key not in patterns]
+        found = dict(zip(keys, self._kept.get_many(keys, version=version), strict=True))
+        missing = [key for key, pattern in found.items() if pattern is None]
         if missing:
-            read = self._storage.get_patterns(self._namespace, missing)
-            patterns.update(zip(missing, read, strict=True))
-            kept.chars += sum(len(pattern.text) + len(pattern.docstring) for pattern in read)
-        return [patterns[key] for key in keys]
+            for key, read in zip(missing, self._storage.get_patterns(self._namespace, missing), strict=True):
+                size = _ENTRY_BYTES + len(read.text) + len(read.docstring)
+                self._kept.put(key, read, n_bytes=size, version=version)
+                found[key] = read
+        return [pattern for key in keys if (pattern := found[key]) is not None]
+
+    def stats(self) -> CacheStats:
+        """Return how often a pattern was at hand, and what is held."""
+        return self._kept.stats()

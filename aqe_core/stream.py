@@ -59,12 +59,12 @@ def learn_one(learner: Any, outcome: Mapping[str, Any]) -> None:
     needed, known = _names(learner.__class__)
     if not needed <= outcome.keys() <= known:
         missing, unknown = sorted(needed - outcome.keys()), sorted(map(str, outcome.keys() - known))
-        name = (missing or unknown)[0]
-        fix = f"it has: {', '.join(sorted(known))}."
-        raise InputError(
-            f"the outcome {'lacks' if missing else 'has an unknown entry'} {name!r}.",
-            fix=fix if missing else did_you_mean(name, sorted(known), fix),
-        )
+        fix = f"it takes: {', '.join(sorted(known))}."
+        if unknown:  # first, for a misspelt one is missing too
+            raise InputError(
+                f"the outcome has an unknown entry {unknown[0]!r}.", fix=did_you_mean(unknown[0], sorted(known), fix)
+            )
+        raise InputError(f"the outcome lacks {missing[0]!r}.", fix=fix)
     learner.update(**{name: _keyed(name, value) for name, value in outcome.items()})
 
 

@@ -171,9 +171,12 @@ def refuse_bad_rows(array: NDArray[np.float32], metric: str, what: str) -> None:
         )
 
 
-def as_vectors(vectors: ArrayLike, n: int, dim: int, metric: str, *, check: bool = True) -> NDArray[np.float32]:
+def as_vectors(
+    vectors: ArrayLike, n: int, dim: int, metric: str, *, check: bool = True, owner: str = "store"
+) -> NDArray[np.float32]:
     """Return ``n`` vectors as a contiguous finite float32 matrix of shape (n, dim).
 
+    ``owner`` is what they are for, as errors call it.
     ``check=False`` leaves the test of the values to a caller who looks at every row anyway (`refuse_bad_rows` is that
     test).
     """
@@ -189,8 +192,8 @@ def as_vectors(vectors: ArrayLike, n: int, dim: int, metric: str, *, check: bool
         )
     if array.shape[1] != dim:
         raise DimensionError(
-            f"vectors have {array.shape[1]} dimensions, but the store has {dim}.",
-            fix=f"embed with the model the store was made for, or open a store with dim={array.shape[1]}.",
+            f"vectors have {array.shape[1]} dimensions, but the {owner} has {dim}.",
+            fix=f"embed with the model the {owner} was made for, or open a {owner} with dim={array.shape[1]}.",
         )
     if array.shape[0] != n:
         raise DimensionError(f"there are {n} keys, but {array.shape[0]} vectors.", fix="pass one row per key.")

@@ -85,6 +85,8 @@ def test_the_default_of_each_kind_needs_no_name():
             CapabilityError,
             "has no algorithm 'dqn', only actor-critic, ",
         ),
+        (lambda: aqe_core.open_learner("numpy", algorithm="qlearning"), CapabilityError, "did you mean 'q-learning'?"),
+        (lambda: aqe_core.open_quantizer("numpy", scheme="int9", dim=2), CapabilityError, "did you mean 'int8'?"),
         (lambda: aqe_core.open_learner("numpy", algorithm=["sarsa"]), CapabilityError, "no algorithm ['sarsa']"),
         (lambda: aqe_core.open_learner(learning_rte=1), ConfigError, "did you mean 'learning_rate'?"),
         (lambda: aqe_core.open_learner(epsilon=7), InputError, "epsilon"),

@@ -45,15 +45,20 @@ def test_an_unknown_key_is_an_error_each_time():
     assert cache.get([1], 7)[0].key == 1
 
 
-@pytest.mark.parametrize(("name", "most"), [("_MAX_PATTERNS", 5), ("_MAX_CHARS", 50)])
-def test_it_begins_anew_when_it_is_full(monkeypatch, name, most):
-    monkeypatch.setattr(pattern_cache, name, most)
+@pytest.mark.parametrize(("entry_bytes", "most"), [(1, 5 * 11), (0, 5 * 10)])
+def test_the_least_recently_used_makes_room_when_it_is_full(monkeypatch, entry_bytes, most):
+    monkeypatch.setattr(pattern_cache, "_ENTRY_BYTES", entry_bytes)
+    monkeypatch.setattr(pattern_cache, "_MAX_BYTES", most)
     storage = Storage()
     cache = PatternCache(storage, "n")
     for key in range(1, 7):
         cache.get([key], 7)
     cache.get([1], 7)
     assert storage.read == [1, 2, 3, 4, 5, 6, 1]
+    cache.get([4, 6], 7)
+    assert storage.read == [1, 2, 3, 4, 5, 6, 1]
+    stats = cache.stats()
+    assert (stats.hits, stats.misses, stats.evicted, stats.n_bytes) == (2, 7, 2, most)
 
 
 def test_what_is_read_late_is_not_taken_for_newer():

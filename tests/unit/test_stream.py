@@ -54,6 +54,7 @@ def test_the_mixin_returns_what_learned():
         ({name: value for name, value in OUTCOME.items() if name != "reward"}, "lacks 'reward'"),
         ({**OUTCOME, "rewards": 1.0}, "unknown entry 'rewards'"),
         ({**OUTCOME, 3: 1.0}, "unknown entry '3'"),
+        ({"rewrd" if name == "reward" else name: value for name, value in OUTCOME.items()}, "did you mean 'reward'"),
         ([1, 2], "must be a mapping"),
         ({**OUTCOME, "state": {"nested": {}}}, "nested"),
         ({**OUTCOME, "state": {}}, "names"),

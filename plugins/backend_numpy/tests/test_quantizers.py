@@ -127,6 +127,8 @@ def test_they_are_opened_by_name():
         aqe_core.open_quantizer(scheme="ternary", dim=16)
     with pytest.raises(DimensionError):
         aqe_core.open_quantizer(scheme="int8", dim=0)
+    with pytest.raises(DimensionError, match="vectors have 5 dimensions, but the quantizer has 4"):
+        aqe_core.open_quantizer(scheme="int8", dim=4).train(np.ones((2, 5)))
 
 
 @pytest.mark.parametrize("scheme", ["int8", "binary"])

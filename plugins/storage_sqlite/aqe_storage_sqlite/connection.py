@@ -52,7 +52,10 @@ PRAGMA journal_size_limit = 67108864;
 VFS: str | None = None
 """SQLite's layer to the operating system, by name; None is its own. Tests put one beneath whose disk fails."""
 
-RESTORE = "restore a backup, or move the file away and ingest again."
+RESTORE = (
+    "save what can be read with `aqe repair`, restore a backup with `aqe restore`, "
+    "or move the file away and ingest again."
+)
 
 
 def is_safe(version: str) -> bool:

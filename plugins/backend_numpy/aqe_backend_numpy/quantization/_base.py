@@ -153,7 +153,7 @@ class QuantizerBase(Portable):
         except ValueError:  # rows of unequal length, refused below
             shape = ()
         n = shape[0] if len(shape) == 2 or shape == (0,) else 1
-        return self._normalized(validate.as_vectors(vectors, n, self._dim, self._metric))
+        return self._normalized(validate.as_vectors(vectors, n, self._dim, self._metric, owner="quantizer"))
 
     def _normalized(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         if self._metric != "cosine":
