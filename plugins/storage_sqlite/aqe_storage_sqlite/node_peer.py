@@ -23,6 +23,12 @@ const setUp = (table) => {
 };
 const PATTERNS = "CREATE TABLE t (id TEXT PRIMARY KEY, name TEXT, text TEXT, vector BLOB)";
 const POINTS = "CREATE TABLE points (time_s REAL PRIMARY KEY, value REAL) WITHOUT ROWID";
+const RESULTS = `CREATE TABLE results (run INTEGER, position INTEGER, test TEXT, outcome INTEGER, duration_s REAL,
+  message TEXT, PRIMARY KEY (run, position)) WITHOUT ROWID`;
+const VALUES = `CREATE TABLE q_values (state TEXT, action TEXT, value REAL, PRIMARY KEY (state, action))
+  WITHOUT ROWID`;
+const UPSERT = `INSERT INTO q_values VALUES (?, ?, ?)
+  ON CONFLICT DO UPDATE SET value = excluded.value`;
 const text = "t".repeat(270);
 const tasks = {
   write() {
@@ -45,6 +51,21 @@ const tasks = {
   lookUp() {
     const find = db.prepare("SELECT id, name, text, vector FROM t WHERE id = ?"), start = now();
     for (let i = 0; i < rows; i++) find.get("p" + i);
+    return since(start);
+  },
+  putResults() {
+    setUp(RESULTS);
+    const insert = db.prepare("INSERT INTO results VALUES (1, ?, ?, 0, ?, '')"), start = now();
+    db.transaction(() => { for (let i = 0; i < rows; i++) insert.run(i, "tests/test_" + i % 1000, i / 1000); })();
+    return since(start);
+  },
+  putValues() {
+    setUp(VALUES);
+    const upsert = db.prepare(UPSERT);
+    const all = () => { for (let i = 0; i < rows; i++) upsert.run("state " + (i >> 2), "action " + i % 4, i / 7); };
+    db.transaction(all)();
+    const start = now();
+    db.transaction(all)();
     return since(start);
   },
   putPoints() {
@@ -72,9 +93,8 @@ def available() -> bool:
     node = shutil.which("node")
     if node is None:
         return False
-    asked = subprocess.run(
-        [node, "-e", "new (require('better-sqlite3'))(':memory:')"], capture_output=True, check=False
-    )  # noqa: S603  # ours
+    command = [node, "-e", "new (require('better-sqlite3'))(':memory:')"]
+    asked = subprocess.run(command, capture_output=True, check=False)  # noqa: S603  # ours
     return asked.returncode == 0
 
 
@@ -94,7 +114,8 @@ def run(  # pragma: no cover  # where it is installed
     ----------
     task : str
         ``write``, ``fill`` (patterns with vectors in one transaction), ``lookUp`` (by id, in what ``fill`` made),
-        ``putPoints`` (a row each, one transaction), ``readPoints`` (into two arrays).
+        ``putResults`` (of tests), ``putValues`` (of states and actions, for the second time), ``putPoints`` (a row
+        each, one transaction), ``readPoints`` (into two arrays).
     path : Path
         Of the database.
     rows, dim : int

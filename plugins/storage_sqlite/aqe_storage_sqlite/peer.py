@@ -14,9 +14,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from aqe_core.contracts.records import Pattern
+    from aqe_core.contracts.records import Pattern, TestResult
 
-__all__ = ["MODES", "fill", "look_up", "put_points", "read_points", "write"]
+__all__ = [
+    "MODES",
+    "create",
+    "fill",
+    "look_up",
+    "put_points",
+    "put_results",
+    "put_values",
+    "read_points",
+    "write",
+]
 
 MODES = {"rollback journal": "DELETE", "log": "WAL"}
 """Journal modes, both with ``synchronous = FULL``: one write after the other, each durable."""
@@ -30,6 +40,12 @@ def _opened(path: Path, mode: str = "WAL") -> apsw.Connection:
     connection = apsw.Connection(str(path))
     connection.execute(f"PRAGMA journal_mode = {mode}; PRAGMA synchronous = FULL; {_TABLE}").fetchall()
     return connection
+
+
+def create(path: Path) -> Path:
+    """Make a database without rows; return its path."""
+    _opened(path).close()
+    return path
 
 
 def write(path: Path, mode: str, seconds: float) -> float:
@@ -66,6 +82,47 @@ def look_up(path: Path, rows: int) -> float:
     elapsed_s = time.perf_counter() - began_s
     connection.close()
     return rows / elapsed_s
+
+
+def put_results(path: Path, results: Sequence[TestResult]) -> float:
+    """Insert results of tests in one transaction; return their number per second."""
+    connection = _opened(path)
+    connection.execute(
+        "CREATE TABLE results (run INTEGER, position INTEGER, test TEXT, outcome INTEGER, duration_s REAL, "
+        "message TEXT, PRIMARY KEY (run, position)) WITHOUT ROWID"
+    )
+    began_s = time.perf_counter()
+    with connection:
+        connection.executemany(
+            "INSERT INTO results VALUES (1, ?, ?, 0, ?, ?)",
+            ((place, each.test, each.duration_s, each.message) for place, each in enumerate(results)),
+        )
+    elapsed_s = time.perf_counter() - began_s
+    connection.close()
+    return len(results) / elapsed_s
+
+
+def put_values(path: Path, values: NDArray[np.float64]) -> float:
+    """Write values of states (rows) and actions (columns), a row each, that are there; return how many per second."""
+    connection = _opened(path)
+    connection.execute(
+        "CREATE TABLE q_values (state TEXT, action TEXT, value REAL, PRIMARY KEY (state, action)) WITHOUT ROWID"
+    )
+    elapsed_s = 0.0
+    rows = [
+        (f"state {state}", f"action {action}", value)
+        for state, row in enumerate(values.tolist())
+        for action, value in enumerate(row)
+    ]
+    for _ in range(2):
+        began_s = time.perf_counter()
+        with connection:
+            connection.executemany(
+                "INSERT INTO q_values VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", rows
+            )
+        elapsed_s = time.perf_counter() - began_s
+    connection.close()
+    return len(rows) / elapsed_s
 
 
 def put_points(path: Path, times_s: NDArray[np.float64], values: NDArray[np.float64]) -> float:
