@@ -36,7 +36,7 @@ def _started(task: str, path: Path, given: float = 0.0) -> Worker:
     )
     assert worker.stdout is not None
     if worker.stdout.readline() != "ready\n":
-        worker.wait()
+        worker.communicate()
         raise RuntimeError(f"the process for the measure {task!r} ended with {worker.returncode}")
     return worker
 
