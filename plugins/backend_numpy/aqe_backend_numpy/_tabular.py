@@ -15,7 +15,7 @@ import numpy as np
 
 from aqe_backend_numpy import _learner_input as given
 from aqe_backend_numpy._qtable import BLOCK, TERMINAL, UNSEEN, Table
-from aqe_backend_numpy._td import Updater
+from aqe_backend_numpy._td import NOBODY, Updater, Waiting
 from aqe_core.errors import InvalidActionError
 from aqe_core.state import EngineState, Portable
 from aqe_core.stream import Streamed
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Tabular"]
 
 A = TypeVar("A", str, int)
-SLICE = 2**15  # of a batch, so that the arrays made of it stay in the cache
+SLICE = 2**14  # of a batch, so that the arrays made of it stay in the cache
 FEW = 32  # so many updates are learned faster without arrays
 MAX_KEY = 2**63 - 1
 WIDTH = 6  # items of an update in the waiting list
@@ -288,15 +288,18 @@ class Tabular(Streamed, Portable):
             return
         if self._waiting:
             self._settle()
+        waiting = NOBODY
         for start in range(0, n, SLICE):
             part = slice(start, start + SLICE)
-            self._learn(
+            waiting = self._learn(
                 before[part],
                 chosen[part],
                 worth[part],
                 after[part],
                 None if ended is None else ended[part],
                 None if following is None else following[part],
+                waiting,
+                last=start + SLICE >= n,
             )
 
     def _learn(
@@ -307,8 +310,11 @@ class Tabular(Streamed, Portable):
         next_states: NDArray[np.int64] | list[Key],
         dones: NDArray[np.bool_] | None,
         next_actions: NDArray[np.int64] | list[Key] | None,
-    ) -> None:
-        """Learn from checked columns."""
+        waiting: Waiting = NOBODY,
+        *,
+        last: bool = True,
+    ) -> Waiting:
+        """Learn from checked columns, after those ``waiting``; return those that are not done, none if ``last``."""
         table = self._behind
         homes = table.homes(states, add=True)
         cells = table.pairs(homes, table.columns(actions, add=True), add=True)
@@ -317,7 +323,9 @@ class Tabular(Streamed, Portable):
             sources = table.pairs(sources, table.columns(next_actions, add=False), add=False)
         if dones is not None:
             sources[dones] = TERMINAL
-        self._updater.apply(homes, cells, sources, rewards, pairwise=next_actions is not None)
+        return self._updater.apply(
+            homes, cells, sources, rewards, pairwise=next_actions is not None, waiting=waiting, last=last
+        )
 
     def _all_allowed(self, actions: NDArray[np.int64] | list[Key]) -> NDArray[np.int64] | list[Key]:
         if self._declared is not None and len(actions):
