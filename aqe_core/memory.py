@@ -46,7 +46,8 @@ class Patterns:
         self._texts = IndexedTexts(workspace)
         self._filter = Filter(workspace)
         self._cache = PatternCache(self._storage, self._namespace)
-        self._shortcuts: dict[tuple[str, ...], tuple[bool, bool]] = {}
+        self._shortcuts: dict[tuple[str, ...], tuple[bool, bool, bool]] = {}
+        self._has_answered = False
 
     def __len__(self) -> int:
         """Return the number of patterns."""
@@ -187,11 +188,29 @@ class Patterns:
         index = self._texts.synced(version=version)
         if mode == "lexical":
             return searching.worded(index, query, k + spare, among)
+        if not self._has_answered:
+            self._has_answered = True
+            if among is None and not self._embedded.is_loaded:
+                found = searching.hybrid_of_few(index, query, k, tuning=self.tuning, engines_for=self._engines_for)
+                if found is not None:
+                    return found
         embedder, store = self._embedded.answering(version=version)
-        narrow, at_once = self._shortcut
+        narrow, at_once, _ = self._shortcut
         return searching.hybrid(
             index, embedder, store, query, k, among=among, tuning=self.tuning, narrow=narrow, at_once=at_once
         )
+
+    def _engines_for(self, keys: NDArray[np.uint64]) -> tuple[Embedder, PatternStore] | None:
+        """Return the embedder and a store of these patterns only; None if that is not as good as one of all."""
+        embedder, store = self._embedded.engines()
+        narrow, _, exact = self._shortcut
+        if not (narrow and exact):
+            return None
+        found, vectors = self._storage.load_vectors(self._namespace, embedder.fingerprint, keys)
+        if len(found) < len(keys):
+            return None
+        store.add(found, vectors)
+        return embedder, store
 
     def _matches(self, ranked: Ranked, version: int) -> list[Match]:
         patterns = self._cache.get(ranked.keys.tolist(), version)
@@ -223,10 +242,11 @@ class Patterns:
         return Tuning.of(self._ws.config)
 
     @property
-    def _shortcut(self) -> tuple[bool, bool]:
+    def _shortcut(self) -> tuple[bool, bool, bool]:
         """What the engines allow a hybrid search to save, see `searching.hybrid`: ``narrow`` and ``at_once``.
 
-        The first if vectors are of words, and the store scores those that it is told to.
+        The first if vectors are of words, and the store scores those that it is told to. The third is whether the
+        store's scores are exact.
         """
         kinds = ("embedder", "pattern_store", "text_index")
         chosen = tuple([self._ws.selections[kind].backend for kind in kinds])
@@ -238,6 +258,7 @@ class Patterns:
             self._shortcuts[chosen] = (
                 getattr(embedder, "kind", "") == "lexical" and getattr(store, "filtered", False),
                 getattr(index, "hybrid", False),
+                getattr(store, "exact", False),
             )
         return self._shortcuts[chosen]
 
