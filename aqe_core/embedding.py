@@ -195,7 +195,7 @@ class EmbeddedPatterns:
         backend, options = manifest.get("backend"), manifest.get("options")
         if not isinstance(backend, str) or not isinstance(options, dict):
             return None
-        if (backend, options) == (selection.backend, dict(selection.options)):
+        if (backend, options) == (selection.backend, dict(selection.options)) or _can_take_over(wanted, kept[0]):
             return None
         from aqe_core.binding import bind
 
@@ -460,6 +460,15 @@ class EmbeddedPatterns:
             self._store.add(chunk, vectors)
             if not self._storage.read_only:
                 self._storage.put_vectors(self._namespace, chunk, vectors, embedder.fingerprint)
+
+
+def _can_take_over(embedder: Embedder, state: EngineState) -> bool:
+    """Return whether an embedder makes the vectors of another one whose fit was kept; it has that fit then."""
+    try:
+        embedder.import_state(_fit_of(state))
+    except (InputError, KeyError):
+        return False
+    return embedder.fingerprint == state.manifest.get("fingerprint")
 
 
 def _fit_of(state: EngineState) -> EngineState:
