@@ -120,5 +120,5 @@ fn run_up(node: &mut [f64; WIDTH], children: impl Iterator<Item = f64>) {
 #[inline(always)]
 fn up_to(node: &[f64; WIDTH], like_this: impl Fn(f64) -> bool) -> usize {
     let counts = node.iter().map(|&sum| u64::from(like_this(sum)));
-    counts.fold(0, |count, one| count + one) as usize
+    counts.sum::<u64>() as usize
 }
