@@ -49,6 +49,32 @@ fn array<'py, T: Element>(object: &Bound<'py, PyAny>) -> Option<Array1<'py, T>> 
     object.cast::<PyArray1<T>>().ok()?.try_readonly().ok()
 }
 
+/// Numbers of an array that is contiguous.
+enum Numbers<'py> {
+    Copied(Vec<f32>),
+    Borrowed(Array1<'py, f32>),
+}
+
+impl<'py> Numbers<'py> {
+    /// Short arrays are copied: to keep account of a loan costs more.
+    fn of(object: &Bound<'py, PyAny>) -> Option<Self> {
+        const SHORT: usize = 1024;
+        let array = object.cast::<PyArray1<f32>>().ok()?;
+        Some(if array.len() <= SHORT {
+            Self::Copied(array.to_vec().ok()?)
+        } else {
+            Self::Borrowed(array.try_readonly().ok()?)
+        })
+    }
+
+    fn as_slice(&self) -> Option<&[f32]> {
+        match self {
+            Self::Copied(numbers) => Some(numbers),
+            Self::Borrowed(array) => array.as_slice().ok(),
+        }
+    }
+}
+
 fn matrix<'py>(object: &Bound<'py, PyAny>, shape: [usize; 2]) -> Option<Array2In<'py, f32>> {
     let matrix = object.cast::<PyArray2<f32>>().ok()?.try_readonly().ok()?;
     (matrix.shape() == shape).then_some(matrix)
@@ -185,8 +211,8 @@ impl ReplayRing {
         if ring.options().action_dim > 0 {
             return None;
         }
-        let (before, after) = (array::<f32>(observation)?, array::<f32>(next_observation)?);
-        let (before, after) = (before.as_slice().ok()?, after.as_slice().ok()?);
+        let (before, after) = (Numbers::of(observation)?, Numbers::of(next_observation)?);
+        let (before, after) = (before.as_slice()?, after.as_slice()?);
         let action = [action.cast_exact::<PyInt>().ok()?.extract().ok()?];
         let reward = [reward.cast_exact::<PyFloat>().ok()?.value()];
         let terminated = [terminated.cast_exact::<PyBool>().ok()?.is_true()];
