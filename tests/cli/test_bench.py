@@ -53,7 +53,8 @@ def test_notes_of_another_storage_have_what_it_measured():
 
 
 LEARNING = {
-    "update_text_keys", "update_int_keys", "update_batch_int_keys", "replay_add", "replay_add_batch",
+    "update_text_keys", "update_int_keys", "update_batch_int_keys", "update_dicts_durable",
+    "replay_add", "replay_add_batch",
     "replay_sample_32", "replay_sample_256", "replay_prioritized_sample_32", "replay_prioritized_sample_256",
     "ppo_cartpole_steps", "ppo_cartpole_solved",
 }  # fmt: skip
