@@ -17,6 +17,7 @@ class Stats(TypedDict):
     rows: int
     tail: int
     lists: int
+    graph: int
     probes: int
     refine: int
     recall: float | None

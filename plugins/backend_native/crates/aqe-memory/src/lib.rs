@@ -8,6 +8,7 @@ pub mod append;
 pub mod buffer;
 pub mod centroids;
 pub mod code;
+pub mod hnsw;
 pub mod kernels;
 pub mod keys;
 pub mod level;
@@ -59,6 +60,8 @@ pub enum Index {
     Flat,
     /// From 256 rows on.
     Lists,
+    /// Never; from 256 rows on a graph.
+    Hnsw,
 }
 
 /// How a store is made.
