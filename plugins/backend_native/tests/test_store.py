@@ -9,6 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 
@@ -21,6 +22,7 @@ pytest.importorskip(
 )
 
 from aqe_backend_native.plugin import aqe_pattern_stores
+from aqe_backend_native.quantization import make_quantizer
 from aqe_backend_native.store import make_store
 
 DATA = Path(__file__).parents[4] / "shared" / "data" / "test-patterns"
@@ -30,7 +32,7 @@ class TestNativeStore(PatternStoreConformance):
     capabilities = aqe_pattern_stores()[0].capabilities
 
     def make(self, **options):
-        return make_store(**options)
+        return (make_quantizer if "scheme" in options else make_store)(**options)
 
 
 class TestNativeStoreFloat32InLists(PatternStoreConformance):
@@ -41,7 +43,7 @@ class TestNativeStoreFloat32InLists(PatternStoreConformance):
 
 
 class TestNativeStoreOfAGraph(PatternStoreConformance):
-    capabilities = aqe_pattern_stores()[0].capabilities
+    capabilities = attrs.evolve(aqe_pattern_stores()[0].capabilities, quantizers=())
 
     def make(self, **options):
         return make_store(index="hnsw", recall=0.97, background=False, **options)

@@ -15,6 +15,7 @@ pub mod level;
 pub mod list;
 pub mod panels;
 pub mod planes;
+pub mod quantize;
 pub mod query;
 pub mod random;
 pub mod rows;
