@@ -1,8 +1,8 @@
 """Quantizers in Rust: the codes, states and errors of `aqe_backend_numpy.quantization`, faster.
 
 Codes of ``float16`` and ``int8`` are equal to NumPy's bit for bit, and so are the signs of ``binary``; its two factors
-may differ by a rounding of float32. Of ``product`` the part of a group may be another one where two are equally near
-but for rounding, so that learned parts may differ too. Either backend reads what the other has saved.
+may differ by a rounding of float32. ``product`` is trained and encoded by NumPy, whose matrix products are faster, and
+decoded and scored here. Either backend reads what the other has saved.
 """
 
 from __future__ import annotations
@@ -24,12 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["make_quantizer"]
 
 _NOTHING = np.empty(0, np.float32)
+_MANY = 4  # queries
 
 
 class _Native(QuantizerBase):
     """What is done with checked rows and codes. What Rust refuses NumPy refuses as well, with the error to raise."""
-
-    _batch = 1 << 20  # nothing is decoded in between
 
     def _given(self, learned: dict[str, NDArray[Any]]) -> tuple[str, int, bool, NDArray[np.float32], list[int]]:
         """Return scheme, dimensions, whether scores are distances, what was learned, where groups begin."""
@@ -58,31 +57,40 @@ class _Native(QuantizerBase):
         return out
 
 
-class NativeFloat16Quantizer(_Native, Float16Quantizer):
+class _Decoded(_Native):
+    """Scores of decoded vectors: of many queries by a matrix product."""
+
+    def _estimate(
+        self, queries: NDArray[np.float32], codes: NDArray[np.uint8], learned: dict[str, NDArray[Any]]
+    ) -> NDArray[np.float32]:
+        if len(queries) >= _MANY:
+            return QuantizerBase._estimate(self, queries, codes, learned)
+        return super()._estimate(queries, codes, learned)
+
+
+class NativeFloat16Quantizer(_Decoded, Float16Quantizer):
     """Half precision; see `aqe_backend_numpy.quantization.scalar.Float16Quantizer`."""
 
 
-class NativeInt8Quantizer(_Native, Int8Quantizer):
+class NativeInt8Quantizer(_Decoded, Int8Quantizer):
     """A byte a dimension; see `aqe_backend_numpy.quantization.scalar.Int8Quantizer`."""
 
 
 class NativeBinaryQuantizer(_Native, BinaryQuantizer):
     """A bit a dimension; see `aqe_backend_numpy.quantization.binary.BinaryQuantizer`."""
 
+    _batch = 1 << 16  # nothing is decoded for scores
+
 
 class NativeProductQuantizer(_Native, ProductQuantizer):
     """A byte a group; see `aqe_backend_numpy.quantization.product.ProductQuantizer`."""
 
+    _batch = 1 << 16
+    _encode = ProductQuantizer._encode
+
     def _begins(self) -> list[int]:
         begins: list[int] = self._bounds.tolist()
         return begins
-
-    def _nearest(self, rows: NDArray[np.float32], parts: NDArray[np.float32]) -> NDArray[np.int64]:
-        width = rows.shape[1]
-        given = ("product", width, False, np.ascontiguousarray(parts).ravel(), [0, width])
-        codes = np.empty((len(rows), 1), np.uint8)
-        _native.quantizer_encode(given, np.ascontiguousarray(rows), codes)
-        return codes[:, 0].astype(np.int64)
 
 
 _CLASSES: dict[str, type[QuantizerBase]] = {

@@ -62,7 +62,7 @@ class ProductQuantizer(QuantizerBase):
         first = np.sort(random.permutation(len(sample))[:_PARTS])
         parts = sample[first]  # of each run those of its columns
         for run in self._runs():
-            parts[:, run] = self._means(sample[:, run], parts[:, run])
+            parts[:, run] = _means(sample[:, run], parts[:, run])
         return {"parts": parts}
 
     def _fits(self, arrays: dict[str, NDArray[Any]]) -> bool:
@@ -79,7 +79,7 @@ class ProductQuantizer(QuantizerBase):
 
     def _encode(self, rows: NDArray[np.float32], learned: dict[str, NDArray[Any]], codes: NDArray[np.uint8]) -> None:
         for group, run in enumerate(self._runs()):
-            codes[:, group] = self._nearest(rows[:, run], learned["parts"][:, run])
+            codes[:, group] = _nearest(rows[:, run], learned["parts"][:, run])
 
     def _codes_of(self, codes: NDArray[np.uint8], parts: NDArray[np.float32]) -> NDArray[np.uint8]:
         if codes.size and int(codes.max()) >= len(parts):
@@ -110,21 +110,23 @@ class ProductQuantizer(QuantizerBase):
             out += table.take(columns[group], axis=1)
         return out
 
-    def _nearest(self, rows: NDArray[np.float32], parts: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Return the number of the nearest part of each row, of equally near ones the first."""
-        nearness = rows @ parts.T
-        nearness -= 0.5 * np.einsum("ij,ij->i", parts, parts)
-        numbers: NDArray[np.int64] = nearness.argmax(axis=1)
-        return numbers
 
-    def _means(self, rows: NDArray[np.float32], parts: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Improve parts by Lloyd's algorithm; one that is nearest to no row stays where it is."""
-        parts = np.ascontiguousarray(parts)
-        rows = np.ascontiguousarray(rows)
-        for _ in range(_ROUNDS):
-            chosen = self._nearest(rows, parts)
-            counts = np.bincount(chosen, minlength=len(parts))
-            sums = np.stack([np.bincount(chosen, column, len(parts)) for column in rows.T], axis=1)
-            used = counts > 0
-            parts[used] = (sums[used] / counts[used, None]).astype(np.float32)
-        return parts
+def _nearest(rows: NDArray[np.float32], parts: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the number of the nearest part of each row, of equally near ones the first."""
+    nearness = rows @ parts.T
+    nearness -= 0.5 * np.einsum("ij,ij->i", parts, parts)
+    numbers: NDArray[np.int64] = nearness.argmax(axis=1)
+    return numbers
+
+
+def _means(rows: NDArray[np.float32], parts: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Improve parts by Lloyd's algorithm; one that is nearest to no row stays where it is."""
+    parts = np.ascontiguousarray(parts)
+    rows = np.ascontiguousarray(rows)
+    for _ in range(_ROUNDS):
+        chosen = _nearest(rows, parts)
+        counts = np.bincount(chosen, minlength=len(parts))
+        sums = np.stack([np.bincount(chosen, column, len(parts)) for column in rows.T], axis=1)
+        used = counts > 0
+        parts[used] = (sums[used] / counts[used, None]).astype(np.float32)
+    return parts

@@ -1,8 +1,7 @@
 //! Vectors as short codes, and scores estimated from them: the schemes of `aqe_core.contracts.quantizer`.
 //!
 //! Codes are those of the NumPy backend. Of `float16` and `int8` they are equal bit for bit, and so are the signs of
-//! `binary`; its factors are sums in float64 here as there, in another order, rounded to float32. Of `product` the
-//! nearest part may be another one where two are equally near but for rounding.
+//! `binary`; its factors are sums in float64 here as there, in another order, rounded to float32.
 
 use crate::Metric;
 use crate::kernels::{dot, rounded, vectorized};
@@ -59,10 +58,10 @@ impl Quantizer<'_> {
         }
     }
 
-    /// Write the codes of rows; false if a row cannot be held.
+    /// Write the codes of rows; false if a row cannot be held. Not of `Product`, for which it is false always: the
+    /// nearest parts are found faster by products of large matrices.
     pub fn encode(&self, rows: &[f32], codes: &mut [u8]) -> bool {
-        let tables = self.by_dimension();
-        let mut scratch = vec![0f32; self.dim.max(PARTS)];
+        let mut scratch = vec![0f32; self.dim];
         let codes = codes.chunks_exact_mut(self.code_bytes());
         let mut good = true;
         for (row, code) in rows.chunks_exact(self.dim).zip(codes) {
@@ -75,20 +74,7 @@ impl Quantizer<'_> {
                     Scheme::Binary { mean } => {
                         encode_binary(row, mean, self.metric == Metric::L2, code)
                     }
-                    Scheme::Product { .. } => {
-                        let Groups {
-                            bounds,
-                            columns,
-                            halves,
-                        } = &tables;
-                        for (g, code) in code.iter_mut().enumerate() {
-                            let run = bounds[g]..bounds[g + 1];
-                            let columns = &columns[run.start * PARTS..run.end * PARTS];
-                            let halves = &halves[g * PARTS..][..PARTS];
-                            *code = nearest(&row[run], columns, halves, &mut scratch);
-                        }
-                        true
-                    }
+                    Scheme::Product { .. } => false,
                 },
             );
         }
@@ -172,20 +158,16 @@ impl Quantizer<'_> {
         codes: &[u8],
         out: &mut [f32],
     ) -> bool {
-        let bytes = self.code_bytes();
+        let (bytes, l2) = (self.code_bytes(), self.metric == Metric::L2);
         let count = codes.len() / bytes;
         let mut row = vec![0f32; self.dim];
         let mut good = true;
         for (i, code) in codes.chunks_exact(bytes).enumerate() {
             good &= self.decode_one(code, &mut row);
-            let less = if self.metric == Metric::L2 {
-                dot(self.level, &row, &row)
-            } else {
-                0.0
-            };
+            let less = if l2 { dot(self.level, &row, &row) } else { 0.0 };
             for (m, query) in queries.chunks_exact(self.dim).enumerate() {
                 let value = dot(self.level, query, &row);
-                out[m * count + i] = if self.metric == Metric::L2 {
+                out[m * count + i] = if l2 {
                     (2.0 * value - less - squares[m]).min(0.0)
                 } else {
                     value
@@ -274,18 +256,12 @@ impl Quantizer<'_> {
         let Scheme::Product { parts, bounds } = self.scheme else {
             return out;
         };
-        let groups = bounds.len() - 1;
         let rows: Vec<&[f32]> = parts.chunks_exact(self.dim).collect();
         out.bounds = bounds.to_vec();
         out.columns = vec![0.0; self.dim * PARTS];
-        out.halves = vec![f32::INFINITY; groups * PARTS];
         for (part, row) in rows.iter().enumerate() {
             for (d, &x) in row.iter().enumerate() {
                 out.columns[d * PARTS + part] = x;
-            }
-            for g in 0..groups {
-                let run = &row[out.bounds[g]..out.bounds[g + 1]];
-                out.halves[g * PARTS + part] = 0.5 * run.iter().map(|x| x * x).sum::<f32>();
             }
         }
         out
@@ -298,33 +274,6 @@ struct Groups {
     bounds: Vec<usize>,
     /// For each dimension that of all parts.
     columns: Vec<f32>,
-    /// For each group half the square of each part; infinite where there is no part.
-    halves: Vec<f32>,
-}
-
-/// The number of the nearest part, of equally near ones the first.
-#[inline(always)]
-fn nearest(row: &[f32], columns: &[f32], halves: &[f32], scratch: &mut [f32]) -> u8 {
-    let values = &mut scratch[..PARTS];
-    values.fill(0.0);
-    for (x, column) in row.iter().zip(columns.chunks_exact(PARTS)) {
-        for (value, part) in values.iter_mut().zip(column) {
-            *value += x * part;
-        }
-    }
-    let mut lanes = [f32::NEG_INFINITY; 16];
-    for (part, half) in values.chunks_exact_mut(16).zip(halves.chunks_exact(16)) {
-        for i in 0..16 {
-            part[i] -= half[i];
-            lanes[i] = if part[i] > lanes[i] {
-                part[i]
-            } else {
-                lanes[i]
-            };
-        }
-    }
-    let best = crate::kernels::max16(&lanes, f32::NEG_INFINITY);
-    values.iter().position(|&value| value >= best).unwrap_or(0) as u8
 }
 
 fn f32_of(bytes: &[u8]) -> f32 {
@@ -442,9 +391,11 @@ fn decode_binary(code: &[u8], mean: &[f32], row: &mut [f32]) -> bool {
     let (signs, factors) = code.split_at(row.len().div_ceil(8));
     let (slope, offset) = (f32_of(&factors[..4]), f32_of(&factors[4..]));
     let step = std::f32::consts::FRAC_2_PI * slope;
-    for (d, (out, m)) in row.iter_mut().zip(mean).enumerate() {
-        let set = signs[d / 8] >> (d % 8) & 1 == 1;
-        *out = m + if set { step } else { -step };
+    for ((out, mean), &byte) in row.chunks_mut(8).zip(mean.chunks(8)).zip(signs) {
+        for (i, (out, m)) in out.iter_mut().zip(mean).enumerate() {
+            let minus = (u32::from(!byte) >> i & 1) << 31;
+            *out = m + f32::from_bits(step.to_bits() ^ minus);
+        }
     }
     slope.is_finite() && offset.is_finite()
 }
@@ -545,20 +496,5 @@ mod tests {
             }
         }
 
-        /// The part that is chosen is a nearest one.
-        #[test]
-        fn parts_are_the_nearest(row in prop::collection::vec(-1f32..1.0, 10), parts in prop::collection::vec(-1f32..1.0, 10 * 30)) {
-            let quantizer = of(Scheme::Product { parts: &parts, bounds: &[0, 3, 6, 10] }, 10, Metric::Dot);
-            let mut code = [0; 3];
-            prop_assert!(quantizer.encode(&row, &mut code));
-            for (g, &chosen) in code.iter().enumerate() {
-                let run = 3 * g..[3, 6, 10][g];
-                let distance = |part: usize| -> f32 {
-                    run.clone().map(|d| (row[d] - parts[part * 10 + d]).powi(2)).sum()
-                };
-                let least = (0..30).map(distance).fold(f32::INFINITY, f32::min);
-                prop_assert!(distance(usize::from(chosen)) <= least + 1e-5);
-            }
-        }
     }
 }
