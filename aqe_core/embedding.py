@@ -137,6 +137,16 @@ class EmbeddedPatterns:
             self._answering = embedder, self._store
             return self._answering
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether there is a store of all vectors, however old."""
+        return self._store is not None
+
+    def engines(self) -> tuple[Embedder, PatternStore]:
+        """Return the embedder and a new, empty pattern store."""
+        with self._lock:
+            return self.embedder, self._make_store(self.embedder)
+
     def put_vectors(self, keys: ArrayLike, vectors: ArrayLike, fingerprint: str) -> None:
         """Take vectors of patterns that were made elsewhere by the same embedder.
 
@@ -237,8 +247,11 @@ class EmbeddedPatterns:
                 self._refit(embedder, progress)
 
     def _background_from(self, selection: Selection) -> int:
+        return _BACKGROUND_FROM.get(self._kind(selection), 0)
+
+    def _kind(self, selection: Selection) -> str:
         capabilities = self._ws.plugins.find_engine("embedder", selection.backend).spec.capabilities
-        return _BACKGROUND_FROM.get(getattr(capabilities, "kind", "lexical"), 0)
+        return str(getattr(capabilities, "kind", "lexical"))
 
     def _refit(self, embedder: Embedder, progress: Progress | None) -> None:
         before = embedder.fingerprint
@@ -437,10 +450,11 @@ class EmbeddedPatterns:
         if len(kept):
             self._store.add(kept, vectors)
         missing = np.setdiff1d(keys, kept, assume_unique=True)
-        for start in range(0, len(missing), _BATCH):
+        batch = _SLOW_BATCH if self._kind(self._selection) == "semantic" else _BATCH
+        for start in range(0, len(missing), batch):
             if progress is not None:
                 progress("embedding", start, len(missing))
-            chunk = missing[start : start + _BATCH]
+            chunk = missing[start : start + batch]
             patterns = self._storage.get_patterns(self._namespace, chunk)
             vectors = self._embed(embedder, self._selection, patterns)
             self._store.add(chunk, vectors)

@@ -12,8 +12,9 @@ from aqe_core.bench.storage import made_tests
 QUICK = ["bench", "storage", "--rounds", "1", "--seconds", "0.01", "--rows", "20"]
 MEASURES = {
     "durable_writes_1", "durable_writes_8", "durable_writes_32", "durable_writes_128", "put_patterns_with_vectors",
-    "find_pattern_by_id", "load_vectors", "append_points", "read_points", "open_to_first_answer", "backup",
-    "search_words",
+    "put_results", "save_q_values", "append_points", "find_pattern_by_id", "load_vectors", "read_points",
+    "open_to_first_answer", "backup", "fairness_of_4_processes", "find_pattern_beside_writer", "backup_beside_writer",
+    "recovery_of_log", "search_words",
 }  # fmt: skip
 
 
@@ -23,8 +24,10 @@ def test_it_measures_beside_sqlite(aqe_json, tmp_path):
     for each in found["measures"]:
         assert 0 < each["lowest"] <= each["value"] <= each["highest"]
         assert all(peer["value"] > 0 and peer["ratio"] > 0 for peer in each["peers"])
-        assert (each["p50_ms"] is None) != each["name"].startswith(("durable", "search"))
+        assert (each["p50_ms"] is None) != each["name"].startswith(("durable", "search", "fairness"))
     assert 1 <= found["facts"]["syncs_per_write"] <= 1.05
+    assert 0 < found["facts"]["longest_log_bytes"] < 80e6
+    assert found["facts"]["longest_write_beside_backup_ms"] > 0
     assert list(tmp_path.iterdir()) == []
 
 
