@@ -8,6 +8,7 @@ One page is one test: its blocks run in their order, in one empty folder, the Py
 - ``<!-- file: PATH -->`` above a block: the block is written to that file instead; ``append:`` adds to it.
 - ``<!-- exits N -->`` above a console block: the last command ends so; without it all must end in 0.
 - ``<!-- in a copy of this repository -->`` above a console block: that is where it runs.
+- ``<!-- without other plugins -->`` above a console block: with those of this distribution only, whatever is installed.
 - ``<!-- numbers may differ -->`` above a console block: any number stands for any other.
 - ``<!-- not run: REASON -->`` above a block: it is not run. Where it says ``pip install -e FOLDER``, the metadata that
   the installer would write is written by hand, so that later blocks find the plugin.
@@ -33,7 +34,8 @@ from aqe_core.config import load
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 LANGUAGES = {"python", "pycon", "console", "toml", "text", "xml", "sh"}
-DIRECTIVES = ("file:", "append:", "exits", "not run:", "numbers may differ", "in a copy of this repository")
+ALONE, COPY = "without other plugins", "in a copy of this repository"
+DIRECTIVES = ("file:", "append:", "exits", "not run:", "numbers may differ", ALONE, COPY)
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -129,7 +131,9 @@ class Page:
         for number, step in enumerate(steps, 1):
             command, _, expected = step.partition("\n")
             wanted_rc = int(block.directives.get("exits", 0)) if number == len(steps) else 0
-            rc, printed = self.command(command, self.repository() if DIRECTIVES[-1] in block.directives else None)
+            if ALONE in block.directives:
+                command = f"AQE_PLUGINS= {command}"
+            rc, printed = self.command(command, self.repository() if COPY in block.directives else None)
             assert rc == wanted_rc, f"{where}: {command} ended with {rc}:\n{printed}"
             if "numbers may differ" in block.directives:
                 expected, printed = (re.sub(r"\d+(\.\d+)*", "9", each) for each in (expected, printed))
