@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from aqe_core.bench.storage import made_tests
+from aqe_core.bench.storage import made_tests, notes
 
 QUICK = ["bench", "storage", "--rounds", "1", "--seconds", "0.01", "--rows", "20"]
 MEASURES = {
@@ -43,6 +43,13 @@ def test_the_table(aqe, tmp_path):
     table = aqe(*QUICK, "--dir", str(tmp_path)).stdout
     assert "durable writes 128" in table
     assert "SQLite, rollback journal" in table
+
+
+def test_notes_of_another_storage_have_what_it_measured():
+    told = {"syncs_per_write": 1.0, "sqlite_version": "3.54.1", "node": "node was not found", "rounds": 1}
+    own = {"longest_log_bytes": 5_000_000, "longest_write_beside_backup_ms": 12.3}
+    assert len(notes(told)) == 2
+    assert "longest log 5.0 MB" in notes({**told, **own})[1]
 
 
 LEARNING = {

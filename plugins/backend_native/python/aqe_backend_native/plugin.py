@@ -23,10 +23,17 @@ def aqe_pattern_stores() -> list[EngineSpec]:
             name="native",
             factory="aqe_backend_native.store:make_store",
             capabilities=StoreCapabilities(
-                filtered=True, checked=True, thread_safe=True, max_dim=4096, score_tolerance=4e-3, snapshots=True
+                filtered=True,
+                checked=True,
+                thread_safe=True,
+                max_dim=4096,
+                score_tolerance=4e-3,
+                snapshots=True,
+                quantizers=("float16", "int8", "binary", "product"),
             ),
             requires=("aqe_backend_native._native",),
             install="pip install ./plugins/backend_native",
+            quantizer="aqe_backend_native.quantization:make_quantizer",
             summary="1-bit codes in lists, refined by 10-bit planes; measures its own recall",
         )
     ]

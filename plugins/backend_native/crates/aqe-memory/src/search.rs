@@ -1,6 +1,7 @@
 //! One search: choose lists, scan codes, refine by planes.
 
 use crate::centroids::Ranking;
+use crate::hnsw::Beam;
 use crate::kernels::{Codes, dot, vectorized};
 use crate::list::List;
 use crate::query::Query;
@@ -11,12 +12,16 @@ use crate::state::{State, Tuning, normalize};
 /// So many rows ahead are fetched from memory.
 const AHEAD: usize = 8;
 
+/// A comparison in the graph takes as long as so many slots.
+const COMPARED: usize = 25;
+
 /// Scratch of a thread.
 #[derive(Default)]
 pub struct Scratch {
     pub(crate) query: Query,
     ranking: Ranking,
     scanner: Scanner,
+    pub(crate) beam: Beam,
     seen: Vec<u32>,
     rows: Vec<u32>,
     rough: Vec<f32>,
@@ -128,10 +133,20 @@ impl State {
             query,
             ranking,
             scanner,
+            beam,
             ..
         } = scratch;
         let lookup = query.lookup();
         scanner.start(self.level, refine);
+        beam.start();
+        if let Some(graph) = &self.graph {
+            // Rows that left take places of those that are there.
+            let width = refine + refine * self.parked.len() / self.rows.alive().max(1);
+            let near = |row: u32| self.rows.rough(query, row);
+            let fetch = |row: u32| self.rows.prefetch_rough(row);
+            beam.descend(graph, 0, &fetch, &near);
+            beam.walk(graph, 0, width, &fetch, &near);
+        }
         let empty = self.tail.front().map_or(Codes::default(), List::codes);
         if let Some(lists) = &self.lists {
             let order = lists
@@ -149,7 +164,7 @@ impl State {
             let next = self.tail.get(i + 1).map_or(empty, List::codes);
             scanner.scan([&segment.codes(), &next], &lookup, dot_mean);
         }
-        scratch.scanned = scanner.scanned;
+        scratch.scanned = scanner.scanned + COMPARED * beam.compared;
         scanner.finish();
     }
 
@@ -157,6 +172,7 @@ impl State {
         let Scratch {
             query,
             scanner,
+            beam,
             seen,
             rows,
             rough,
@@ -168,6 +184,13 @@ impl State {
         seen.clear();
         seen.resize(size, u32::MAX);
         rows.clear();
+        rough.clear();
+        for (near, row) in beam.found() {
+            if self.rows.is_alive(row) {
+                rows.push(row);
+                rough.push(near);
+            }
+        }
         for &row in found {
             if is_new(row, seen) {
                 self.rows.prefetch_rough(row);
@@ -176,8 +199,8 @@ impl State {
         }
         let keep = (2 * k).max(16);
         if rows.len() > keep {
-            rough.clear();
-            rough.extend(rows.iter().map(|&row| self.rows.rough(query, row)));
+            let rest = &rows[rough.len()..];
+            rough.extend(rest.iter().map(|&row| self.rows.rough(query, row)));
             let (len, _) = cut(self.level, rough, rows, keep);
             rows.truncate(len);
         }
