@@ -1,5 +1,6 @@
 //! One search: choose lists, scan codes, refine by planes.
 
+use crate::Metric;
 use crate::centroids::Ranking;
 use crate::kernels::{Codes, dot, vectorized};
 use crate::list::List;
@@ -10,6 +11,9 @@ use crate::state::{State, Tuning, normalize};
 
 /// So many rows ahead are fetched from memory.
 const AHEAD: usize = 8;
+
+/// Lists that are scanned before any is left out. Whether to go on is decided again whenever as many more were.
+const FIRST: usize = 4;
 
 /// Scratch of a thread.
 #[derive(Default)]
@@ -31,10 +35,14 @@ pub struct Scratch {
 pub enum Effort {
     /// Score every row.
     Exact,
-    /// Scan so many lists and refine so many rows.
+    /// Scan some lists and refine so many rows.
     Probe {
-        /// Lists.
+        /// Lists at most.
         probes: usize,
+        /// Lists whose centre is worse by more than this than the estimate of `rank` are left out; see [`Tuning`].
+        margin: f32,
+        /// See `margin`.
+        rank: usize,
         /// Rows.
         refine: usize,
     },
@@ -45,6 +53,7 @@ impl State {
     pub fn effort(&self, k: usize, ef: Option<usize>, exact: bool) -> Effort {
         let Tuning {
             probes,
+            margin,
             refine,
             measured_on,
             ..
@@ -61,6 +70,8 @@ impl State {
         }
         Effort::Probe {
             probes: ((probes as f64 * factor).ceil() as usize).max(1),
+            margin: if ef.is_some() { f32::INFINITY } else { margin },
+            rank: k.max(10),
             refine: wanted,
         }
     }
@@ -70,8 +81,8 @@ impl State {
         let dot_mean = self.prepare(vector, scratch);
         scratch.top.clear();
         scratch.scanned = 0;
-        if let Effort::Probe { probes, refine } = effort {
-            self.scan_codes(dot_mean as f32, probes, refine, scratch);
+        if let Effort::Probe { .. } = effort {
+            self.scan_codes(dot_mean as f32, effort, scratch);
             self.refine(dot_mean, k, scratch);
             if scratch.top.len() >= k.min(self.rows.alive()) {
                 return;
@@ -123,7 +134,16 @@ impl State {
         self.rows.score(&scratch.query, dot_mean, row)
     }
 
-    fn scan_codes(&self, dot_mean: f32, probes: usize, refine: usize, scratch: &mut Scratch) {
+    fn scan_codes(&self, dot_mean: f32, effort: Effort, scratch: &mut Scratch) {
+        let Effort::Probe {
+            probes,
+            margin,
+            rank,
+            refine,
+        } = effort
+        else {
+            return;
+        };
         let Scratch {
             query,
             ranking,
@@ -137,12 +157,25 @@ impl State {
             let order = lists
                 .centroids
                 .nearest(self.level, query, dot_mean, probes, ranking);
-            let codes = |i: usize| order.get(i).map(|hit| lists.lists[hit.1 as usize].codes());
-            for (i, &(base, _)) in order.iter().enumerate() {
+            let codes = |i: usize| {
+                order
+                    .get(i)
+                    .map(|hit| lists.lists[hit.list as usize].codes())
+            };
+            let (mut least, mut check) = (f32::NEG_INFINITY, FIRST);
+            for (i, hit) in order.iter().enumerate() {
+                if i == check && margin < f32::INFINITY {
+                    let best = scanner.estimate_of(rank);
+                    least = best - margin * self.spread(query, best);
+                    check *= 2;
+                }
                 let (Some(list), next) = (codes(i), codes(i + 1).unwrap_or(empty)) else {
                     break;
                 };
-                scanner.scan([&list, &next], &lookup, base);
+                if hit.value < least {
+                    break;
+                }
+                scanner.scan([&list, &next], &lookup, hit.dot);
             }
         }
         for (i, segment) in self.tail.iter().enumerate() {
@@ -151,6 +184,16 @@ impl State {
         }
         scratch.scanned = scanner.scanned;
         scanner.finish();
+    }
+
+    /// What estimates of the rows of a list differ in proportion to: the length of the query, under l2 the distance
+    /// between the query and a row with this estimate.
+    fn spread(&self, query: &Query, estimate: f32) -> f32 {
+        match self.metric {
+            Metric::Cosine => 1.0,
+            Metric::Dot => query.square.sqrt() as f32,
+            Metric::L2 => (query.square as f32 - 2.0 * estimate).max(0.0).sqrt(),
+        }
     }
 
     fn refine(&self, dot_mean: f64, k: usize, scratch: &mut Scratch) {

@@ -35,6 +35,10 @@ const BY_CHANCE: f64 = 3.5;
 /// At most so many times as much is a query expected to miss as a row without its copies.
 const MOST: f64 = 3.0;
 
+/// How many times as many lists a search may scan that stops early, as one that never does and finds as much. The
+/// more, the fewer lists suffice on the average, and the longer the longest searches take.
+const SLACK: f64 = 1.3;
+
 /// A row as a query.
 ///
 /// A row has copies and variants of itself in the store; a query that is asked for the first time mostly has none.
@@ -104,6 +108,25 @@ impl Query {
     }
 }
 
+/// What a search does; see [`Tuning`].
+#[derive(Clone, Copy)]
+struct Setting {
+    probes: usize,
+    margin: f32,
+    refine: usize,
+}
+
+impl Setting {
+    /// Without stopping early.
+    fn whole(probes: usize, refine: usize) -> Setting {
+        Setting {
+            probes,
+            margin: f32::INFINITY,
+            refine,
+        }
+    }
+}
+
 /// Sums over trials.
 #[derive(Default)]
 struct Found {
@@ -141,10 +164,11 @@ impl Shared {
         };
         let mut state = self.write();
         let helped = found.is_some();
-        let (probes, refine, recall) = found.unwrap_or((lists.max(1), n, 1.0));
+        let (setting, recall) = found.unwrap_or((Setting::whole(lists.max(1), n), 1.0));
         state.tuning = Tuning {
-            probes,
-            refine,
+            probes: setting.probes,
+            margin: setting.margin,
+            refine: setting.refine,
             recall,
             measured_on: n.max(1),
         };
@@ -238,12 +262,12 @@ impl Shared {
     }
 
     /// Search for the neighbours of the trials.
-    fn recall(&self, trials: &[Trial], probes: usize, refine: usize) -> Measured {
+    fn recall(&self, trials: &[Trial], setting: Setting) -> Measured {
         let share = trials.len().div_ceil(self.options.threads).max(1);
         let found: Vec<Found> = std::thread::scope(|scope| {
             let threads: Vec<_> = trials
                 .chunks(share)
-                .map(|trials| scope.spawn(move || self.find(trials, probes, refine)))
+                .map(|trials| scope.spawn(move || self.find(trials, setting)))
                 .collect();
             threads
                 .into_iter()
@@ -262,14 +286,19 @@ impl Shared {
         }
     }
 
-    fn find(&self, trials: &[Trial], probes: usize, refine: usize) -> Found {
+    fn find(&self, trials: &[Trial], setting: Setting) -> Found {
         let mut scratch = Scratch::default();
         let mut total = Found::default();
         for trial in trials {
             // Copies take places, each up to two, that a query without them has for others.
             let k = K + trial.copies.len();
-            let refine = refine + 2 * (trial.copies.len() - 1);
-            let effort = Effort::Probe { probes, refine };
+            let more = 2 * (trial.copies.len() - 1);
+            let effort = Effort::Probe {
+                probes: setting.probes,
+                margin: setting.margin,
+                rank: K + more,
+                refine: setting.refine + more,
+            };
             self.try_search(&trial.vector, k, effort, &mut scratch);
             let hits = scratch.top.iter();
             let hits = hits
@@ -285,13 +314,14 @@ impl Shared {
         total
     }
 
-    fn tune_flat(&self, trials: &[Trial], goal: f64, n: usize) -> Option<(usize, usize, f64)> {
+    fn tune_flat(&self, trials: &[Trial], goal: f64, n: usize) -> Option<(Setting, f64)> {
         REFINE
             .into_iter()
             .take_while(|refine| 4 * refine < n)
             .find_map(|refine| {
-                let measured = self.recall(trials, 1, refine);
-                (measured.bound >= goal).then_some((1, refine, measured.recall))
+                let setting = Setting::whole(1, refine);
+                let measured = self.recall(trials, setting);
+                (measured.bound >= goal).then_some((setting, measured.recall))
             })
     }
 
@@ -302,8 +332,8 @@ impl Shared {
         goal: f64,
         lists: usize,
         n: usize,
-    ) -> Option<(usize, usize, f64)> {
-        let mut best: Option<(f64, (usize, usize, f64))> = None;
+    ) -> Option<(Setting, f64)> {
+        let mut best: Option<(f64, (Setting, f64))> = None;
         let mut most = lists / 2; // that were needed with fewer rows
         for refine in REFINE.into_iter().take_while(|refine| 4 * refine < n) {
             let reached = self.probes_needed(trials, goal, refine, most);
@@ -313,14 +343,53 @@ impl Shared {
             most = probes;
             // In nanoseconds, roughly; only the proportions matter.
             let cost = 1.2 * measured.scanned + 30.0 * refine as f64 + 25.0 * probes as f64;
+            let setting = Setting::whole(probes, refine);
             if best.is_none_or(|(least, _)| cost < least) {
-                best = Some((cost, (probes, refine, measured.recall)));
+                best = Some((cost, (setting, measured.recall)));
             } else if best.is_some_and(|(least, _)| 30.0 * refine as f64 > least) {
                 break;
             }
         }
-        let (cost, setting) = best?;
-        (cost < 1.2 * n as f64).then_some(setting)
+        let (cost, (setting, recall)) = best?;
+        let found = self.stop_early(trials, goal, lists, setting);
+        (cost < 1.2 * n as f64).then_some(found.unwrap_or((setting, recall)))
+    }
+
+    /// Of a setting with so many lists, one that stops early where it may and scans more where it has to.
+    fn stop_early(
+        &self,
+        trials: &[Trial],
+        goal: f64,
+        lists: usize,
+        setting: Setting,
+    ) -> Option<(Setting, f64)> {
+        let probes = ((setting.probes as f64 * SLACK).ceil() as usize).min(lists);
+        let with = |margin| Setting {
+            probes,
+            margin,
+            ..setting
+        };
+        let mut found = None;
+        let (mut low, mut high) = (0.0, 0.05);
+        for _ in 0..24 {
+            let measured = self.recall(trials, with(high));
+            if measured.bound >= goal {
+                found = Some((with(high), measured.recall));
+                break;
+            }
+            (low, high) = (high, 1.5 * high);
+        }
+        found?;
+        while high - low > 0.01 * high {
+            let middle = 0.5 * (low + high);
+            let measured = self.recall(trials, with(middle));
+            if measured.bound >= goal {
+                (high, found) = (middle, Some((with(middle), measured.recall)));
+            } else {
+                low = middle;
+            }
+        }
+        found
     }
 
     /// The fewest lists, up to `most`, with which the goal is reached.
@@ -331,9 +400,10 @@ impl Shared {
         refine: usize,
         most: usize,
     ) -> Option<(usize, Measured)> {
+        let with = |probes| self.recall(trials, Setting::whole(probes, refine));
         let (mut low, mut probes, mut before) = (0, 4.min(most), 0.0);
         let (mut high, mut reached) = loop {
-            let measured = self.recall(trials, probes, refine);
+            let measured = with(probes);
             if measured.bound >= goal {
                 break (probes, measured);
             }
@@ -346,7 +416,7 @@ impl Shared {
         };
         while high - low > (high / 16).max(1) {
             let middle = usize::midpoint(low, high);
-            let measured = self.recall(trials, middle, refine);
+            let measured = with(middle);
             if measured.bound >= goal {
                 (high, reached) = (middle, measured);
             } else {
