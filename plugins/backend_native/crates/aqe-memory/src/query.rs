@@ -1,6 +1,7 @@
 //! A query, prepared for every stage of a search.
 
-use crate::kernels::{Lookup, MAX_ENTRY, dot, max16, rounded, sum16, vectorized};
+use crate::buffer::Buffer;
+use crate::kernels::{Lookup, MAX_ENTRY, TABLE, dot, max16, rounded, sum16, vectorized};
 use crate::level::Level;
 
 /// A query as table, as two bytes a dimension, and as floats.
@@ -8,8 +9,8 @@ use crate::level::Level;
 pub struct Query {
     /// The query, of unit length under cosine, padded with zeros.
     pub floats: Vec<f32>,
-    /// For each 4 dimensions 16 entries: what the signs of a row's code contribute to a dot product.
-    pub table: Vec<u8>,
+    /// What the signs of a row's code contribute to a dot product, 16 entries for each 4 dimensions; see [`Lookup`].
+    pub table: Buffer,
     /// The dot product of query and signs is `sum * step + shift`.
     pub step: f32,
     /// See `step`.
@@ -35,7 +36,7 @@ impl Query {
     /// Prepare for a query that stands in `floats`.
     pub fn prepare(&mut self, level: Level) {
         let width = self.floats.len();
-        self.table.resize(4 * width, 0);
+        self.table.resize(width / 16 * TABLE);
         self.units.resize(width, 0);
         self.high.resize(width, 0);
         self.low.resize(width, 0);
@@ -53,7 +54,7 @@ impl Query {
     /// What scanning needs.
     pub fn lookup(&self) -> Lookup<'_> {
         Lookup {
-            table: &self.table,
+            table: self.table.get(),
             step: self.step,
             shift: self.shift,
         }
@@ -118,21 +119,24 @@ impl Query {
             *value = rounded(x * scale);
         }
         let mut lowest = 0i32;
-        for (entries, v) in self
-            .table
-            .chunks_exact_mut(16)
-            .zip(self.units.chunks_exact(4))
-        {
-            let least: i32 = v.iter().map(|&value| -value.min(0)).sum();
-            lowest += least;
-            // Eight entries in one integer: each ends between 0 and 31, so that none carries into the next.
-            let low = i64::from(least) * 0x0101_0101_0101_0101
-                + i64::from(v[0]) * 0x0100_0100_0100_0100
-                + i64::from(v[1]) * 0x0101_0000_0101_0000
-                + i64::from(v[2]) * 0x0101_0101_0000_0000;
-            let high = low + i64::from(v[3]) * 0x0101_0101_0101_0101;
-            entries[..8].copy_from_slice(&low.to_le_bytes());
-            entries[8..].copy_from_slice(&high.to_le_bytes());
+        let halves = self.table.get_mut().chunks_exact_mut(64);
+        for (i, half) in halves.enumerate() {
+            // Two of the four groups of two bytes of codes.
+            let start = i / 2 * 16 + i % 2 * 4;
+            for (entries, v) in half.chunks_exact_mut(32).zip([start, start + 8]) {
+                let v: &[i32; 4] = self.units[v..v + 4].try_into().expect("four");
+                let least: i32 = v.iter().map(|&value| -value.min(0)).sum();
+                lowest += least;
+                // Eight entries in one integer: each ends between 0 and 31, so that none carries into the next.
+                let low = i64::from(least) * 0x0101_0101_0101_0101
+                    + i64::from(v[0]) * 0x0100_0100_0100_0100
+                    + i64::from(v[1]) * 0x0101_0000_0101_0000
+                    + i64::from(v[2]) * 0x0101_0101_0000_0000;
+                let high = low + i64::from(v[3]) * 0x0101_0101_0101_0101;
+                for (at, part) in [low, high, low, high].into_iter().enumerate() {
+                    entries[8 * at..8 * at + 8].copy_from_slice(&part.to_le_bytes());
+                }
+            }
         }
         self.step = 2.0 / scale;
         self.shift = -(lowest as f32) * self.step - total;

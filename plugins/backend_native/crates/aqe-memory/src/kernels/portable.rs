@@ -1,15 +1,16 @@
 //! The kernels in plain Rust: what the other levels must equal, bit for bit.
 
-use super::{BLOCK, Codes, Lookup, RUN, Survivors};
+use super::{BLOCK, Codes, Lookup, RUN, Survivors, TABLE};
 
 pub fn block_sums(codes: &[u8], table: &[u8], sums: &mut [u16; BLOCK]) {
     sums.fill(0);
     for (run, lines) in codes.chunks_exact(BLOCK * RUN).enumerate() {
         let mut bytes = [0u8; BLOCK];
         for (i, line) in lines.chunks_exact(BLOCK).enumerate() {
-            let pair = &table[32 * (RUN * run + i)..][..32];
+            let i = RUN * run + i;
+            let entries = &table[i / 2 * TABLE + i % 2 * BLOCK..];
             for (sum, &code) in bytes.iter_mut().zip(line) {
-                *sum += pair[usize::from(code & 15)] + pair[16 + usize::from(code >> 4)];
+                *sum += entries[usize::from(code & 15)] + entries[64 + usize::from(code >> 4)];
             }
         }
         for (lane, sum) in sums.iter_mut().enumerate() {
@@ -28,7 +29,7 @@ pub fn scan(
 ) -> usize {
     let mut sums = [0u16; BLOCK];
     for number in first..list.blocks() {
-        if out.is_full() {
+        if (number - first).is_multiple_of(2) && out.is_full() {
             return number;
         }
         let block = list.block(number, query.width());
