@@ -26,6 +26,8 @@ pub struct Scratch {
     rough: Vec<f32>,
     /// Scores and keys, best first.
     pub top: Vec<(f32, u64)>,
+    /// Keys of rows that do not count where a search decides whether to stop early; for measuring.
+    pub copies: Vec<u64>,
     /// Slots scanned by the last search.
     pub scanned: usize,
 }
@@ -148,6 +150,7 @@ impl State {
             query,
             ranking,
             scanner,
+            copies,
             ..
         } = scratch;
         let lookup = query.lookup();
@@ -165,7 +168,7 @@ impl State {
             let (mut least, mut check) = (f32::NEG_INFINITY, FIRST);
             for (i, hit) in order.iter().enumerate() {
                 if i == check && margin < f32::INFINITY {
-                    let best = scanner.estimate_of(rank);
+                    let best = scanner.estimate_of(rank + self.count_of(copies, scanner.found()));
                     least = best - margin * self.spread(query, best);
                     check *= 2;
                 }
@@ -184,6 +187,15 @@ impl State {
         }
         scratch.scanned = scanner.scanned;
         scanner.finish();
+    }
+
+    /// How many of the rows have one of the keys.
+    fn count_of(&self, keys: &[u64], rows: &[u32]) -> usize {
+        if keys.is_empty() {
+            return 0;
+        }
+        let is_one = |&&row: &&u32| keys.contains(&self.rows.keys[row as usize]);
+        rows.iter().filter(is_one).count()
     }
 
     /// What estimates of the rows of a list differ in proportion to: the length of the query, under l2 the distance

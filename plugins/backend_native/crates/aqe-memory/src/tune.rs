@@ -292,11 +292,12 @@ impl Shared {
         for trial in trials {
             // Copies take places, each up to two, that a query without them has for others.
             let k = K + trial.copies.len();
+            scratch.copies.clone_from(&trial.copies);
             let more = 2 * (trial.copies.len() - 1);
             let effort = Effort::Probe {
                 probes: setting.probes,
                 margin: setting.margin,
-                rank: K + more,
+                rank: K,
                 refine: setting.refine + more,
             };
             self.try_search(&trial.vector, k, effort, &mut scratch);
