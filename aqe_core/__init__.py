@@ -8,7 +8,7 @@ __version__ = "0.1.0"
 # Written out for type checkers and readers; `__getattr__` loads each name from its module.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from aqe_core.binding import (
+    from aqe_core.engines import (
         open_analyzer,
         open_embedder,
         open_learner,
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from aqe_core.hookspecs import hookimpl
     from aqe_core.legacy import open_legacy
     from aqe_core.selection import explain
-    from aqe_core.workspace import Workspace, open  # noqa: A004  # aqe_core.open() is the public name  # aqe_core.open() is the public name
+    from aqe_core.workspace import Workspace, open  # noqa: A004  # aqe_core.open() is the public name
 
 __all__ = [
     "AqeError",
@@ -48,15 +48,15 @@ _HOME = {
     "explain": "selection",
     "hookimpl": "hookspecs",
     "open": "workspace",
-    "open_analyzer": "binding",
-    "open_embedder": "binding",
-    "open_learner": "binding",
+    "open_analyzer": "engines",
+    "open_embedder": "engines",
+    "open_learner": "engines",
     "open_legacy": "legacy",
-    "open_quantizer": "binding",
-    "open_ranker": "binding",
-    "open_replay": "binding",
-    "open_store": "binding",
-    "open_text_index": "binding",
+    "open_quantizer": "engines",
+    "open_ranker": "engines",
+    "open_replay": "engines",
+    "open_store": "engines",
+    "open_text_index": "engines",
 }
 
 

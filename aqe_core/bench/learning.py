@@ -11,7 +11,7 @@ import numpy as np
 
 from aqe_core.bench import learning_peers as peers
 from aqe_core.bench.measure import Measure, absent, rate, run
-from aqe_core.binding import open_learner, open_replay
+from aqe_core.engines import open_learner, open_replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -47,7 +47,7 @@ def measure(
     CapabilityError
         It has none.
     """
-    from aqe_core.binding import open_quantizer
+    from aqe_core.engines import open_quantizer
 
     schemes = sorted(getattr(found.spec.capabilities, "quantizers", ()))
     if not schemes:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import attrs
 import numpy as np
 
-from aqe_core.binding import open_store
 from aqe_core.contracts.pattern_store import NO_KEY
+from aqe_core.engines import open_store
 from aqe_core.errors import AqeError, ConfigError, MissingExtraError, UnknownBackendError
 
 if TYPE_CHECKING:

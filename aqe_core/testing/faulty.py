@@ -39,9 +39,9 @@ class Borrowed:
     """The built-in policy, or with ``capacity`` the built-in replay, to be spoilt in a subclass."""
 
     def __init__(self, **options: Any) -> None:
-        from aqe_core import binding  # only these need it
+        from aqe_core import engines  # only these need it
 
-        opened: Any = binding.open_replay if "capacity" in options else binding.open_learner
+        opened: Any = engines.open_replay if "capacity" in options else engines.open_learner
         self.inner = opened("numpy", **options)
 
     def __getattr__(self, name: str) -> Any:
@@ -55,9 +55,9 @@ class BorrowedQuantizer(Borrowed):
     """A built-in quantizer, to be spoilt in a subclass."""
 
     def __init__(self, **options: Any) -> None:
-        from aqe_core import binding  # as above
+        from aqe_core import engines  # as above
 
-        self.inner: Any = binding.open_quantizer("numpy", **options)
+        self.inner: Any = engines.open_quantizer("numpy", **options)
 
 
 @attrs.frozen

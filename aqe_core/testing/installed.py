@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aqe_core import binding
+from aqe_core import engines
 from aqe_core.config import Config
 from aqe_core.contracts.specs import KINDS
 from aqe_core.errors import UnknownBackendError
@@ -40,23 +40,23 @@ def maker(kind: str, name: str) -> tuple[Callable[..., Any], Any]:
         return partial(_learner, name), found.spec.capabilities
     opener: dict[str, Callable[..., Any]] = {
         "pattern_store": _store,
-        "ranker": binding.open_ranker,
-        "analyzer": binding.open_analyzer,
-        "embedder": binding.open_embedder,
-        "text_index": binding.open_text_index,
+        "ranker": engines.open_ranker,
+        "analyzer": engines.open_analyzer,
+        "embedder": engines.open_embedder,
+        "text_index": engines.open_text_index,
     }
     return partial(opener[kind], name), found.spec.capabilities
 
 
 def _store(name: str, **options: Any) -> Any:
     """Make what the options ask for: a store or a quantizer."""
-    opened: Any = binding.open_quantizer if "scheme" in options else binding.open_store
+    opened: Any = engines.open_quantizer if "scheme" in options else engines.open_store
     return opened(name, **options)
 
 
 def _learner(name: str, **options: Any) -> Any:
     """Make what the options ask for: a learner, a policy or a replay."""
-    opened: Any = binding.open_replay if "capacity" in options else binding.open_learner
+    opened: Any = engines.open_replay if "capacity" in options else engines.open_learner
     return opened(name, **options)
 
 

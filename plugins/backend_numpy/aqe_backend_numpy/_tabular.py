@@ -8,14 +8,13 @@ updates one at a time bit for bit, nobody can tell.
 from __future__ import annotations
 
 import random
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
 from aqe_backend_numpy import _learner_input as given
-from aqe_backend_numpy._qtable import BLOCK, TERMINAL, UNSEEN, Table
-from aqe_backend_numpy._td import Updater
+from aqe_backend_numpy._qtable import BLOCK, TERMINAL, UNSEEN, Table, packed
+from aqe_backend_numpy._td import NOBODY, Updater, Waiting
 from aqe_core.errors import InvalidActionError
 from aqe_core.state import EngineState, Portable
 from aqe_core.stream import Streamed
@@ -32,10 +31,11 @@ if TYPE_CHECKING:
 __all__ = ["Tabular"]
 
 A = TypeVar("A", str, int)
-SLICE = 2**15  # of a batch, so that the arrays made of it stay in the cache
+SLICE = 2**14  # of a batch, so that the arrays made of it stay in the cache
 FEW = 32  # so many updates are learned faster without arrays
 MAX_KEY = 2**63 - 1
-WIDTH = 6  # items of an update in the waiting list
+WIDTH = 4  # items of an update in the waiting list: state, action, reward, and the next state or what stands for it
+END = object()  # instead of the next state: there is none, the episode ended
 FULL = 8192 * WIDTH
 
 
@@ -75,7 +75,9 @@ class Tabular(Streamed, Portable):
     def _start(self, params: given.Params) -> None:
         """Begin with an empty table under these parameters."""
         self._params = params
-        self._waiting: list[Any] = []  # of each update not yet learned its `WIDTH` arguments, checked
+        self._waiting: list[Any] = []  # `WIDTH` items of each update not yet learned, checked
+        self._ends = False  # whether any of them may be an `END`
+        self._pairwise = False  # whether they bootstrap from pairs: instead of the next state there is one
         self._behind = Table(params.initial_value, params.actions, params.epsilon if self._on_policy else None)
         self._declared = self._behind.actions if params.actions is not None else None
         self._updater = Updater(self._behind, params.learning_rate, params.discount)
@@ -162,20 +164,19 @@ class Tabular(Streamed, Portable):
             and type(state) is str
             and type(action) is str
             and type(next_state) is str
-            and (done is False or done is True)  # type: ignore[redundant-expr]  # callers may pass anything
+            and done is False
             and next_action is None
             and self._declared is None
+            and not self._pairwise
         ):
-            waiting += (state, action, reward, next_state, done, None)
+            waiting += (state, action, reward, next_state)
         else:
-            waiting += self._checked(state, action, reward, next_state, done, next_action)
+            self._wait(state, action, reward, next_state, done, next_action)
         if len(waiting) >= FULL:
             self._settle()
 
-    def _checked(
-        self, state: Any, action: Any, reward: Any, next_state: Any, done: Any, next_action: Any
-    ) -> tuple[Key, Key, float, Key, bool, Key | None]:
-        """Return the arguments of an update as they wait: plain, in range, what is not looked at left out."""
+    def _wait(self, state: Any, action: Any, reward: Any, next_state: Any, done: Any, next_action: Any) -> None:
+        """Check the arguments of an update, and let it wait."""
         # What is plain already is told here: asking the careful functions takes longer than all the rest.
         if not (type(state) is str or (type(state) is int and -MAX_KEY <= state <= MAX_KEY)):
             state = as_key_name(state, "state")
@@ -191,52 +192,49 @@ class Tabular(Streamed, Portable):
             next_action = self._allowed(as_key_name(next_action, "next_action")) if self._follows else None
         if self._declared is not None:
             self._allowed(action)
-        return state, action, reward, next_state, done, next_action
+        # First what may be said of nothing, last the one step that counts: it may be interrupted anywhere.
+        if done:
+            self._ends = True
+            next_state = END
+        elif (next_action is not None) != self._pairwise:
+            self._settle()
+            self._pairwise = not self._pairwise
+        if self._pairwise and not done:
+            next_state = next_state, next_action
+        self._waiting += (state, action, reward, next_state)
 
     def _settle(self) -> None:
         """Learn what waits."""
         waiting, self._waiting = self._waiting, []
+        ends, self._ends = self._ends, False
         if len(waiting) <= FEW * WIDTH:
             for start in range(0, len(waiting), WIDTH):
                 self._learn_one(*waiting[start : start + WIDTH])
             return
-        states, actions, rewards, next_states, dones, following = [waiting[start::WIDTH] for start in range(WIDTH)]
-        ended = np.fromiter(dones, np.bool_, len(dones)) if any(dones) else None
-        worth = np.fromiter(rewards, np.float64, len(rewards))
-        # With a next action and without, updates bootstrap differently: each run of one kind is learned by itself.
-        if following.count(None) in {0, len(following)}:
-            runs = [len(following)]
-        else:
-            runs = [len(list(run)) for _, run in groupby(following, lambda action: action is None)]
-        start = 0
-        for length in runs:
-            part = slice(start, start + length)
-            start += length
-            self._learn(
-                states[part],
-                actions[part],
-                worth[part],
-                next_states[part],
-                None if ended is None else ended[part],
-                None if following[part.start] is None else following[part],
-            )
+        states, actions, rewards, after = [waiting[start::WIDTH] for start in range(WIDTH)]
+        dones = following = None
+        if ends:
+            dones = np.array([each is END for each in after])
+            anything = zip(states, actions, strict=True) if self._pairwise else states
+            after = [own if each is END else each for own, each in zip(anything, after, strict=True)]
+        if self._pairwise:
+            after, following = map(list, zip(*after, strict=True))
+        self._learn(states, actions, packed(rewards, np.float64), after, dones, following)
 
-    def _learn_one(
-        self, state: Key, action: Key, reward: float, next_state: Key, done: bool, next_action: Key | None
-    ) -> None:
-        """Learn from one checked update."""
+    def _learn_one(self, state: Key, action: Key, reward: float, after: Any) -> None:
+        """Learn from one checked update, as it waits."""
         table = self._behind
         home = table.states.get(state) or table.add_states([state])[0]
         number = table.actions.get(action) or table.add_actions([action])[0]
         cell = home * BLOCK + number - 1 if number <= BLOCK else table.add_cell(home, number)
-        if done:
+        if after is END:
             source = TERMINAL
-        elif next_action is None:
-            source = table.states.get(next_state, UNSEEN)
+        elif self._pairwise:
+            source = table.find(*after)
         else:
-            source = table.find(next_state, next_action)
+            source = table.states.get(after, UNSEEN)
         table.counts[cell] += 1
-        self._updater.one(home, cell, source, reward, pairwise=next_action is not None)
+        self._updater.one(home, cell, source, reward, pairwise=self._pairwise)
 
     def _allowed(self, action: Key) -> Key:
         if self._declared is not None and action not in self._declared:
@@ -288,15 +286,18 @@ class Tabular(Streamed, Portable):
             return
         if self._waiting:
             self._settle()
+        waiting = NOBODY
         for start in range(0, n, SLICE):
             part = slice(start, start + SLICE)
-            self._learn(
+            waiting = self._learn(
                 before[part],
                 chosen[part],
                 worth[part],
                 after[part],
                 None if ended is None else ended[part],
                 None if following is None else following[part],
+                waiting,
+                last=start + SLICE >= n,
             )
 
     def _learn(
@@ -307,8 +308,11 @@ class Tabular(Streamed, Portable):
         next_states: NDArray[np.int64] | list[Key],
         dones: NDArray[np.bool_] | None,
         next_actions: NDArray[np.int64] | list[Key] | None,
-    ) -> None:
-        """Learn from checked columns."""
+        waiting: Waiting = NOBODY,
+        *,
+        last: bool = True,
+    ) -> Waiting:
+        """Learn from checked columns, after those ``waiting``; return those that are not done, none if ``last``."""
         table = self._behind
         homes = table.homes(states, add=True)
         cells = table.pairs(homes, table.columns(actions, add=True), add=True)
@@ -317,7 +321,9 @@ class Tabular(Streamed, Portable):
             sources = table.pairs(sources, table.columns(next_actions, add=False), add=False)
         if dones is not None:
             sources[dones] = TERMINAL
-        self._updater.apply(homes, cells, sources, rewards, pairwise=next_actions is not None)
+        return self._updater.apply(
+            homes, cells, sources, rewards, pairwise=next_actions is not None, waiting=waiting, last=last
+        )
 
     def _all_allowed(self, actions: NDArray[np.int64] | list[Key]) -> NDArray[np.int64] | list[Key]:
         if self._declared is not None and len(actions):

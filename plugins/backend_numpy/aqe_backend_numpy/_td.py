@@ -11,13 +11,16 @@ So each computes the same expression on the same numbers as alone, in its turn. 
 which the next ones are added; its size adapts to how many wait. Where waves get too small to pay (few states, all of
 them contested), the window is done one by one.
 
+The whole window is computed, and those that wait write to a spare cell: fewer than half do, and leaving them out of
+every column first takes longer.
+
 Who waits is found with marks, one per remainder of a state's or pair's number. Two that share a mark by chance make an
 update wait for nothing, which costs time and changes no result. The first in turn never waits, so each wave gets on.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -28,15 +31,27 @@ if TYPE_CHECKING:
 
     from aqe_backend_numpy._qtable import Table
 
-__all__ = ["Updater"]
+__all__ = ["NOBODY", "Updater", "Waiting"]
 
-Batch: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]"
-"""Homes, cells, sources and rewards."""
+Columns: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]"
+"""Homes, cells, sources and rewards of updates, the latest first."""
 
+SPARE = 2  # a cell of no pair
 SMALL = 64  # so many updates are faster one by one than as a wave
 MIN_WINDOW, MAX_WINDOW = 512, 8192  # so many are compared with each other; adapted to how many wait
 MASK = 2**16 - 1
 MAX_CLOCK = 2**31 - 1
+
+
+class Waiting(NamedTuple):
+    """Updates that are not done yet, and what each has read already (`STALE`: nothing)."""
+
+    columns: Columns
+    held: NDArray[np.float64]
+
+
+_NONE = np.zeros(0, np.int64)
+NOBODY = Waiting((_NONE, _NONE, _NONE, np.zeros(0)), np.zeros(0))
 
 
 class Updater:
@@ -64,65 +79,78 @@ class Updater:
         rewards: NDArray[np.float64],
         *,
         pairwise: bool,
-    ) -> None:
-        """Learn from transitions in order.
+        waiting: Waiting = NOBODY,
+        last: bool = True,
+    ) -> Waiting:
+        """Learn from transitions in order, and return those left to wait for the next call, if there is one.
 
         Parameters
         ----------
         homes, cells : ndarray of int64, shape (n,)
-            Home of each state, cell of each pair.
+            Home of each state, cell of each pair. The cells are kept for a while and must not change.
         sources : ndarray of int64, shape (n,)
             What each bootstraps from: a home, or with ``pairwise`` a cell; or `UNSEEN` or `TERMINAL`.
         rewards : ndarray of float64, shape (n,)
         pairwise : bool
+        waiting : Waiting
+            Earlier ones, as the call before returned them.
+        last : bool
+            Nobody may wait any longer.
         """
-        np.add.at(self.table.counts, cells, 1)
-        batch = (homes, cells, sources, rewards)
-        window = np.zeros(0, np.int64)  # positions in the batch of those being compared, latest first
-        held = np.zeros(0)  # what those at the end of the window, which waited before, have read; STALE: nothing yet
-        start = 0
-        while start < len(cells) or window.size:
-            stop = min(start + max(self._size - window.size, 0), len(cells))
-            window = np.concatenate((np.arange(stop - 1, start - 1, -1), window))
-            start = stop
-            window, held = self._advance(batch, window, held, pairwise)
+        self.table.count(cells)
+        # Latest first: of equal indices the last assignment stays, and that has to be the first turn.
+        batch = (
+            np.concatenate((homes[::-1], waiting.columns[0])),
+            np.concatenate((cells[::-1], waiting.columns[1])),
+            np.concatenate((sources[::-1], waiting.columns[2])),
+            np.concatenate((rewards[::-1], waiting.columns[3])),
+        )
+        start, held = len(cells), waiting.held
+        while start or (held.size and last):
+            # The window: the next ones to come, and behind them those that wait, in the place of some that are done.
+            stop = start + held.size
+            start -= min(max(self._size - held.size, 0), start)
+            held = self._advance(_part(batch, start, stop), held, pairwise)
+        return Waiting(_part(batch, start, start + held.size), held)
 
-    def _advance(
-        self, batch: Batch, window: NDArray[np.int64], held: NDArray[np.float64], pairwise: bool
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Do one wave of the window (or all of it one by one); return those still waiting, and what they hold."""
-        homes, cells, all_sources, rewards = batch
-        n = window.size
-        sources = all_sources[window]
+    def _advance(self, window: Columns, held: NDArray[np.float64], pairwise: bool) -> NDArray[np.float64]:
+        """Do one wave of the window (or all of it one by one).
+
+        Move those still waiting to the front of the window, and return what each of them holds.
+        """
+        homes, cells, sources, rewards = window
+        n = len(cells)
         if n > SMALL:
-            late, waiting = self._waiting(homes[window], cells[window], sources, pairwise)
-            turn = (~waiting).nonzero()[0]
-            if turn.size * 2 < n:
+            late, rest = self._waiting(homes, cells, sources, pairwise)
+            turns = n - rest.size
+            if turns * 2 < n:
                 self._size = max(self._size // 2, MIN_WINDOW)
-            elif turn.size * 10 > n * 9:
+            elif turns * 10 > n * 9:
                 self._size = min(self._size * 2, MAX_WINDOW)
-        if n <= SMALL or turn.size < SMALL:
+        if n <= SMALL or turns < SMALL:
             read = held[::-1].tolist() + [STALE] * (n - held.size)
-            for update in zip(*[each[window[::-1]].tolist() for each in batch], read, strict=True):
+            for update in zip(*[column[::-1].tolist() for column in window], read, strict=True):
                 self.one(*update, pairwise=pairwise)
-            return window[:0], held[:0]
+            return held[:0]
         worth = self.table.values_of(sources) if pairwise else self.table.worths_of(sources)
         if held.size:
             waited = worth[n - held.size :]
             kept = (held == held).nonzero()[0]  # noqa: PLR0124  # false for STALE only
             waited[kept] = held[kept]
-        rest = waiting.nonzero()[0]
-        held = worth[rest]
         # Whoever is not late now will never be: before him, updates only get fewer.
-        held[late[rest]] = STALE
-        done = window[turn]
-        self._together(homes[done], cells[done], rewards[done], worth[turn])
-        return window[rest], held
+        worth[late] = STALE
+        held = worth[rest]
+        left = [column[rest] for column in window]
+        cells[rest] = SPARE
+        self._together(homes, cells, rewards, worth, rest)
+        for column, part in zip(window, left, strict=True):
+            column[: rest.size] = part
+        return held
 
     def _waiting(
         self, homes: NDArray[np.int64], cells: NDArray[np.int64], sources: NDArray[np.int64], pairwise: bool
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return which updates, latest first, cannot read yet, and which cannot be done yet."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return which updates, latest first, cannot read yet, and which cannot be done yet: positions, ascending."""
         # The clock runs backwards: marks of earlier waves lie after every turn of this one and need no wiping.
         before = self._clock
         self._clock -= len(cells)
@@ -133,16 +161,15 @@ class Updater:
         turns = np.arange(before - 1, self._clock - 1, -1, dtype=np.int32)
         pairs = cells & MASK
         writes, reads = (pairs if pairwise else homes & MASK), sources & MASK
-        # Of equal indices the last assignment stays: that is the first turn.
         written[writes] = turns
-        late = written[reads] < turns
+        waiting = written[reads] < turns
+        late = waiting.nonzero()[0]
         updated[pairs] = turns
-        waiting = late | (updated[pairs] < turns)
-        lates = late.nonzero()[0]
-        if lates.size:
-            wanted[reads[lates]] = turns[lates]
+        waiting |= updated[pairs] < turns
+        if late.size:
+            wanted[reads[late]] = turns[late]
             waiting |= wanted[writes] < turns
-        return late, waiting
+        return late, waiting.nonzero()[0]
 
     def _together(
         self,
@@ -150,16 +177,20 @@ class Updater:
         cells: NDArray[np.int64],
         rewards: NDArray[np.float64],
         worth: NDArray[np.float64],
+        rest: NDArray[np.int64],
     ) -> None:
-        """Learn from updates of different pairs of which none reads what another writes."""
+        """Learn from updates of different pairs of which none reads what another writes.
+
+        Those at the positions ``rest`` have the spare cell and are nobody's: they leave no trace.
+        """
         table = self.table
         values = table.value_view
+        values[SPARE] = 0.0
         old = values[cells]
-        first = old == NEVER
-        new_pairs = int(np.count_nonzero(first))
-        if new_pairs:
+        first = (old == NEVER).nonzero()[0]
+        if first.size:
             old[first] = table.initial
-            table.known += new_pairs
+            table.known += first.size
         # old + learning_rate * (rewards + discount * worth - old), in that order, without temporary arrays
         new = worth
         new *= self.discount
@@ -170,9 +201,10 @@ class Updater:
         values[cells] = new
         worths = table.worth_view
         if table.epsilon is not None:
-            worths[homes] = STALE
+            worths[np.delete(homes, rest)] = STALE
             return
         best = worths[homes]
+        best[rest] = np.inf  # neither raised nor lowered by anything
         rises = (new >= best).nonzero()[0]
         falls = ((old == best) & (new < best)).nonzero()[0]
         risen, top = homes[rises], new[rises]
@@ -207,3 +239,8 @@ class Updater:
                 worths[home] = STALE
         else:
             worths[home] = STALE
+
+
+def _part(columns: Columns, start: int, stop: int) -> Columns:
+    homes, cells, sources, rewards = columns
+    return homes[start:stop], cells[start:stop], sources[start:stop], rewards[start:stop]

@@ -8,7 +8,7 @@ from collections import deque
 
 import numpy as np
 import pytest
-from aqe_backend_numpy import _td
+from aqe_backend_numpy import _qtable, _tabular, _td
 from aqe_backend_numpy.learner import make_learner
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -124,9 +124,12 @@ def test_small_batches_equal_singles(lesson):
 @given(lessons())
 @settings(deadline=None)
 def test_small_batches_in_waves_equal_singles(lesson):
-    # The same with waves of any size, marks that many share, and a clock that runs out.
+    # The same with waves of any size, marks that many share, a clock that runs out, and updates that wait from one
+    # slice of a batch to the next.
     parameters, parts, arrays = lesson
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_tabular, "SLICE", 7)
+        patch.setattr(_qtable, "MAX_LOGGED", 20)
         for constant, value in {"SMALL": 1, "MIN_WINDOW": 4, "MASK": 3, "MAX_CLOCK": 20}.items():
             patch.setattr(_td, constant, value)
         compare(parameters, parts, arrays=arrays)
@@ -164,6 +167,16 @@ def test_large_batches_equal_singles(algorithm, declared, states, actions):
         for n, given_next in ((3000, False), (100, True), (6000, True), (6000, False))
     ]
     compare(parameters, parts, arrays=True)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_slices_are_learned_as_one(algorithm, monkeypatch):
+    whole = columns(stream(random.Random(5), 5000, states=300, actions=5, given_next=False), arrays=True)
+    expected, learner = make_learner(algorithm=algorithm), make_learner(algorithm=algorithm)
+    expected.update_batch(*whole)
+    monkeypatch.setattr(_tabular, "SLICE", 900)
+    learner.update_batch(*whole)
+    assert frozen(learner) == frozen(expected)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
