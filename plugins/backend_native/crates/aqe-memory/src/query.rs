@@ -1,7 +1,7 @@
 //! A query, prepared for every stage of a search.
 
 use crate::buffer::Buffer;
-use crate::kernels::{Lookup, MAX_ENTRY, TABLE, dot, max16, rounded, sum16, vectorized};
+use crate::kernels::{Lookup, MAX_ENTRY, TABLE, dot, max16, rounded, sum16, tabulate, vectorized};
 use crate::level::Level;
 
 /// A query as table, as two bytes a dimension, and as floats.
@@ -46,7 +46,7 @@ impl Query {
             #[inline(always)]
             || {
                 self.split(level);
-                self.tabulate();
+                self.tabulate(level);
             },
         );
     }
@@ -98,10 +98,9 @@ impl Query {
         self.sum_high = sum_high;
     }
 
-    /// Fill the table. With v the query in units of half a step, rounded, the entry of signs s is the sum of v where s
-    /// is set, less the least such sum; then query * signs = step * sum(entries) + shift.
+    /// Fill the table of the query in units of half a step, rounded: query * signs = step * sum(entries) + shift.
     #[inline(always)]
-    fn tabulate(&mut self) {
+    fn tabulate(&mut self, level: Level) {
         let mut sizes = [0f32; 16];
         let mut sums = [0f32; 16];
         for part in self.floats.chunks_exact(64) {
@@ -118,26 +117,7 @@ impl Query {
         for (value, x) in self.units.iter_mut().zip(&self.floats) {
             *value = rounded(x * scale);
         }
-        let mut lowest = 0i32;
-        let halves = self.table.get_mut().chunks_exact_mut(64);
-        for (i, half) in halves.enumerate() {
-            // Two of the four groups of two bytes of codes.
-            let start = i / 2 * 16 + i % 2 * 4;
-            for (entries, v) in half.chunks_exact_mut(32).zip([start, start + 8]) {
-                let v: &[i32; 4] = self.units[v..v + 4].try_into().expect("four");
-                let least: i32 = v.iter().map(|&value| -value.min(0)).sum();
-                lowest += least;
-                // Eight entries in one integer: each ends between 0 and 31, so that none carries into the next.
-                let low = i64::from(least) * 0x0101_0101_0101_0101
-                    + i64::from(v[0]) * 0x0100_0100_0100_0100
-                    + i64::from(v[1]) * 0x0101_0000_0101_0000
-                    + i64::from(v[2]) * 0x0101_0101_0000_0000;
-                let high = low + i64::from(v[3]) * 0x0101_0101_0101_0101;
-                for (at, part) in [low, high, low, high].into_iter().enumerate() {
-                    entries[8 * at..8 * at + 8].copy_from_slice(&part.to_le_bytes());
-                }
-            }
-        }
+        let lowest = tabulate(level, &self.units, self.table.get_mut());
         self.step = 2.0 / scale;
         self.shift = -(lowest as f32) * self.step - total;
     }

@@ -83,9 +83,9 @@ impl State {
         let dot_mean = self.prepare(vector, scratch);
         scratch.top.clear();
         scratch.scanned = 0;
-        if let Effort::Probe { .. } = effort {
+        if let Effort::Probe { refine, .. } = effort {
             self.scan_codes(dot_mean as f32, effort, scratch);
-            self.refine(dot_mean, k, scratch);
+            self.refine(dot_mean, k, refine, scratch);
             if scratch.top.len() >= k.min(self.rows.alive()) {
                 return;
             }
@@ -208,7 +208,7 @@ impl State {
         }
     }
 
-    fn refine(&self, dot_mean: f64, k: usize, scratch: &mut Scratch) {
+    fn refine(&self, dot_mean: f64, k: usize, refine: usize, scratch: &mut Scratch) {
         let Scratch {
             query,
             scanner,
@@ -229,7 +229,7 @@ impl State {
                 rows.push(row);
             }
         }
-        let keep = (2 * k).max(16);
+        let keep = (refine / 4).max(3 * k / 2).max(12);
         if rows.len() > keep {
             rough.clear();
             rough.extend(rows.iter().map(|&row| self.rows.rough(query, row)));

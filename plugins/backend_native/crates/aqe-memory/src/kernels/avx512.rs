@@ -151,6 +151,54 @@ fn block_sums<const N: usize>(
 /// # Safety
 /// Needs the instructions of `Level::Avx512`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
+pub fn tabulate(query: &[i32], table: &mut [u8]) -> i32 {
+    // Of the entries of a group those in which the first, second, third or fourth sign is set.
+    const SET: [u64; 4] = [
+        0xaaaa_aaaa_aaaa_aaaa,
+        0xcccc_cccc_cccc_cccc,
+        0xf0f0_f0f0_f0f0_f0f0,
+        0xff00_ff00_ff00_ff00,
+    ];
+    assert_eq!(query.len() * TABLE, table.len() * 16);
+    assert_eq!(query.len() % 16, 0);
+    // The first byte of the first and the third group, and of the second and the fourth.
+    let groups = [[0, 8], [4, 12]].map(|[one, two]| {
+        let (one, two) = (_mm256_set1_epi8(one), _mm256_set1_epi8(two));
+        _mm512_inserti64x4(_mm512_castsi256_si512(one), two, 1)
+    });
+    let mut lowest = _mm_setzero_si128();
+    for part in 0..query.len() / 16 {
+        // SAFETY: 16 numbers from 16 part are within.
+        let values = unsafe { _mm512_loadu_si512(query.as_ptr().add(16 * part).cast()) };
+        let bytes = _mm512_cvtepi32_epi8(values);
+        let negative = _mm_sub_epi8(
+            _mm_setzero_si128(),
+            _mm_min_epi8(bytes, _mm_setzero_si128()),
+        );
+        let least = _mm_dpbusd_epi32(_mm_setzero_si128(), negative, _mm_set1_epi8(1));
+        lowest = _mm_add_epi32(lowest, least);
+        let (values, least) = (_mm512_broadcast_i32x4(bytes), _mm512_broadcast_i32x4(least));
+        for (half, &group) in groups.iter().enumerate() {
+            let mut entries = _mm512_shuffle_epi8(least, group);
+            for (i, set) in SET.into_iter().enumerate() {
+                let place = _mm512_add_epi8(group, _mm512_set1_epi8(i as i8));
+                let value = _mm512_shuffle_epi8(values, place);
+                entries = _mm512_mask_add_epi8(entries, set, entries, value);
+            }
+            // SAFETY: 64 bytes from 128 part + 64 half are within, by the lengths above.
+            unsafe {
+                let out = table.as_mut_ptr().add(TABLE * part + 64 * half);
+                _mm512_storeu_si512(out.cast(), entries);
+            }
+        }
+    }
+    let two = _mm_add_epi32(lowest, _mm_shuffle_epi32(lowest, 0b01_00_11_10));
+    _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0b10_11_00_01)))
+}
+
+/// # Safety
+/// Needs the instructions of `Level::Avx512`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
 pub fn dot4(plane: &[u8], query: &[i8]) -> i32 {
     assert_eq!(plane.len() * 2, query.len());
     assert_eq!(plane.len() % 64, 0);

@@ -167,6 +167,23 @@ pub fn scan(
     dispatch!(level, scan(lists, query, base, threshold, first, out))
 }
 
+/// Fill the table of a [`Lookup`] for a query of integers, of which no four that belong together add up to more than
+/// [`MAX_ENTRY`] in magnitude: the entry of signs is the sum where they are set, less the least such sum. Return the sum
+/// of the latter.
+pub fn tabulate(level: Level, query: &[i32], table: &mut [u8]) -> i32 {
+    assert_eq!(query.len() * TABLE, table.len() * 16);
+    match level {
+        // SAFETY: a level is only made where the processor supports it.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { avx512::tabulate(query, table) },
+        _ => vectorized(
+            level,
+            #[inline(always)]
+            || portable::tabulate(query, table),
+        ),
+    }
+}
+
 /// The dot product of a plane of 4-bit numbers and a query, whose length is a multiple of 128.
 pub fn dot4(level: Level, plane: &[u8], query: &[i8]) -> i32 {
     dispatch!(level, dot4(plane, query))

@@ -19,6 +19,33 @@ pub fn block_sums(codes: &[u8], table: &[u8], sums: &mut [u16; BLOCK]) {
     }
 }
 
+#[inline(always)]
+pub fn tabulate(query: &[i32], table: &mut [u8]) -> i32 {
+    let mut lowest = 0;
+    for (i, half) in table.chunks_exact_mut(TABLE / 2).enumerate() {
+        // Two of the four groups of two bytes of codes.
+        let start = i / 2 * 16 + i % 2 * 4;
+        for (entries, at) in half.chunks_exact_mut(32).zip([start, start + 8]) {
+            let v: &[i32; 4] = query[at..at + 4].try_into().expect("four");
+            let least: i32 = v.iter().map(|&value| -value.min(0)).sum();
+            lowest += least;
+            // Eight entries in one integer: each ends between 0 and 31, so that none carries into the next.
+            let low = i64::from(least) * 0x0101_0101_0101_0101
+                + i64::from(v[0]) * 0x0100_0100_0100_0100
+                + i64::from(v[1]) * 0x0101_0000_0101_0000
+                + i64::from(v[2]) * 0x0101_0101_0000_0000;
+            let high = low + i64::from(v[3]) * 0x0101_0101_0101_0101;
+            for (part, eight) in [low, high, low, high]
+                .iter()
+                .zip(entries.chunks_exact_mut(8))
+            {
+                eight.copy_from_slice(&part.to_le_bytes());
+            }
+        }
+    }
+    lowest
+}
+
 pub fn scan(
     [list, _]: [&Codes; 2],
     query: &Lookup,

@@ -125,6 +125,34 @@ fn scans_are_equal_at_every_level() {
 }
 
 #[test]
+fn tables_are_equal_at_every_level() {
+    let mut random = Random::new(5);
+    for width in [128, 384, 4096] {
+        let query: Vec<i32> = (0..width).map(|_| random.below(15) as i32 - 7).collect();
+        for level in Level::supported() {
+            let mut table = vec![0; width / 16 * TABLE];
+            let lowest = tabulate(level, &query, &mut table);
+            let mut sum = 0;
+            for (group, v) in query.chunks_exact(4).enumerate() {
+                let entry = |signs: i32| {
+                    (0..4)
+                        .map(|i| (signs >> i & 1) * v[i as usize])
+                        .sum::<i32>()
+                };
+                let least = (0..16).map(entry).min().expect("there are 16");
+                sum -= least;
+                let start = group / 4 * TABLE + group % 4 / 2 * 32 + group % 2 * 64;
+                for signs in 0..32 {
+                    let found = i32::from(table[start + signs as usize]);
+                    assert_eq!(found, entry(signs % 16) - least, "{level:?}");
+                }
+            }
+            assert_eq!(lowest, sum, "{level:?}");
+        }
+    }
+}
+
+#[test]
 fn a_scan_stops_where_there_is_no_room() {
     let codes = vec![0; 4 * BLOCK * 16];
     let table = vec![1; 1024];
