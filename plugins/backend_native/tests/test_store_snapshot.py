@@ -83,9 +83,9 @@ def test_files_that_are_no_snapshots_are_refused(tmp_path):
         store.save(tmp_path)
     filled(20).save(tmp_path / "store")
     whole = bytearray((tmp_path / "store").read_bytes())
-    whole[8] = 2
+    whole[8] = 1
     (tmp_path / "store").write_bytes(whole)
-    with pytest.raises(InputError, match="whose version is 2, but here it is 1"):
+    with pytest.raises(InputError, match="whose version is 1, but here it is 2"):
         store.load(tmp_path / "store")
 
 

@@ -318,3 +318,93 @@ fn finish(top: &mut Vec<(f32, u64)>, k: usize) {
     }
     top.truncate(k);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+    use crate::{Index, Keep, Level, Options, Store};
+
+    const DIM: usize = 64;
+
+    fn random_rows(random: &mut Random, n: usize) -> Vec<f32> {
+        (0..n * DIM)
+            .map(|i| {
+                random.below(1000) as f32 / 500.0 - 1.0
+                    + (i / DIM % 20 == i % DIM) as u8 as f32 * 6.0
+            })
+            .collect()
+    }
+
+    fn store(metric: Metric) -> (Store, Vec<f32>) {
+        let store = Store::new(Options {
+            dim: DIM,
+            metric,
+            index: Index::Lists,
+            keep: Keep::Planes,
+            recall: 0.95,
+            seed: 1,
+            threads: 1,
+            background: false,
+            level: Level::best(),
+        });
+        let rows = random_rows(&mut Random::new(7), 3000);
+        store.add(&(0..3000).collect::<Vec<u64>>(), &rows);
+        (store, rows)
+    }
+
+    fn scanned(store: &Store, query: &[f32], margin: f32, copies: &[u64]) -> usize {
+        let effort = Effort::Probe {
+            probes: 40,
+            margin,
+            rank: 10,
+            refine: 60,
+        };
+        let mut scratch = Scratch::default();
+        scratch.copies.extend_from_slice(copies);
+        store.shared.try_search(query, 10, effort, &mut scratch);
+        scratch.scanned
+    }
+
+    #[test]
+    fn the_larger_the_margin_the_more_is_scanned() {
+        for metric in [Metric::Cosine, Metric::Dot, Metric::L2] {
+            let (store, rows) = store(metric);
+            assert!(store.shared.read().lists.is_some());
+            for query in rows.chunks_exact(DIM).take(20) {
+                let counts = [-1e9, 0.0, 0.1, 0.3, 1e9, f32::INFINITY]
+                    .map(|margin| scanned(&store, query, margin, &[]));
+                assert!(counts.is_sorted(), "{metric:?} {counts:?}");
+                assert!(counts[0] < counts[5] / 2, "{metric:?} {counts:?}");
+                assert_eq!(counts[4], counts[5], "{metric:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_a_search_stops_does_not_depend_on_the_length_of_the_query() {
+        for metric in [Metric::Cosine, Metric::Dot] {
+            let (store, rows) = store(metric);
+            for query in rows.chunks_exact(DIM).take(20) {
+                let longer: Vec<f32> = query.iter().map(|x| 1024.0 * x).collect();
+                let (short, long) = (
+                    scanned(&store, query, 0.2, &[]),
+                    scanned(&store, &longer, 0.2, &[]),
+                );
+                assert_eq!(short, long, "{metric:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn copies_do_not_stop_a_search() {
+        let (store, rows) = store(Metric::Cosine);
+        for (i, query) in rows.chunks_exact(DIM).take(20).enumerate() {
+            // All rows around the same centre.
+            let copies: Vec<u64> = (i as u64..3000).step_by(20).collect();
+            let with = scanned(&store, query, 0.1, &[]);
+            let without = scanned(&store, query, 0.1, &copies);
+            assert!(without > with, "{with} {without}");
+        }
+    }
+}
