@@ -93,7 +93,8 @@ class IndexedTexts:
             return False
         # A sum that a lost or doubled change would upset.
         known = np.setdiff1d(index.keys(), changes.removed, assume_unique=True)
-        if len(np.union1d(known, changes.written)) != self._storage.count_patterns(self._namespace):
+        new = np.isin(changes.written, known, assume_unique=True, invert=True)
+        if known.size + np.count_nonzero(new) != self._storage.count_patterns(self._namespace):
             return False
         self._seq = seq
         return True

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Match", "Patterns"]
 
 _SPARE = 200
+_WIDER = 4
 
 
 class Patterns:
@@ -46,7 +47,8 @@ class Patterns:
         self._texts = IndexedTexts(workspace)
         self._filter = Filter(workspace)
         self._cache = PatternCache(self._storage, self._namespace)
-        self._shortcuts: dict[tuple[str, ...], tuple[bool, bool]] = {}
+        self._capabilities: dict[tuple[str, str], Any] = {}
+        self._has_answered = False
 
     def __len__(self) -> int:
         """Return the number of patterns."""
@@ -181,17 +183,45 @@ class Patterns:
         """Return at least the best k, and about as many more as are to spare."""
         if mode == "vector":
             embedder, store = self._embedded.answering(version=version)
-            vector = embedder.embed_queries([query])[0] if isinstance(query, str) else query
-            return searching.nearest(store, vector, k + spare, among)
+            wanted = k + spare
+            if not isinstance(query, str):
+                return searching.nearest(store, query, wanted, among)
+            # An approximate store knows its recall for queries like its rows; a few words are far from any row.
+            width = wanted if self._capability("pattern_store", "exact") else wanted * _WIDER
+            return searching.nearest(store, embedder.embed_queries([query])[0], width, among).first(wanted)
         assert isinstance(query, str)
         index = self._texts.synced(version=version)
         if mode == "lexical":
             return searching.worded(index, query, k + spare, among)
+        if not self._has_answered:
+            self._has_answered = True
+            if among is None and not self._embedded.is_loaded:
+                found = searching.hybrid_of_few(index, query, k, tuning=self.tuning, engines_for=self._engines_for)
+                if found is not None:
+                    return found
         embedder, store = self._embedded.answering(version=version)
-        narrow, at_once = self._shortcut
         return searching.hybrid(
-            index, embedder, store, query, k, among=among, tuning=self.tuning, narrow=narrow, at_once=at_once
+            index,
+            embedder,
+            store,
+            query,
+            k,
+            among=among,
+            tuning=self.tuning,
+            narrow=self._is_narrow,
+            at_once=bool(self._capability("text_index", "hybrid")),
         )
+
+    def _engines_for(self, keys: NDArray[np.uint64]) -> tuple[Embedder, PatternStore] | None:
+        """Return the embedder and a store of these patterns only; None if that is not as good as one of all."""
+        embedder, store = self._embedded.engines()
+        if not (self._is_narrow and self._capability("pattern_store", "exact")):
+            return None
+        found, vectors = self._storage.load_vectors(self._namespace, embedder.fingerprint, keys)
+        if len(found) < len(keys):
+            return None
+        store.add(found, vectors)
+        return embedder, store
 
     def _matches(self, ranked: Ranked, version: int) -> list[Match]:
         patterns = self._cache.get(ranked.keys.tolist(), version)
@@ -222,24 +252,19 @@ class Patterns:
         """How this workspace searches."""
         return Tuning.of(self._ws.config)
 
-    @property
-    def _shortcut(self) -> tuple[bool, bool]:
-        """What the engines allow a hybrid search to save, see `searching.hybrid`: ``narrow`` and ``at_once``.
+    def _capability(self, kind: str, name: str) -> Any:
+        """Return what the chosen engine of a kind declares; None where its kind does not know of such a thing."""
+        backend = self._ws.selections[kind].backend
+        found = self._capabilities.get((kind, backend))
+        if found is None:
+            found = self._ws.plugins.find_engine(kind, backend).spec.capabilities
+            self._capabilities[kind, backend] = found
+        return getattr(found, name, None)
 
-        The first if vectors are of words, and the store scores those that it is told to.
-        """
-        kinds = ("embedder", "pattern_store", "text_index")
-        chosen = tuple([self._ws.selections[kind].backend for kind in kinds])
-        if chosen not in self._shortcuts:
-            find = self._ws.plugins.find_engine
-            embedder, store, index = (
-                find(kind, backend).spec.capabilities for kind, backend in zip(kinds, chosen, strict=True)
-            )
-            self._shortcuts[chosen] = (
-                getattr(embedder, "kind", "") == "lexical" and getattr(store, "filtered", False),
-                getattr(index, "hybrid", False),
-            )
-        return self._shortcuts[chosen]
+    @property
+    def _is_narrow(self) -> bool:
+        """Whether vectors are of words, and the store scores those that it is told to; see `searching.hybrid`."""
+        return self._capability("embedder", "kind") == "lexical" and bool(self._capability("pattern_store", "filtered"))
 
     # -- following the truth ----------------------------------------------------------------------------------------
 

@@ -45,13 +45,16 @@ class PatternCache:
         NotFoundError
             A key is unknown.
         """
-        found = dict(zip(keys, self._kept.get_many(keys, version=version), strict=True))
+        kept = self._kept.get_many(keys, version=version)
+        at_hand = [pattern for pattern in kept if pattern is not None]
+        if len(at_hand) == len(keys):
+            return at_hand
+        found = dict(zip(keys, kept, strict=True))
         missing = [key for key, pattern in found.items() if pattern is None]
-        if missing:
-            for key, read in zip(missing, self._storage.get_patterns(self._namespace, missing), strict=True):
-                size = _ENTRY_BYTES + len(read.text) + len(read.docstring)
-                self._kept.put(key, read, n_bytes=size, version=version)
-                found[key] = read
+        for key, read in zip(missing, self._storage.get_patterns(self._namespace, missing), strict=True):
+            size = _ENTRY_BYTES + len(read.text) + len(read.docstring)
+            self._kept.put(key, read, n_bytes=size, version=version)
+            found[key] = read
         return [pattern for key in keys if (pattern := found[key]) is not None]
 
     def stats(self) -> CacheStats:

@@ -32,7 +32,19 @@ if TYPE_CHECKING:
     Keys = NDArray[np.uint64]
     Scores = NDArray[np.float32]
 
-__all__ = ["MODES", "Match", "Ranked", "Tuning", "fuse", "hybrid", "mode_for", "nearest", "without_copies", "worded"]
+__all__ = [
+    "MODES",
+    "Match",
+    "Ranked",
+    "Tuning",
+    "fuse",
+    "hybrid",
+    "hybrid_of_few",
+    "mode_for",
+    "nearest",
+    "without_copies",
+    "worded",
+]
 
 MODES = ("hybrid", "vector", "lexical")
 """Ways to search."""
@@ -191,7 +203,7 @@ def hybrid(
     at_once : bool
         The index is a `HybridIndex`, and may do it all in one call.
     """
-    pool, depth = max(_DEPTH, 2 * k), max(_DEPTH, k)
+    pool, depth = _sizes(k)
     candidates = len(store) if among is None else among.size
     narrow = narrow and candidates > max(_SCANNED, pool)
     if at_once and among is None:
@@ -205,6 +217,34 @@ def hybrid(
     if narrow and words.keys.size == pool:
         among = np.sort(words.keys)
     return fuse(words, nearest(store, vector, pool, among), tuning, depth)
+
+
+def hybrid_of_few(
+    index: TextIndex,
+    text: str,
+    k: int,
+    *,
+    tuning: Tuning,
+    engines_for: Callable[[Keys], tuple[Embedder, PatternStore] | None],
+) -> Ranked | None:
+    """Return what a narrow `hybrid` does, without a store of all vectors; None where that one compares more than few.
+
+    ``engines_for`` is asked for the embedder and a store of the vectors of given keys, ascending; it may decline.
+    """
+    pool, depth = _sizes(k)
+    if len(index) <= max(_SCANNED, pool):
+        return None
+    words = worded(index, text, pool, None)
+    engines = engines_for(np.sort(words.keys)) if words.keys.size == pool else None
+    if engines is None:
+        return None
+    embedder, store = engines
+    return fuse(words, nearest(store, embedder.embed_queries([text])[0], pool, None), tuning, depth)
+
+
+def _sizes(k: int) -> tuple[int, int]:
+    """Return how many of each list are fused, and the place that counts nothing."""
+    return max(_DEPTH, 2 * k), max(_DEPTH, k)
 
 
 def fuse(words: Ranked, vectors: Ranked, tuning: Tuning, depth: int = _DEPTH) -> Ranked:

@@ -8,6 +8,7 @@ import json
 import random
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -137,6 +138,29 @@ def test_of_a_large_collection_the_best_by_words_get_vector_scores(tmp_path, mon
 
 
 # -- modes and tuning -----------------------------------------------------------------------------------------------
+
+
+def test_the_first_answer_needs_the_vectors_of_the_best_by_words_only(tmp_path):
+    aqe = {"embedder": "lexical", "text_index": "numpy", "pattern_store": "numpy"}
+    queries = ["retry json", "zyxw", "test_7 mail"]  # the second has no word to be found by
+    with aqe_core.open(tmp_path, **aqe) as ws:
+        texts = sentences(1500)
+        ws.patterns.add([{"name": f"test_{i}", "text": text} for i, text in enumerate(texts)])
+        expected = [hits_of(ws, query) for query in queries]
+    for query, hits in zip(queries, expected, strict=True):
+        with aqe_core.open(tmp_path, **aqe) as ws:
+            assert hits_of(ws, query) == hits
+            assert ws.patterns._embedded.is_loaded == (query == "zyxw")
+            assert hits_of(ws, query) == hits  # of all vectors
+            assert ws.patterns._embedded.is_loaded
+    with aqe_core.open(tmp_path, **aqe) as ws:
+        # Written to storage, and not embedded yet: a vector is missing.
+        changed = ws.patterns.get("test_7")
+        ws.storage.put_patterns(ws.namespace, [attrs.evolve(changed, text=f"{changed.text} retry json", key=None)])
+        hits = hits_of(ws, "test_7 retry json")
+        assert ws.patterns._embedded.is_loaded
+        assert hits == hits_of(ws, "test_7 retry json")
+        assert hits[0][0] == "test_7"
 
 
 def test_modes(tmp_path):

@@ -7,13 +7,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from aqe_core.bench.storage import made_tests
+from aqe_core.bench.storage import made_tests, notes
 
 QUICK = ["bench", "storage", "--rounds", "1", "--seconds", "0.01", "--rows", "20"]
 MEASURES = {
     "durable_writes_1", "durable_writes_8", "durable_writes_32", "durable_writes_128", "put_patterns_with_vectors",
-    "find_pattern_by_id", "load_vectors", "append_points", "read_points", "open_to_first_answer", "backup",
-    "search_words",
+    "put_results", "save_q_values", "append_points", "find_pattern_by_id", "load_vectors", "read_points",
+    "open_to_first_answer", "backup", "fairness_of_4_processes", "find_pattern_beside_writer", "backup_beside_writer",
+    "recovery_of_log", "search_words",
 }  # fmt: skip
 
 
@@ -23,8 +24,10 @@ def test_it_measures_beside_sqlite(aqe_json, tmp_path):
     for each in found["measures"]:
         assert 0 < each["lowest"] <= each["value"] <= each["highest"]
         assert all(peer["value"] > 0 and peer["ratio"] > 0 for peer in each["peers"])
-        assert (each["p50_ms"] is None) != each["name"].startswith(("durable", "search"))
+        assert (each["p50_ms"] is None) != each["name"].startswith(("durable", "search", "fairness"))
     assert 1 <= found["facts"]["syncs_per_write"] <= 1.05
+    assert 0 < found["facts"]["longest_log_bytes"] < 80e6
+    assert found["facts"]["longest_write_beside_backup_ms"] > 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -42,8 +45,16 @@ def test_the_table(aqe, tmp_path):
     assert "SQLite, rollback journal" in table
 
 
+def test_notes_of_another_storage_have_what_it_measured():
+    told = {"syncs_per_write": 1.0, "sqlite_version": "3.54.1", "node": "node was not found", "rounds": 1}
+    own = {"longest_log_bytes": 5_000_000, "longest_write_beside_backup_ms": 12.3}
+    assert len(notes(told)) == 2
+    assert "longest log 5.0 MB" in notes({**told, **own})[1]
+
+
 LEARNING = {
-    "update_text_keys", "update_int_keys", "update_batch_int_keys", "replay_add", "replay_add_batch",
+    "update_text_keys", "update_int_keys", "update_batch_int_keys", "update_dicts_durable",
+    "replay_add", "replay_add_batch",
     "replay_sample_32", "replay_sample_256", "replay_prioritized_sample_32", "replay_prioritized_sample_256",
     "ppo_cartpole_steps", "ppo_cartpole_solved",
 }  # fmt: skip

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aqe_core
-from aqe_core import searching
+from aqe_core import embedding, searching
 from aqe_core.errors import InputError
 from aqe_core.searching import Tuning
 
@@ -94,3 +94,36 @@ def test_a_workspace_answers_alike_with_and_without(tmp_path, monkeypatch):
         monkeypatch.setattr(NativeTextIndex, "hybrid", lambda *_, **__: calls.append(1))
         assert [ws.patterns.search(query, k) for query in asked for k in (1, 10, 80)] == at_once
         assert len(calls) == len(at_once)
+
+
+def test_words_look_wider_where_the_store_is_approximate(tmp_path, monkeypatch):
+    asked = []
+    nearest = searching.nearest
+    monkeypatch.setattr(searching, "nearest", lambda *given: asked.append(given[2]) or nearest(*given))
+    with aqe_core.open(tmp_path, **NATIVE) as ws:
+        ws.patterns.add([{"id": str(i), "name": name, "text": text} for i, (name, text) in enumerate(documents(300))])
+        hits = ws.patterns.search("retry login", 5, mode="vector")
+        assert len(hits) == 5
+        ws.patterns.search(ws.patterns.embedder.embed_queries(["retry login"])[0], 5)
+    with aqe_core.open(tmp_path, **NATIVE | {"pattern_store": "numpy"}) as ws:
+        exact = ws.patterns.search("retry login", 5, mode="vector")
+    assert asked == [20, 5, 5]
+    assert [hit.vector for hit in hits] == pytest.approx([hit.vector for hit in exact], abs=0.004)
+
+
+def test_embedders_that_make_the_same_vectors_take_over_at_once(tmp_path, monkeypatch):
+    monkeypatch.setitem(embedding._BACKGROUND_FROM, "lexical", 0)
+    found = []
+    for embedder, kind in (
+        ("lexical", LexicalEmbedder),
+        ("native", NativeLexicalEmbedder),
+        ("lexical", LexicalEmbedder),
+    ):
+        with aqe_core.open(tmp_path, embedder=embedder, text_index="numpy", pattern_store="numpy") as ws:
+            if not found:
+                ws.patterns.add([{"id": name + text, "name": name, "text": text} for name, text in documents(50)])
+            found.append([(hit.pattern.id, hit.score) for hit in ws.patterns.search("retry login")])
+            assert type(ws.patterns.embedder) is kind
+            assert ws.patterns.reembedding is None
+            assert ws.selections["embedder"].backend == embedder
+    assert found[0] == found[1] == found[2]

@@ -9,6 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 
@@ -21,6 +22,7 @@ pytest.importorskip(
 )
 
 from aqe_backend_native.plugin import aqe_pattern_stores
+from aqe_backend_native.quantization import make_quantizer
 from aqe_backend_native.store import make_store
 
 DATA = Path(__file__).parents[4] / "shared" / "data" / "test-patterns"
@@ -30,7 +32,7 @@ class TestNativeStore(PatternStoreConformance):
     capabilities = aqe_pattern_stores()[0].capabilities
 
     def make(self, **options):
-        return make_store(**options)
+        return (make_quantizer if "scheme" in options else make_store)(**options)
 
 
 class TestNativeStoreFloat32InLists(PatternStoreConformance):
@@ -38,6 +40,13 @@ class TestNativeStoreFloat32InLists(PatternStoreConformance):
 
     def make(self, **options):
         return make_store(keep="float32", index="lists", background=False, **options)
+
+
+class TestNativeStoreOfAGraph(PatternStoreConformance):
+    capabilities = attrs.evolve(aqe_pattern_stores()[0].capabilities, quantizers=())
+
+    def make(self, **options):
+        return make_store(index="hnsw", recall=0.97, background=False, **options)
 
 
 def clustered(n, dim, seed=0):
@@ -60,7 +69,7 @@ def recall(store, rows, queries):
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"index": "hnsw"}, ConfigError, "index is 'hnsw', but must be one of auto, flat, lists."),
+        ({"index": "ivf"}, ConfigError, "index is 'ivf', but must be one of auto, flat, lists, hnsw."),
         ({"keep": "bits"}, ConfigError, "keep is 'bits', but must be one of planes, float16, float32."),
         ({"recall": 1.0}, ConfigError, "recall is 1.0, but must be in 0.5 .. 0.999."),
         ({"recall": "high"}, ConfigError, "recall is 'high'"),
@@ -234,3 +243,42 @@ def test_a_forced_level_gives_the_same_answers(level):
     if used != level:
         pytest.skip(f"this processor does not have {level}")
     assert hits == answer("portable")[0]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
+def test_a_graph_holds_its_recall_through_removals_and_comes_back_from_a_file(metric, tmp_path):
+    rows = clustered(3060, 96)
+    rows, queries = unit(rows[:3000]), unit(rows[3000:])
+    keys = np.arange(3000, dtype=np.uint64)
+    store = make_store(dim=96, metric=metric, index="hnsw", background=False)
+    store.add(keys, rows)
+    store.optimize()
+    assert store.stats()["graph"] == 3000
+    assert store.stats()["lists"] == 0
+    assert recall(store, rows, queries) >= 0.93
+    gone = np.random.default_rng(1).permutation(keys)[:1500]
+    assert store.remove(gone) == 1500
+    assert not np.isin(store.search(queries, 50).keys, gone).any()
+    few = np.setdiff1d(keys, gone)[:7]
+    assert np.array_equal(np.sort(store.search(queries[0], 7, among=few).keys), few)
+    store.add(gone, rows[gone])
+    store.optimize()
+    assert recall(store, rows, queries) >= 0.93
+    found = store.search(queries, 10, ef=200).keys
+    wanted = store.search(queries, 10, exact=True).keys
+    assert np.mean([len(np.intersect1d(a, b)) for a, b in zip(found, wanted, strict=True)]) >= 9.7
+    name = store.save(tmp_path / "graph")
+    other = make_store(dim=96, metric=metric, index="hnsw", background=False)
+    assert other.load(tmp_path / "graph") == name
+    assert np.array_equal(other.search(queries, 10).keys, store.search(queries, 10).keys)
+    assert other.stats()["graph"] == 3000
+
+
+def test_a_graph_that_does_not_help_gives_way_to_a_scan():
+    rows = np.random.default_rng(0).standard_normal((3000, 512)).astype(np.float32)
+    store = make_store(dim=512, index="hnsw", recall=0.99, background=False)
+    store.add(np.arange(3000, dtype=np.uint64), rows)
+    store.optimize()
+    assert store.stats()["graph"] == 0
+    hits = store.search(rows[:20], 10)
+    assert np.array_equal(hits.keys[:, 0], np.arange(20))

@@ -17,6 +17,7 @@ _WEIGHT_STEPS = 2.0**7
 _LENGTH_STEPS = 16
 _DENSE_SHARE = 8
 _FOLDS = 16
+_EXACT = 2.0**24 / (_IMPACT_STEPS * _WEIGHT_STEPS)  # sums below it are exact in float32
 
 
 class Raw(NamedTuple):
@@ -34,21 +35,18 @@ class Raw(NamedTuple):
 
 
 class Frequent(NamedTuple):
-    """The impacts of a frequent term by row.
+    """The impacts of frequent terms by row: adding a row of numbers is faster than adding to every second row.
 
     Attributes
     ----------
-    first : int
-        The first row.
-    impacts : ndarray of float32
-        0 where the term is not. Of such a term a weight is small, so that sums in float32 are exact too.
-    largest : float
-        Of the impacts.
+    place : dict of int to int
+        Where in ``impacts`` a term is, by its position in the segment's ``terms``.
+    impacts : ndarray of float32, shape (f, n)
+        0 where the term is not.
     """
 
-    first: int
+    place: dict[int, int]
     impacts: NDArray[np.float32]
-    largest: float
 
 
 class Segment(NamedTuple):
@@ -67,9 +65,7 @@ class Segment(NamedTuple):
         What a posting adds to a score, before the weight of its term.
     unit : float
         The mean length that the impacts stand for; 0 before `weighed`.
-    dense : dict of int to Frequent
-        The most frequent terms, by position in ``terms``: adding a row of numbers is faster than adding to every second
-        row.
+    frequent : Frequent
     """
 
     first: int
@@ -78,9 +74,9 @@ class Segment(NamedTuple):
     starts: NDArray[np.int64]
     rows: NDArray[np.int32]
     tf: NDArray[np.uint16]
-    impact: NDArray[np.float32]
-    unit: float
-    dense: dict[int, Frequent]
+    impact: NDArray[np.float32] = np.empty(0, np.float32)
+    unit: float = 0.0
+    frequent: Frequent = Frequent({}, np.empty((0, 0), np.float32))
 
 
 def joined(parts: list[Raw]) -> Raw:
@@ -95,7 +91,7 @@ def pack(raw: Raw, first: int, n: int) -> Segment:
     terms = raw.terms[order]
     begins = np.flatnonzero(np.append(True, terms[1:] != terms[:-1])) if terms.size else np.empty(0, np.int64)
     starts = np.append(begins, terms.size).astype(np.int64)
-    return Segment(first, n, terms[begins], starts, raw.rows[order], raw.tf[order], np.empty(0, np.float32), 0.0, {})
+    return Segment(first, n, terms[begins], starts, raw.rows[order], raw.tf[order])
 
 
 def raw_of(segment: Segment) -> Raw:
@@ -133,78 +129,61 @@ def weighed(segment: Segment, lengths: NDArray[np.int64], unit: float, k1: float
     if segment.unit == unit:
         return segment
     impact = _impacts(segment.tf, lengths[segment.rows], unit, k1, b)
-    dense = {}
-    for i in np.flatnonzero(np.diff(segment.starts) * _DENSE_SHARE > max(segment.n, 1024)).tolist():
-        begin, end = segment.starts[i], segment.starts[i + 1]
-        impacts = np.zeros(segment.n, np.float32)
-        impacts[segment.rows[begin:end] - segment.first] = impact[begin:end]
-        dense[i] = Frequent(segment.first, impacts, float(impact[begin:end].max()))
-    return segment._replace(impact=impact, unit=unit, dense=dense)
+    often = np.flatnonzero(np.diff(segment.starts) * _DENSE_SHARE > max(segment.n, 1024))
+    impacts = np.zeros((often.size, segment.n), np.float32)
+    for place, i in enumerate(often.tolist()):
+        part = slice(segment.starts[i], segment.starts[i + 1])
+        impacts[place, segment.rows[part] - segment.first] = impact[part]
+    frequent = Frequent({i: place for place, i in enumerate(often.tolist())}, impacts)
+    return segment._replace(impact=impact, unit=unit, frequent=frequent)
 
 
-class _Sums(NamedTuple):
-    """The sum over a query's rare terms, and what its frequent ones would add.
+def _scores(
+    segments: list[Segment], n: int, terms: NDArray[np.int32], weights: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Return the sums over a query's terms for all rows.
 
-    Attributes
-    ----------
-    rare : ndarray of float64, shape (n,)
-    frequent : list of (Frequent, float)
-        With the weights.
+    Nothing that is added is negative: where no sum has come to so much that float32 rounds it, none was rounded.
     """
-
-    rare: NDArray[np.float64]
-    frequent: list[tuple[Frequent, float]]
-
-    def at(self, where: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the scores of some rows."""
-        total = self.rare[where]
-        for (first, impacts, _), weight in self.frequent:
-            if impacts.size == self.rare.size:
-                total += impacts[where] * np.float32(weight)
-            else:
-                inside = (where >= first) & (where < first + impacts.size)
-                total[inside] += impacts[where[inside] - first] * np.float32(weight)
-        return total.astype(np.float32)
-
-    def all(self) -> NDArray[np.float32]:
-        """Return the scores of all rows."""
-        if not self.frequent:
-            return self.rare.astype(np.float32)
-        common, product = np.zeros(self.rare.size, np.float32), np.empty(self.rare.size, np.float32)
-        for (first, impacts, _), weight in self.frequent:
-            np.multiply(impacts, np.float32(weight), out=product[: impacts.size])
-            common[first : first + impacts.size] += product[: impacts.size]
-        return (self.rare + common).astype(np.float32)
-
-
-def _sums(segments: list[Segment], n: int, terms: NDArray[np.int32], weights: NDArray[np.float64]) -> _Sums:
     exact = np.maximum(np.rint(weights * _WEIGHT_STEPS), 1.0) / _WEIGHT_STEPS
+    sums = _summed(segments, np.zeros(n, np.float32), terms, exact)
+    if sums.size and sums.max() >= _EXACT:
+        sums = _summed(segments, np.zeros(n, np.float64), terms, exact).astype(np.float32)
+    return sums
+
+
+def _summed(
+    segments: list[Segment], sums: NDArray[Any], terms: NDArray[np.int32], weights: NDArray[np.float64]
+) -> NDArray[Any]:
+    """Add the impacts of some terms, times their weights, to the sums of the rows, in the type of the sums."""
+    dtype = sums.dtype
     rows: list[NDArray[np.int32]] = []
     impact: list[NDArray[np.float32]] = []
     counts: list[int] = []
     factors: list[float] = []
-    frequent: list[tuple[Frequent, float]] = []
     for segment in segments:
         if not segment.terms.size:
             continue
         at = np.minimum(segment.terms.searchsorted(terms), segment.terms.size - 1)
-        found = segment.terms[at] == terms
+        found = (segment.terms[at] == terms).nonzero()[0]
         at = at[found]
         begins, ends = segment.starts[at].tolist(), segment.starts[at + 1].tolist()
-        for i, begin, end, weight in zip(at.tolist(), begins, ends, exact[found].tolist(), strict=True):
-            if i in segment.dense:
-                frequent.append((segment.dense[i], weight))
+        of_segment, product = sums[segment.first : segment.first + segment.n], np.empty(segment.n, dtype)
+        place_of, by_row = segment.frequent
+        for i, begin, end, weight in zip(at.tolist(), begins, ends, weights[found].tolist(), strict=True):
+            if i in place_of:
+                np.multiply(by_row[place_of[i]], weight, out=product, dtype=dtype)
+                of_segment += product
             else:
                 rows.append(segment.rows[begin:end])
                 impact.append(segment.impact[begin:end])
                 counts.append(end - begin)
                 factors.append(weight)
-    if not rows:
-        return _Sums(np.zeros(n), frequent)
-    added = np.concatenate(impact, dtype=np.float64)
-    added *= np.repeat(factors, counts)
-    rare: NDArray[Any] = np.bincount(np.concatenate(rows, dtype=np.intp), added, n)  # float64, having weights
-    return _Sums(rare, frequent)
+    if rows:
+        added = np.concatenate(impact, dtype=dtype)
+        added *= np.repeat(np.array(factors, dtype), counts)
+        np.add.at(sums, np.concatenate(rows, dtype=np.intp), added)
+    return sums
 
 
 def search(
@@ -235,53 +214,33 @@ def search(
 
     Notes
     -----
-    O(postings of rare terms + n). Frequent terms weigh little: with floor the k-th best of the sums over rare ones, a
-    row whose sum is below it by more than all frequent terms could add is not looked at any more (Turtle and Flood,
-    "Query evaluation: strategies and optimizations", IPM 31, 1995).
+    O(postings of rare terms + n * frequent terms). To leave out rows that frequent terms cannot help any more (Turtle
+    and Flood, "Query evaluation: strategies and optimizations", IPM 31, 1995) takes longer here than adding them.
     """
-    sums = _sums(segments, keys.size, terms, weights)
-    sums.rare[dead] = 0.0
-    chosen = _promising(sums, k) if among is None else among
-    if chosen is None:
-        scores = sums.all()
-        scores[dead] = 0.0
-        where = _high(scores, k)
-        scores = scores[where]
-    else:
-        where, scores = chosen, sums.at(chosen)
-    above = scores > 0
-    if not above.all():
-        where, scores = where[above], scores[above]
+    scores = _scores(segments, keys.size, terms, weights)
+    scores[dead] = 0.0
+    where = _high(scores, k) if among is None else among
+    scores = scores.take(where)
+    edge = np.float32(0.0)
     if where.size > 4 * k:  # else sorting all is as fast
         edge = np.partition(scores, where.size - k)[where.size - k]
-        where, scores = where[scores >= edge], scores[scores >= edge]
-    found = keys[where]
+    high = (scores >= edge if edge > 0 else scores > 0).nonzero()[0]
+    if high.size < scores.size:
+        where, scores = where.take(high), scores.take(high)
+    found = keys.take(where)
     order = np.lexsort((found, -scores))[:k]
-    return found[order], scores[order]
-
-
-def _promising(sums: _Sums, k: int) -> NDArray[np.int64] | None:
-    """Return rows that hold the best k, ascending; None if that leaves out too few to be worth the look."""
-    n = sums.rare.size
-    if not sums.frequent:
-        return None
-    floor = _floor(sums.rare, k) - sum(term.largest * weight for term, weight in sums.frequent)
-    if floor <= 0:
-        return None
-    where: NDArray[np.int64] = np.flatnonzero(sums.rare >= floor)
-    return where if where.size * _DENSE_SHARE < n else None
-
-
-def _floor(found: NDArray[Any], k: int) -> float:
-    """Return a number that the k-th best is not below: the k-th best of the maxima of columns; 0 if that is no help."""
-    columns = found.size // _FOLDS
-    if columns <= 2 * k:
-        return 0.0
-    peaks = found[: columns * _FOLDS].reshape(_FOLDS, columns).max(axis=0)
-    return float(np.partition(peaks, columns - k)[columns - k])
+    return found.take(order), scores.take(order)
 
 
 def _high(found: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Return rows that hold the best k of those above 0."""
-    floor = np.float32(_floor(found, k))
-    return np.flatnonzero(found >= floor) if floor > 0 else np.flatnonzero(found)
+    """Return rows that hold the best k of those above 0.
+
+    The k-th best of the maxima of columns is not above the k-th best of all.
+    """
+    columns = found.size // _FOLDS
+    floor = np.float32(0.0)
+    if columns > 2 * k:
+        peaks = np.maximum.reduce(found[: columns * _FOLDS].reshape(_FOLDS, columns), axis=0)
+        floor = np.partition(peaks, columns - k)[columns - k]
+    where: NDArray[np.int64] = (found >= floor if floor > 0 else found).nonzero()[0]
+    return where

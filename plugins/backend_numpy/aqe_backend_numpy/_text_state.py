@@ -73,7 +73,7 @@ def read_state(
     rises = np.append(True, rows[1:] > rows[:-1])[: rows.size]
     rises[starts[:-1]] = True
     _verify(bool(rises.all()) and bool(tf.all()), "the rows of a term do not ascend, or one has no frequency")
-    return vocabulary, keys, lengths, Segment(0, keys.size, used, starts, rows, tf, np.empty(0, np.float32), 0.0, {})
+    return vocabulary, keys, lengths, Segment(0, keys.size, used, starts, rows, tf)
 
 
 def _verify(holds: bool, complaint: str) -> None:

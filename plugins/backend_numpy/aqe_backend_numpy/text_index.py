@@ -62,6 +62,7 @@ class _Known(dict[str, tuple[int, ...]]):
         self._vocabulary = vocabulary
         self._size = len(vocabulary)
         self.common = {vocabulary[word] for word in FUNCTION_WORDS if word in vocabulary}
+        self.idf: dict[int, float] = {}  # by term, of those that were asked for since the last change
 
     def __missing__(self, identifier: str) -> tuple[int, ...]:
         number_of = self._vocabulary.get
@@ -245,6 +246,7 @@ class NumpyTextIndex:
 
     def _count(self, terms: NDArray[np.int32], by: int) -> None:
         """Let as many more, or fewer, documents hold each of the terms as it is named."""
+        self._known.idf.clear()
         if self._df.size < len(self._vocabulary):
             self._df = np.append(self._df, np.zeros(len(self._vocabulary), np.int64))
         self._df[: terms.max(initial=-1) + 1] += by * np.bincount(terms)
@@ -346,15 +348,14 @@ class NumpyTextIndex:
             self._known = _Known(self._vocabulary)
         known, n = self._known, len(self)
         counts = Counter(chain.from_iterable(map(known.__getitem__, identifiers(query[:MAX_TEXT_CHARS]))))
-        numbers = sorted(counts)
-        weights = {}
-        for number, held_by in zip(numbers, self._df[numbers].tolist(), strict=True):
-            if held_by:
-                idf = math.log((n - held_by + 0.5) / (held_by + 0.5) + 1.0)
-                common = _FUNCTION_WEIGHT if number in known.common else 1.0
-                count = counts[number]
-                weights[number] = common * idf * 2.0 * count / (count + 1.0)
-        return weights
+        new = [number for number in counts if number not in known.idf]
+        for number, held_by in zip(new, self._df[new].tolist() if new else (), strict=True):
+            idf = math.log((n - held_by + 0.5) / (held_by + 0.5) + 1.0) if held_by else 0.0
+            known.idf[number] = _FUNCTION_WEIGHT * idf if number in known.common else idf
+        weighed = [
+            (number, known.idf[number] * 2.0 * counts[number] / (counts[number] + 1.0)) for number in sorted(counts)
+        ]
+        return {number: weight for number, weight in weighed if weight}
 
     def matches(self, query: str, document: Document) -> list[WordMatch]:
         """Return the identifiers of a document that hold terms of a query, by field and place.

@@ -8,6 +8,7 @@ import statistics
 import tempfile
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,20 +16,24 @@ import apsw
 import attrs
 import numpy as np
 
-from aqe_core.contracts.records import Pattern
+from aqe_core.contracts.records import Pattern, Run, TestResult
+from aqe_core.state import EngineState
+from aqe_storage_sqlite import bench_processes as processes
 from aqe_storage_sqlite import connection as sqlite
-from aqe_storage_sqlite import peer
+from aqe_storage_sqlite import files, node_peer, peer
+from aqe_storage_sqlite.bench_syncs import syncs_per_write
+from aqe_storage_sqlite.bench_worker import TEXT
 from aqe_storage_sqlite.storage import SqliteStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = ["CALLERS", "benchmark"]
 
 CALLERS = (1, 8, 32, 128)
 DIM = 384
 
-_TEXT = "def test_retry(client):\n    assert client.get('/').status == 200\n" * 4
+_POINTS = 50  # for each row asked for
 
 
 @attrs.frozen
@@ -38,7 +43,7 @@ class _Measure:
     name: str
     unit: str
     ours: Callable[[], float]
-    peers: dict[str, Callable[[], float]]
+    peers: Mapping[str, Callable[[], float]]
     less_is_better: bool = False
 
 
@@ -58,14 +63,15 @@ def benchmark(
     seconds : float
         Length of a round where writes are counted.
     rows : int
-        Patterns, vectors and thousandths of points for the rest.
+        Patterns, vectors, results and fiftieths of points for the rest.
     progress : callable, optional
         Called with ``(stage, done, total)``.
 
     Returns
     -------
     dict
-        ``sqlite_version``, ``rounds``, ``syncs_per_write``, ``node`` (what was found of the optional peer), and
+        ``sqlite_version``, ``rounds``, ``syncs_per_write``, ``longest_log_bytes`` (beside a reader and a backup),
+        ``longest_write_beside_backup_ms`` (of 500 patterns), ``node`` (what was found of the optional peer), and
         ``measures``: name, unit, value, lowest, highest, latency of single writes, and for each peer name, value and
         ``ratio`` (above 1: we are faster).
     """
@@ -83,8 +89,10 @@ def benchmark(
         return {
             "sqlite_version": apsw.sqlite_lib_version(),
             "rounds": rounds,
-            "node": peer.describe(),
-            "syncs_per_write": _syncs_per_write(work),
+            "node": node_peer.describe(),
+            "syncs_per_write": syncs_per_write(work),
+            "longest_log_bytes": int(max(bench.beside_reads["log_bytes"], bench.beside_backup["log_bytes"])),
+            "longest_write_beside_backup_ms": bench.beside_backup["longest_s"] * 1e3,
             "measures": [_summary(each, found[each.name], bench.latencies_s.get(each.name)) for each in measures],
         }
     finally:
@@ -122,9 +130,16 @@ class _Bench:
         self.latencies_s: dict[str, list[float]] = {}
         generator = np.random.default_rng(1)
         self.vectors = generator.standard_normal((rows, DIM), dtype=np.float32)
-        self.times_s = np.arange(rows * 10, dtype=np.float64)
-        self.values = generator.standard_normal(rows * 10).round(2)
-        self.patterns = [Pattern(id=f"p{i}", name=f"test_{i}", text=f"{_TEXT}{i}") for i in range(rows)]
+        self.times_s = np.arange(rows * _POINTS, dtype=np.float64)
+        self.values = (100 + generator.standard_normal(rows * _POINTS)).round(2)
+        self.patterns = [Pattern(id=f"p{i}", name=f"test_{i}", text=f"{TEXT}{i}") for i in range(rows)]
+        self.results = [
+            TestResult(test=f"tests/test_{i % 1000}", outcome="passed", duration_s=i / 1000) for i in range(rows)
+        ]
+        self.q_values = generator.standard_normal((rows, 4))
+        self.log_bytes = min(100e6, rows * 20e3)
+        self.beside_reads: dict[str, float] = {}  # what a writer saw meanwhile
+        self.beside_backup: dict[str, float] = {}
         self.path = self._new()
         with SqliteStorage(self.path) as storage:
             keys = storage.put_patterns("default", self.patterns).keys
@@ -132,6 +147,8 @@ class _Bench:
             storage.append_points("series", self.times_s, self.values)
         self.direct = self._new()
         peer.fill(self.direct, self.patterns, self.vectors)
+        self.direct_points = self._new()
+        peer.put_points(self.direct_points, self.times_s, self.values)
         np.save(folder / "vectors.npy", self.vectors)
 
     def _new(self) -> Path:
@@ -139,29 +156,110 @@ class _Bench:
 
     def measures(self) -> Iterator[_Measure]:
         """Yield all; names are stable."""
+        yield from self._durable()
+        yield from self._bulk()
+        yield from self._reads()
+        yield from self._beside_others()
+
+    def _durable(self) -> Iterator[_Measure]:
         one_by_one: dict[str, Callable[[], float]] = {}
         for name, mode in peer.MODES.items():
-            one_by_one[f"SQLite, {name}"] = functools.partial(self._beside, peer.write, mode)
-            if peer.available():
-                one_by_one[f"better-sqlite3, {name}"] = functools.partial(self._beside, peer.write_by_node, mode)
+            one_by_one[f"SQLite, {name}"] = functools.partial(self._directly, mode)
+            one_by_one |= self._node(", " + name, "write", mode=mode, seconds=self.seconds)
         for callers in CALLERS:
             name = f"durable_writes_{callers}"
             yield _Measure(name, "/s", functools.partial(self._write, name, callers), one_by_one)
-        direct = "SQLite"
-        bulk = {direct: lambda: self.rows / peer.fill(self._new(), self.patterns, self.vectors)}
-        yield _Measure("put_patterns_with_vectors", "/s", self._put, bulk)
-        lookup = {direct: lambda: peer.look_up(self.direct, self.rows)}
-        yield _Measure("find_pattern_by_id", "/s", self._find, lookup)
-        load = {"numpy.load": lambda: _timed(lambda: np.load(self.folder / "vectors.npy")) * 1e3}
-        yield _Measure("load_vectors", "ms", self._load, load, less_is_better=True)
-        rows_of_points = {direct: lambda: peer.put_points(self._new(), self.times_s, self.values)}
-        yield _Measure("append_points", "/s", self._append, rows_of_points)
-        yield _Measure("read_points", "/s", self._read_points, {})
-        yield _Measure("open_to_first_answer", "ms", self._open, {}, less_is_better=True)
-        yield _Measure("backup", "MB/s", self._back_up, {})
 
-    def _beside(self, write: Callable[[Path, str, float], float], mode: str) -> float:
-        return write(self._new(), mode, self.seconds)
+    def _bulk(self) -> Iterator[_Measure]:
+        count, n_values, n_points = len(self.results), self.q_values.size, self.times_s.size
+        yield _Measure(
+            "put_patterns_with_vectors",
+            "/s",
+            self._put,
+            {"SQLite": lambda: self.rows / peer.fill(self._new(), self.patterns, self.vectors)}
+            | self._node("", "fill", per=self.rows, rows=self.rows, dim=DIM),
+        )
+        yield _Measure(
+            "put_results",
+            "/s",
+            self._put_results,
+            {"SQLite": lambda: peer.put_results(self._new(), self.results)}
+            | self._node("", "putResults", per=count, rows=count),
+        )
+        yield _Measure(
+            "save_q_values",
+            "/s",
+            self._save_values,
+            {"SQLite": lambda: peer.put_values(self._new(), self.q_values)}
+            | self._node("", "putValues", per=n_values, rows=n_values),
+        )
+        yield _Measure(
+            "append_points",
+            "/s",
+            self._append,
+            {"SQLite": lambda: peer.put_points(self._new(), self.times_s, self.values)}
+            | self._node("", "putPoints", per=n_points, rows=n_points),
+        )
+
+    def _reads(self) -> Iterator[_Measure]:
+        n_points = self.times_s.size
+        yield _Measure(
+            "find_pattern_by_id",
+            "/s",
+            self._find,
+            {"SQLite": lambda: peer.look_up(self.direct, self.rows)}
+            | self._node("", "lookUp", at=self.direct, per=self.rows, rows=self.rows),
+        )
+        load: dict[str, Callable[[], float]] = {
+            "numpy.load": lambda: _timed(lambda: np.load(self.folder / "vectors.npy")) * 1e3
+        }
+        yield _Measure("load_vectors", "ms", self._load, load, less_is_better=True)
+        yield _Measure(
+            "read_points",
+            "/s",
+            self._read_points,
+            {"SQLite": lambda: peer.read_points(self.direct_points, n_points)}
+            | self._node("", "readPoints", at=self.direct_points, per=n_points, rows=n_points),
+        )
+        yield _Measure("open_to_first_answer", "ms", self._open, {}, less_is_better=True)
+        yield _Measure("backup", "MB/s", self._back_up, {"copying alone": self._copy})
+
+    def _beside_others(self) -> Iterator[_Measure]:
+        ids = [pattern.id for pattern in self.patterns]
+
+        def reads(beside: dict[str, float] | None) -> float:
+            return processes.reads_p99_us(self._copied(), ids, self.seconds, beside)
+
+        def recovery(*, directly: bool = False) -> float:
+            return processes.recovery_ms(self._copied(), ids[0], self.log_bytes, directly=directly)
+
+        yield _Measure("fairness_of_4_processes", "least/most", self._share, {"SQLite": self._direct_share})
+        alone = {"no writer": functools.partial(reads, None)}
+        yield _Measure(
+            "find_pattern_beside_writer", "us p99", lambda: reads(self.beside_reads), alone, less_is_better=True
+        )
+        yield _Measure("backup_beside_writer", "MB/s", self._back_up_beside, {})
+        direct = {"SQLite": functools.partial(recovery, directly=True)}
+        yield _Measure("recovery_of_log", "ms", recovery, direct, less_is_better=True)
+
+    def _node(
+        self, suffix: str, task: str, *, at: Path | None = None, per: float = 0, **given: Any
+    ) -> dict[str, Callable[[], float]]:
+        """Return the peer on Node if there is one: what it gives, or ``per`` by that, on a new file or ``at``."""
+        if not node_peer.available():
+            return {}
+
+        def run() -> float:  # pragma: no cover  # where it is installed
+            found = node_peer.run(task, at or self._new(), **given)
+            return per / found if per else found
+
+        return {f"better-sqlite3{suffix}": run}
+
+    def _directly(self, mode: str) -> float:
+        return peer.write(self._new(), mode, self.seconds)
+
+    def _copied(self) -> Path:
+        return processes.copied(self.path, self._new().parent)
 
     def _write(self, name: str, callers: int) -> float:
         latencies: list[list[float]] = [[] for _ in range(callers)]
@@ -173,7 +271,7 @@ class _Bench:
                 for i in range(1 << 30):
                     if stop.is_set():
                         return
-                    pattern = Pattern(id=f"{number} {i}", name="test_retry", text=_TEXT)
+                    pattern = Pattern(id=f"{number} {i}", name="test_retry", text=TEXT)
                     latencies[number].append(_timed(functools.partial(storage.put_patterns, "default", [pattern])))
 
             threads = [threading.Thread(target=work, args=(number,)) for number in range(callers)]
@@ -199,10 +297,25 @@ class _Bench:
 
             return self.rows / _timed(put)
 
+    def _put_results(self) -> float:
+        with SqliteStorage(self._new()) as storage:
+            return len(self.results) / _timed(lambda: storage.put_run(Run(id="run", source="file"), self.results))
+
+    def _save_values(self) -> float:
+        state = EngineState(kind="bench/1", manifest={}, arrays={"values": self.q_values})
+        with SqliteStorage(self._new()) as storage:
+            storage.save_state("learner", state)
+            return self.q_values.size / _timed(lambda: storage.save_state("learner", state))
+
     def _find(self) -> float:
         with SqliteStorage(self.path, read_only=True) as storage:
             ids = [[pattern.id] for pattern in self.patterns]
-            return self.rows / _timed(lambda: [storage.find_patterns("default", id_) for id_ in ids])
+
+            def find() -> None:
+                for id_ in ids:
+                    storage.find_patterns("default", id_)
+
+            return self.rows / _timed(find)
 
     def _load(self) -> float:
         with SqliteStorage(self.path, read_only=True) as storage:
@@ -230,54 +343,27 @@ class _Bench:
         elapsed_s = _timed(lambda: SqliteStorage.maintenance(self.path).backup(target))
         return target.stat().st_size / 1e6 / elapsed_s
 
+    def _back_up_beside(self) -> float:
+        return processes.backup_beside_writer(self._copied(), self._new(), self.beside_backup)
+
+    def _copy(self) -> float:
+        target = self._new()
+        with closing(apsw.Connection(str(self.path), flags=sqlite.READ)) as source:
+            elapsed_s = _timed(lambda: files.copy_of(source, target))
+        return target.stat().st_size / 1e6 / elapsed_s
+
+    def _share(self) -> float:
+        path = self._new()
+        SqliteStorage(path).close()
+        share, taken_s = processes.fairness(path, self.seconds)
+        self.latencies_s.setdefault("fairness_of_4_processes", []).extend(taken_s)
+        return share
+
+    def _direct_share(self) -> float:
+        return processes.fairness(peer.create(self._new()), self.seconds, directly=True)[0]
+
 
 def _timed(work: Callable[[], object]) -> float:
     began_s = time.perf_counter()
     work()
     return time.perf_counter() - began_s
-
-
-def _syncs_per_write(folder: Path, writes: int = 300) -> float:
-    """Count the syncs that a lone caller's writes cost, checkpoints included."""
-    counter = _SyncCounter()
-    before, sqlite.VFS = sqlite.VFS, counter.name
-    try:
-        with SqliteStorage(Path(tempfile.mkdtemp(dir=folder)) / "aqe.db") as storage:
-            storage.put_patterns("default", [Pattern(id="first", name="n", text="")])
-            opened = counter.syncs
-            for i in range(writes):
-                storage.put_patterns("default", [Pattern(id=str(i), name="test_retry", text=_TEXT)])
-            return (counter.syncs - opened) / writes
-    finally:
-        sqlite.VFS = before
-        counter.unregister()
-
-
-class _SyncCounter(apsw.VFS):
-    """The operating system's files, with their syncs counted."""
-
-    name = "aqe-bench"
-
-    def __init__(self) -> None:
-        super().__init__(self.name, "")
-        self.syncs = 0
-
-    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802  # SQLite's
-        """Open a file that counts here."""
-        return _CountedFile(self, name, flags)
-
-
-class _CountedFile(apsw.VFSFile):
-    def __init__(self, counter: _SyncCounter, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
-        self._counter = counter
-        super().__init__("", name, flags)
-
-    def xSync(self, flags: int) -> None:  # noqa: N802  # SQLite's
-        self._counter.syncs += 1
-        super().xSync(flags)
-
-    def xLock(self, level: int) -> None:  # noqa: N802  # SQLite's
-        try:
-            super().xLock(level)
-        except apsw.IOError:  # who reads only cannot lock to write; SQLite passes over that, apsw over "busy" only
-            raise apsw.BusyError from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,9 +16,16 @@ if TYPE_CHECKING:
 __all__ = ["of_entry", "of_pattern", "of_row", "of_run"]
 
 
-def of_pattern(fields: Iterable[str | int]) -> int:
-    """Return the CRC-32 of a pattern's columns, in the order of `aqe_storage_sqlite.patterns.Row`."""
-    return zlib.crc32("\0".join(map(str, fields)).encode("utf-8", "surrogatepass"))
+def of_pattern(fields: tuple[Any, ...]) -> int:
+    """Return the CRC-32 of a pattern's columns, in the order of `aqe_storage_sqlite.patterns.Row`.
+
+    Raises
+    ------
+    TypeError
+        One that must be text is not.
+    """
+    id_, content_hash, line, *texts = fields
+    return zlib.crc32("\0".join([id_, content_hash, str(line), *texts]).encode("utf-8", "surrogatepass"))
 
 
 def of_run(run: tuple[str, str, str, float], results: Iterable[tuple[str, int, float, str]]) -> int:

@@ -24,6 +24,7 @@ from aqe_core.errors import (
 )
 from aqe_storage_sqlite import connection as sqlite
 from aqe_storage_sqlite import schema
+from aqe_storage_sqlite.loan import Loan
 from aqe_storage_sqlite.lock import FileLock
 from aqe_storage_sqlite.writer import Together, Writer
 
@@ -68,7 +69,7 @@ class Database:
         self._name = str(self.path)
         self._pid = os.getpid()
         self._closed = False
-        self._idle: deque[apsw.Connection] = deque()
+        self._idle: deque[apsw.Cursor] = deque()  # of connections that nobody uses; making one takes a while
         self._version_guard = threading.Lock()
         self._version_reader: apsw.Connection | None = None
         self._file_lock = FileLock(self.path)
@@ -77,7 +78,7 @@ class Database:
         try:
             with sqlite.translated(self.path):
                 if read_only:
-                    self._idle.append(self._connect_reader())
+                    self._idle.append(self._connect_reader().cursor())
                 else:
                     self._writer = Writer(
                         self.path, self._connect_writer, self._check_same_file, self._file_lock, self.timeout_s
@@ -167,27 +168,37 @@ class Database:
 
     # -- use --------------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def read(self) -> Iterator[apsw.Connection]:
-        """Lend a connection that sees one state of the file, whatever is written meanwhile."""
-        self._check_usable()
-        with sqlite.translated(self.path):
-            try:
-                reader = self._idle.pop()
-            except IndexError:
-                reader = self._connect_reader()
-            try:
-                reader.execute("BEGIN")
-                yield reader
-                reader.execute("COMMIT")
-            except BaseException:
-                sqlite.close(reader)
-                raise
-            self._put_back(reader)
+    def read(self) -> Loan:
+        """Lend a connection to a ``with`` block that sees one state of the file, whatever is written meanwhile."""
+        return Loan(self)
 
-    def _put_back(self, reader: apsw.Connection) -> None:
-        if _is_immutable(reader) or len(self._idle) >= _MAX_IDLE:
-            sqlite.close(reader)
+    def read_row(self, sql: str, bindings: tuple[Any, ...]) -> Any:
+        """Return the only row that a statement finds, or None: `read` for one statement, which needs no transaction."""
+        reader = self.take_reader()
+        try:
+            row = reader.execute(sql, bindings).get
+        except BaseException:
+            sqlite.close(reader.connection)
+            with sqlite.translated(self.path):
+                raise
+        self.put_back(reader)
+        return row
+
+    def take_reader(self) -> apsw.Cursor:
+        """Return a cursor whose connection nobody else uses, to be put back, or the connection to be closed."""
+        # Asked at each read, hence here first, and there only for what is wrong.
+        if self._closed or os.getpid() != self._pid or _identity(self._name) != self._identity:
+            self._check_usable()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            with sqlite.translated(self.path):
+                return self._connect_reader().cursor()
+
+    def put_back(self, reader: apsw.Cursor) -> None:
+        """Keep a connection, which has no transaction open, for the next one who reads."""
+        if _is_immutable(reader.connection) or len(self._idle) >= _MAX_IDLE:
+            sqlite.close(reader.connection)
             return
         self._idle.append(reader)
         if self._closed:  # closed meanwhile by another thread
@@ -276,7 +287,7 @@ class Database:
     def _close_readers(self) -> None:
         with suppress(IndexError):
             while True:
-                sqlite.close(self._idle.pop())
+                sqlite.close(self._idle.pop().connection)
 
     def _check_usable(self) -> None:
         self._check_open()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "BY_ID",
     "Entry",
     "Given",
     "Put",
@@ -97,6 +98,9 @@ _INSERT = (
 )
 _UPDATE = f"UPDATE patterns SET {', '.join(f'{field} = ?' for field in Row._fields)} WHERE key = ?"  # noqa: S608  # ours
 _NAMESPACE = "(SELECT id FROM namespaces WHERE name = ?)"
+_BY_KEY = f"{_SELECT} WHERE p.key = ? AND p.namespace = {_NAMESPACE}"
+BY_ID = f"{_SELECT} WHERE p.namespace = {_NAMESPACE} AND p.id = ?"
+"""Finds the row, for `to_pattern`, of a namespace and id."""
 
 
 def to_entries(patterns: Iterable[Pattern]) -> dict[str, Entry]:
@@ -308,18 +312,13 @@ def _delete(connection: apsw.Connection, number: int, keys: list[int]) -> None:
 
 def by_key(connection: apsw.Connection, namespace: str, keys: Iterable[int]) -> dict[int, Pattern]:
     """Return those of the keys that are patterns of the namespace."""
-    rows = connection.executemany(
-        f"{_SELECT} WHERE p.key = ? AND p.namespace = {_NAMESPACE}",
-        ((key, namespace) for key in keys if key <= MAX_INTEGER),
-    )
+    rows = connection.executemany(_BY_KEY, ((key, namespace) for key in keys if key <= MAX_INTEGER))
     return {row[0]: to_pattern(row) for row in rows}
 
 
 def by_id(connection: apsw.Connection, namespace: str, ids: Iterable[str]) -> dict[str, Pattern]:
     """Return those of the ids that are patterns of the namespace."""
-    rows = connection.executemany(
-        f"{_SELECT} WHERE p.namespace = {_NAMESPACE} AND p.id = ?", ((namespace, id_) for id_ in ids)
-    )
+    rows = connection.executemany(BY_ID, ((namespace, id_) for id_ in ids))
     return {pattern.id: pattern for pattern in map(to_pattern, rows)}
 
 

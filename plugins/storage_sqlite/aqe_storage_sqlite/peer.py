@@ -1,48 +1,51 @@
-"""What `bench` compares with: SQLite used directly, from Python and, where it is found, by better-sqlite3 on Node."""
+"""What `bench` compares with: SQLite used directly, with what a program needs to keep the same things."""
 
 from __future__ import annotations
 
-import functools
-import json
-import shutil
-import subprocess
 import time
 from typing import TYPE_CHECKING
 
 import apsw
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
-    from aqe_core.contracts.records import Pattern
+    from aqe_core.contracts.records import Pattern, TestResult
 
-__all__ = ["MODES", "available", "describe", "fill", "look_up", "put_points", "write", "write_by_node"]
+__all__ = [
+    "MODES",
+    "create",
+    "fill",
+    "look_up",
+    "put_points",
+    "put_results",
+    "put_values",
+    "read_points",
+    "write",
+]
 
 MODES = {"rollback journal": "DELETE", "log": "WAL"}
 """Journal modes, both with ``synchronous = FULL``: one write after the other, each durable."""
 
 _TABLE = "CREATE TABLE t (id TEXT PRIMARY KEY, name TEXT, text TEXT, vector BLOB)"
 _INSERT = "INSERT INTO t VALUES (?, ?, ?, ?)"
-
-_SCRIPT = """
-const [path, mode, seconds, table, insert] = process.argv.slice(1);
-const db = new (require("better-sqlite3"))(path);
-db.pragma("journal_mode = " + mode); db.pragma("synchronous = FULL"); db.exec(table);
-const statement = db.prepare(insert), start = process.hrtime.bigint(), end = start + BigInt(Math.round(seconds * 1e9));
-let n = 0;
-while (process.hrtime.bigint() < end) { statement.run("i" + n, "test_retry", "t".repeat(270), null); n++; }
-console.log(JSON.stringify(n / (Number(process.hrtime.bigint() - start) / 1e9)));
-"""
+_POINT = [("time_s", np.float64), ("value", np.float64)]
 
 
 def _opened(path: Path, mode: str = "WAL") -> apsw.Connection:
     connection = apsw.Connection(str(path))
     connection.execute(f"PRAGMA journal_mode = {mode}; PRAGMA synchronous = FULL; {_TABLE}").fetchall()
     return connection
+
+
+def create(path: Path) -> Path:
+    """Make a database without rows; return its path."""
+    _opened(path).close()
+    return path
 
 
 def write(path: Path, mode: str, seconds: float) -> float:
@@ -81,6 +84,47 @@ def look_up(path: Path, rows: int) -> float:
     return rows / elapsed_s
 
 
+def put_results(path: Path, results: Sequence[TestResult]) -> float:
+    """Insert results of tests in one transaction; return their number per second."""
+    connection = _opened(path)
+    connection.execute(
+        "CREATE TABLE results (run INTEGER, position INTEGER, test TEXT, outcome INTEGER, duration_s REAL, "
+        "message TEXT, PRIMARY KEY (run, position)) WITHOUT ROWID"
+    )
+    began_s = time.perf_counter()
+    with connection:
+        connection.executemany(
+            "INSERT INTO results VALUES (1, ?, ?, 0, ?, ?)",
+            ((place, each.test, each.duration_s, each.message) for place, each in enumerate(results)),
+        )
+    elapsed_s = time.perf_counter() - began_s
+    connection.close()
+    return len(results) / elapsed_s
+
+
+def put_values(path: Path, values: NDArray[np.float64]) -> float:
+    """Write values of states (rows) and actions (columns), a row each, that are there; return how many per second."""
+    connection = _opened(path)
+    connection.execute(
+        "CREATE TABLE q_values (state TEXT, action TEXT, value REAL, PRIMARY KEY (state, action)) WITHOUT ROWID"
+    )
+    elapsed_s = 0.0
+    rows = [
+        (f"state {state}", f"action {action}", value)
+        for state, row in enumerate(values.tolist())
+        for action, value in enumerate(row)
+    ]
+    for _ in range(2):
+        began_s = time.perf_counter()
+        with connection:
+            connection.executemany(
+                "INSERT INTO q_values VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", rows
+            )
+        elapsed_s = time.perf_counter() - began_s
+    connection.close()
+    return len(rows) / elapsed_s
+
+
 def put_points(path: Path, times_s: NDArray[np.float64], values: NDArray[np.float64]) -> float:
     """Insert points, a row each, in one transaction; return their number per second."""
     connection = _opened(path)
@@ -93,26 +137,11 @@ def put_points(path: Path, times_s: NDArray[np.float64], values: NDArray[np.floa
     return times_s.size / elapsed_s
 
 
-@functools.cache
-def available() -> bool:
-    """Say whether Node finds better-sqlite3 from the current folder."""
-    node = shutil.which("node")
-    if node is None:
-        return False
-    asked = subprocess.run([node, "-e", "require('better-sqlite3')"], capture_output=True, check=False)  # noqa: S603  # ours
-    return asked.returncode == 0
-
-
-def describe() -> str:
-    """Return what was found of it."""
-    if available():
-        return "better-sqlite3"
-    return "better-sqlite3 was not found" if shutil.which("node") else "node was not found"
-
-
-def write_by_node(path: Path, mode: str, seconds: float) -> float:  # pragma: no cover  # where it is installed
-    """Return single durable inserts per second of better-sqlite3."""
-    node = shutil.which("node")
-    assert node is not None
-    command = [node, "-e", _SCRIPT, str(path), mode, str(seconds), _TABLE, _INSERT]
-    return float(json.loads(subprocess.run(command, capture_output=True, check=True).stdout))  # noqa: S603  # ours
+def read_points(path: Path, count: int) -> float:
+    """Return points read per second, a row each, into an array of pairs."""
+    connection = apsw.Connection(str(path))
+    began_s = time.perf_counter()
+    np.fromiter(connection.execute("SELECT time_s, value FROM points ORDER BY time_s"), _POINT, count)
+    elapsed_s = time.perf_counter() - began_s
+    connection.close()
+    return count / elapsed_s

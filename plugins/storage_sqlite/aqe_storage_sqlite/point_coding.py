@@ -24,6 +24,7 @@ bytes per number, the first integer (where order is 1), and what was taken away.
 
 _BITS = -1
 _MAX_EXPONENT = 9  # nanoseconds
+_NEGATIVE_ZERO = np.iinfo(np.int64).min  # the bits of -0.0
 _EXACT = 2.0**53  # up to here every integer is a float
 _WIDTHS = np.uint64(1) << np.arange(0, 64, 8, dtype=np.uint64)
 
@@ -64,7 +65,7 @@ def _to_integers(numbers: NDArray[np.float64], headers: NDArray[np.void]) -> NDA
     headers["exponent"] = _BITS
     largest = np.abs(numbers).max(axis=1)
     sample = np.ascontiguousarray(numbers[:, :: max(1, numbers.shape[1] // 16)])
-    pending = np.ones(len(numbers), np.bool_)
+    pending = (bits != _NEGATIVE_ZERO).all(axis=1)  # no integer gives that back
     for exponent in range(_MAX_EXPONENT + 1):
         fits = pending & (largest < _EXACT / 10.0**exponent)
         fits[fits] = _scaled(sample[fits], exponent)[1]  # most that does not fit shows in a few numbers

@@ -25,7 +25,7 @@ from aqe_storage_sqlite.connection import RESTORE
 from aqe_storage_sqlite.encoding import as_text, encode_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import apsw
     from numpy.typing import ArrayLike, NDArray
@@ -414,23 +414,32 @@ def _name_of(block: _Block) -> str:
     return f"block {block.number} of the points of series {block.series}"
 
 
-def damaged(connection: apsw.Connection) -> Iterator[tuple[str, int, int, str]]:
-    """Yield table, rowid, series and reason for each series and block that cannot be read. O(all points)."""
+def damaged(connection: apsw.Connection, *, unpack: bool = True) -> Iterator[tuple[str, int, int, str]]:
+    """Yield table, rowid, series and reason for each series and block that cannot be read. O(all points).
+
+    Without ``unpack`` only the checksums are compared, in a tenth of the time: what they fit is as it was written.
+    """
     for number, name, labels, crc32 in connection.execute("SELECT id, name, labels, crc32 FROM series"):
         if _checksum_of_series(name, labels) != crc32:
             yield "series", number, number, "its checksum is wrong"
+    read = _decoded if unpack else _all_checked
     stored = connection.execute(f"SELECT rowid, {', '.join(_FIELDS)} FROM point_blocks")  # noqa: S608  # ours
     while rows := list(islice(stored, _AT_ONCE)):
         together = [(rowid, _Block._make(row)) for rowid, *row in rows]
-        if _problem_of([block for _, block in together]):  # else no need to ask one by one, which takes far longer
+        if _problem_of(read, [block for _, block in together]):  # else no need to ask one by one, which takes longer
             for rowid, block in together:
-                if problem := _problem_of([block]):
+                if problem := _problem_of(read, [block]):
                     yield "point_blocks", rowid, block.series, problem
 
 
-def _problem_of(stored: list[_Block]) -> str:
+def _all_checked(stored: Iterable[_Block]) -> None:
+    for block in stored:
+        _checked(block)
+
+
+def _problem_of(read: Callable[[list[_Block]], object], stored: list[_Block]) -> str:
     try:
-        _decoded(stored)
+        read(stored)
     except CorruptStorageError as error:
         return error.message
     return ""

@@ -199,8 +199,12 @@ class SqliteStorage:
     def find_patterns(self, namespace: str, ids: Sequence[str]) -> list[Pattern | None]:
         """Return patterns by id, in that order; None where there is none."""
         wanted = _as_texts(ids, "ids")
+        as_text(namespace, "namespace")
+        if len(wanted) == 1:
+            row = self._database.read_row(pattern_table.BY_ID, (namespace, wanted[0]))
+            return [None if row is None else pattern_table.to_pattern(row)]
         with self._database.read() as connection:
-            found = pattern_table.by_id(connection, as_text(namespace, "namespace"), wanted)
+            found = pattern_table.by_id(connection, namespace, wanted)
         return [found.get(id_) for id_ in wanted]
 
     def remove_patterns(self, namespace: str, keys: ArrayLike) -> int:
@@ -477,7 +481,11 @@ class SqliteStorage:
 def _as_texts(values: Collection[str], what: str) -> list[str]:
     if isinstance(values, str):
         raise InputError(f"{what} is a string, but must be a list of strings.", fix=f"pass [{values!r:.60}].")
-    return [as_text(value, f"one of {what}") for value in values]
+    given = list(values)
+    for value in given:
+        if type(value) is not str:
+            as_text(value, f"one of {what}")
+    return given
 
 
 def _as_integer(value: Any, what: str, least: int) -> int:

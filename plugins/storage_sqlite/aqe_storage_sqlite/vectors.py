@@ -30,6 +30,8 @@ _FLOAT = np.dtype("<f4")
 _SLOTS = np.arange(BLOCK, dtype=np.int64)
 _AT_ONCE = 64
 """Blocks that are read before their checksums are compared."""
+_WORTH_A_THREAD = 512
+"""Blocks from which on starting a thread for the checksums pays."""
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -205,9 +207,8 @@ def _beside(parts: list[T], first: Callable[[T], object], then: Callable[[T], U]
 
     The checksums take a third of the time, and neither they nor SQLite hold the interpreter.
     """
-    if len(parts) == 1:
-        first(parts[0])
-        return [then(parts[0])]
+    if len(parts) * _AT_ONCE < _WORTH_A_THREAD:
+        return [(first(part), then(part))[1] for part in parts]
     from concurrent.futures import ThreadPoolExecutor  # needed for large loads only
 
     waiting, done = [], []

@@ -158,9 +158,9 @@ def examine(
     findings: list[Finding] = []
     connection.execute("BEGIN")  # all checks see one state, whoever writes meanwhile
     if structure is None:
-        checks: tuple[_Check, ...] = (_structure, *((_schema, *_TRUTH, *_MADE_ANEW) if version else ()))
+        checks: tuple[_Check, ...] = (_structure, *((_schema, *_TRUTH, _points, *_MADE_ANEW) if version else ()))
     else:
-        checks = (_schema, *_TRUTH) if version else ()
+        checks = (_schema, *_TRUTH, _sums_of_points) if version else ()
         connection.set_progress_handler(partial(_is_damaged, structure), 10_000)
     for check in checks:
         if check is _words and any(finding.severity == "error" for finding in findings):
@@ -382,8 +382,16 @@ def _sequences(connection: apsw.Connection, _version: int, _rows: dict[str, int]
 
 
 def _points(connection: apsw.Connection, version: int, _rows: dict[str, int]) -> Iterator[Finding]:
+    return _damaged_points(connection, version, unpack=True)
+
+
+def _sums_of_points(connection: apsw.Connection, version: int, _rows: dict[str, int]) -> Iterator[Finding]:
+    return _damaged_points(connection, version, unpack=False)
+
+
+def _damaged_points(connection: apsw.Connection, version: int, *, unpack: bool) -> Iterator[Finding]:
     if version >= schema.POINTS_SINCE:
-        for table, row, _, message in point_table.damaged(connection):
+        for table, row, _, message in point_table.damaged(connection, unpack=unpack):
             yield Finding(severity="error", check="points", table=table, row=str(row), message=message, fix=_REPAIR)
 
 
@@ -424,6 +432,6 @@ def _sequence(connection: apsw.Connection, table: str) -> int:
 
 _Check = Callable[[apsw.Connection, int, dict[str, int]], Iterator[Finding]]
 
-_TRUTH: tuple[_Check, ...] = (_patterns, _runs, _sequences, _points, _taken_over)
+_TRUTH: tuple[_Check, ...] = (_patterns, _runs, _sequences, _taken_over)
 _MADE_ANEW: tuple[_Check, ...] = (_vectors, _states, _journal, _text_index, _words)
 """Checks of what can be made anew from the rest; none of them finds an error, only warnings."""

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from aqe_storage_sqlite import vectors
 from aqe_storage_sqlite.storage import SqliteStorage
 
 from aqe_core.contracts import Pattern
@@ -198,8 +199,9 @@ def test_a_wrong_header_is_found(storage, column):
 
 
 @pytest.fixture
-def large(path):
-    """A file of so many blocks that their checksums are compared beside the reading; returns its vectors."""
+def large(path, monkeypatch):
+    """A file of many blocks, whose checksums are compared beside the reading; returns its vectors."""
+    monkeypatch.setattr(vectors, "_WORTH_A_THREAD", 65)
     with SqliteStorage(path) as storage:
         keys = put(storage, 3000)
         storage.put_vectors("n", keys, rows(3000), "f")

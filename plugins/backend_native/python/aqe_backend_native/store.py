@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["INDEXES", "KEEPS", "make_store"]
 
-INDEXES = ("auto", "flat", "lists")
-"""``auto``: flat below 4,096 rows, lists above."""
+INDEXES = ("auto", "flat", "lists", "hnsw")
+"""``auto``: flat below 4,096 rows, lists above. ``hnsw``: a graph, from 1,024 rows on."""
 
 KEEPS = ("planes", "float16", "float32")
 """What is kept of the vectors, beside their codes: 10 bits a dimension; 16 more; 32 more."""

@@ -170,9 +170,8 @@ class NativeTextIndex:
         keys, lengths, text, counts, rows, tf = self._index.packed()
         terms = text.decode("utf-8", "surrogatepass").split("\n") if text else []
         starts = np.append(0, np.cumsum(counts))
-        none = np.empty(0, np.float32)
         numbers = np.arange(len(terms), dtype=np.int32)
-        base = Segment(0, keys.size, numbers, starts, rows, tf, none, 0.0, {})
+        base = Segment(0, keys.size, numbers, starts, rows, tf)
         return write_state(self.fingerprint, terms, keys, lengths, base)
 
     def import_state(self, state: EngineState) -> None:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["QuantizerBase"]
 
-_BATCH = 4096  # codes that are decoded together for scores
-
 
 class QuantizerBase(Portable):
     """Fulfils `aqe_core.contracts.Quantizer` but for what a scheme does with checked rows and codes.
@@ -26,6 +24,7 @@ class QuantizerBase(Portable):
 
     scheme: ClassVar[str]
     code_bytes: int
+    _batch = 4096  # codes that are decoded together for scores
 
     def __init__(self, *, dim: int, metric: str = "cosine") -> None:
         self._dim = validate.as_dim(dim)
@@ -62,8 +61,8 @@ class QuantizerBase(Portable):
         rows = self._rows(vectors)
         codes = np.empty((len(rows), self.code_bytes), np.uint8)
         learned = self._state()
-        for start in range(0, len(rows), _BATCH):
-            part = slice(start, start + _BATCH)
+        for start in range(0, len(rows), self._batch):
+            part = slice(start, start + self._batch)
             with np.errstate(over="ignore", invalid="ignore"):  # looked at by the schemes
                 self._encode(rows[part], learned, codes[part])
         return codes
@@ -80,8 +79,8 @@ class QuantizerBase(Portable):
         learned = self._state()
         out = np.empty((len(matrix), len(whole)), np.float32)
         with np.errstate(over="ignore", invalid="ignore"):
-            for start in range(0, len(whole), _BATCH):
-                part = slice(start, start + _BATCH)
+            for start in range(0, len(whole), self._batch):
+                part = slice(start, start + self._batch)
                 out[:, part] = self._estimate(matrix, whole[part], learned)
         if not np.isfinite(out).all():
             raise InputError(

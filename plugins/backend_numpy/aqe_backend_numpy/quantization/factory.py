@@ -12,7 +12,7 @@ from aqe_core.errors import ConfigError
 if TYPE_CHECKING:
     from aqe_backend_numpy.quantization._base import QuantizerBase
 
-__all__ = ["make_quantizer"]
+__all__ = ["make_quantizer", "own_options"]
 
 _CLASSES: dict[str, type[QuantizerBase]] = {
     each.scheme: each for each in (Float16Quantizer, Int8Quantizer, BinaryQuantizer, ProductQuantizer)
@@ -36,10 +36,20 @@ def make_quantizer(*, scheme: str, dim: int, metric: str = "cosine", **options: 
     ConfigError
         An option is wrong, or the scheme has none of that name.
     """
+    own_options(scheme, options)
+    return _CLASSES[scheme](dim=dim, metric=metric, **options)
+
+
+def own_options(scheme: str, options: dict[str, Any]) -> None:
+    """Refuse options that a scheme does not have.
+
+    Raises
+    ------
+    ConfigError
+    """
     own = ("groups", "seed") if scheme == "product" else ()
     for name in options:
         if name not in own:
             raise ConfigError(
                 f"the scheme {scheme!r} has no option {name!r}.", fix=f"it takes: {', '.join(own) or 'no options'}."
             )
-    return _CLASSES[scheme](dim=dim, metric=metric, **options)

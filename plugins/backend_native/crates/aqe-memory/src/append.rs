@@ -164,6 +164,9 @@ impl Shared {
                 state.add(keys, vectors);
                 frame = state.frame();
             }
+            if state.is_overgrown() {
+                state.leave_index();
+            }
             self.note_alive(state.rows.alive());
             drop(state);
             *next += 1;

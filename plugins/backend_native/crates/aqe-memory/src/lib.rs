@@ -8,12 +8,14 @@ pub mod append;
 pub mod buffer;
 pub mod centroids;
 pub mod code;
+pub mod hnsw;
 pub mod kernels;
 pub mod keys;
 pub mod level;
 pub mod list;
 pub mod panels;
 pub mod planes;
+pub mod quantize;
 pub mod query;
 pub mod random;
 pub mod rows;
@@ -59,6 +61,8 @@ pub enum Index {
     Flat,
     /// From 256 rows on.
     Lists,
+    /// Never; from 256 rows on a graph.
+    Hnsw,
 }
 
 /// How a store is made.

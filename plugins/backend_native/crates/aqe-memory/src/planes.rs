@@ -76,10 +76,16 @@ pub fn integers(a: &[u8], rest: &[u8], out: &mut [u16]) {
 /// The dot product of a query and a centred row, by the first plane.
 #[inline]
 pub fn rough_dot(level: Level, query: &Query, a: &[u8], scale: f32) -> f32 {
+    let other = (&*query.high, query.sum_high, 256.0 * query.unit);
+    rough(level, other, a, scale)
+}
+
+/// The dot product of a centred row, by the first plane, and of signed bytes with their sum and their unit.
+#[inline]
+pub fn rough(level: Level, (bytes, sum, unit): (&[i8], i32, f32), a: &[u8], scale: f32) -> f32 {
     // The missing bits are taken at the middle of their range, 31.5.
-    let sum =
-        64.0 * dot4(level, a, &query.high) as f32 - (ZERO as f32 - 31.5) * query.sum_high as f32;
-    scale * (256.0 * query.unit * sum)
+    let dot = 64.0 * dot4(level, a, bytes) as f32 - (ZERO as f32 - 31.5) * sum as f32;
+    scale * (unit * dot)
 }
 
 /// The dot product of a query and a centred row, by all planes.

@@ -139,10 +139,32 @@ impl Rows {
         row
     }
 
-    /// Give a number back.
-    pub fn release(&mut self, row: u32) {
+    /// The scale of a row.
+    #[inline]
+    pub(crate) fn scale(&self, row: u32) -> f32 {
+        self.scales[row as usize]
+    }
+
+    /// The integers of a row.
+    #[inline(always)]
+    pub(crate) fn integers(&self, row: u32, out: &mut [u16]) {
+        planes::integers(self.a(row), self.rest(row), out);
+    }
+
+    /// Let a row go, but keep what is stored of it; its number is free when it is given to `reclaim`.
+    pub(crate) fn retire(&mut self, row: u32) {
         self.map.remove(self.keys[row as usize], &self.keys);
         self.places[row as usize] = [NOWHERE; 2];
+    }
+
+    /// Let numbers of rows that were retired be used again.
+    pub(crate) fn reclaim(&mut self, rows: Vec<u32>) {
+        self.free.extend(rows);
+    }
+
+    /// Give a number back.
+    pub fn release(&mut self, row: u32) {
+        self.retire(row);
         self.free.push(row);
     }
 
@@ -178,8 +200,9 @@ impl Rows {
         }
     }
 
+    /// The upper plane of a row.
     #[inline]
-    fn a(&self, row: u32) -> &[u8] {
+    pub(crate) fn a(&self, row: u32) -> &[u8] {
         let half = self.width / 2;
         &self.a[row as usize / CHUNK].get()[row as usize % CHUNK * half..][..half]
     }

@@ -2,6 +2,7 @@
 
 use crate::Metric;
 use crate::centroids::Ranking;
+use crate::hnsw::Beam;
 use crate::kernels::{Codes, dot, vectorized};
 use crate::list::List;
 use crate::query::Query;
@@ -15,12 +16,16 @@ const AHEAD: usize = 8;
 /// Lists that are scanned before any is left out. Whether to go on is decided again whenever as many more were.
 const FIRST: usize = 4;
 
+/// A comparison in the graph takes as long as so many slots.
+const COMPARED: usize = 25;
+
 /// Scratch of a thread.
 #[derive(Default)]
 pub struct Scratch {
     pub(crate) query: Query,
     ranking: Ranking,
     scanner: Scanner,
+    pub(crate) beam: Beam,
     seen: Vec<u32>,
     rows: Vec<u32>,
     rough: Vec<f32>,
@@ -151,10 +156,20 @@ impl State {
             ranking,
             scanner,
             copies,
+            beam,
             ..
         } = scratch;
         let lookup = query.lookup();
         scanner.start(self.level, refine);
+        beam.start();
+        if let Some(graph) = &self.graph {
+            // Rows that left take places of those that are there.
+            let width = refine + refine * self.parked.len() / self.rows.alive().max(1);
+            let near = |row: u32| self.rows.rough(query, row);
+            let fetch = |row: u32| self.rows.prefetch_rough(row);
+            beam.descend(graph, 0, &fetch, &near);
+            beam.walk(graph, 0, width, &fetch, &near);
+        }
         let empty = self.tail.front().map_or(Codes::default(), List::codes);
         if let Some(lists) = &self.lists {
             let order = lists
@@ -185,7 +200,7 @@ impl State {
             let next = self.tail.get(i + 1).map_or(empty, List::codes);
             scanner.scan([&segment.codes(), &next], &lookup, dot_mean);
         }
-        scratch.scanned = scanner.scanned;
+        scratch.scanned = scanner.scanned + COMPARED * beam.compared;
         scanner.finish();
     }
 
@@ -212,6 +227,7 @@ impl State {
         let Scratch {
             query,
             scanner,
+            beam,
             seen,
             rows,
             rough,
@@ -223,6 +239,13 @@ impl State {
         seen.clear();
         seen.resize(size, u32::MAX);
         rows.clear();
+        rough.clear();
+        for (near, row) in beam.found() {
+            if self.rows.is_alive(row) {
+                rows.push(row);
+                rough.push(near);
+            }
+        }
         for &row in found {
             if is_new(row, seen) {
                 self.rows.prefetch_rough(row);
@@ -231,8 +254,8 @@ impl State {
         }
         let keep = (refine / 4).max(3 * k / 2).max(12);
         if rows.len() > keep {
-            rough.clear();
-            rough.extend(rows.iter().map(|&row| self.rows.rough(query, row)));
+            let rest = &rows[rough.len()..];
+            rough.extend(rest.iter().map(|&row| self.rows.rough(query, row)));
             let (len, _) = cut(self.level, rough, rows, keep);
             rows.truncate(len);
         }

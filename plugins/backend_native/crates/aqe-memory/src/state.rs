@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use crate::append::{Encoded, Frame};
 use crate::centroids::{Centroids, Ranking};
 use crate::code;
+use crate::hnsw::{GRAPH, Graph};
 use crate::kernels::{dot, dot_f32, vectorized};
 use crate::level::Level;
 use crate::list::List;
@@ -75,6 +76,12 @@ pub struct State {
     pub tail_first: u32,
     /// Lists, once learned.
     pub lists: Option<Lists>,
+    /// The graph, once begun.
+    pub graph: Option<Graph>,
+    /// Rows that left but are vertices still; their numbers are not used again until they are none.
+    pub parked: Vec<u32>,
+    /// Counts rows that were entered or left.
+    pub(crate) changes: u64,
     /// How to search.
     pub tuning: Tuning,
     /// Set while lists are built.
@@ -86,6 +93,7 @@ pub struct State {
     pub(crate) young: bool,
     pub(crate) epoch: u64,
     values: Vec<f32>,
+    integers: Vec<u16>,
     pub(crate) encoded: Encoded,
 }
 
@@ -100,6 +108,9 @@ impl State {
             tail: VecDeque::new(),
             tail_first: 0,
             lists: None,
+            graph: None,
+            parked: Vec::new(),
+            changes: 0,
             tuning: Tuning {
                 probes: 0,
                 margin: f32::INFINITY,
@@ -119,6 +130,7 @@ impl State {
             young: true,
             epoch: 0,
             values: vec![0.0; width],
+            integers: Vec::new(),
             encoded: Encoded::default(),
         }
     }
@@ -213,6 +225,7 @@ impl State {
                 self.drop_row(row);
             }
             let row = self.rows.take(key);
+            self.changes += 1;
             let place = self.open_segment();
             self.rows.put(row, encoded, i);
             let segment = self.tail.back_mut().expect("open_segment leaves one");
@@ -222,6 +235,39 @@ impl State {
                 encoded.factors[i],
             );
             self.rows.places[row as usize] = [place, NOWHERE];
+        }
+    }
+
+    /// Encode a row that is kept into the tail.
+    pub(crate) fn put_in_tail(&mut self, row: u32) {
+        let place = self.open_segment();
+        let width = self.rows.width;
+        let (mut integers, mut signs) = (std::mem::take(&mut self.integers), vec![0; width / 8]);
+        integers.resize(width, 0);
+        let (level, rows, values) = (self.level, &self.rows, &mut self.values);
+        let factors = vectorized(
+            level,
+            #[inline(always)]
+            || {
+                rows.floats(row, &mut integers, values);
+                code::encode(level, values, &rows.mean, &mut signs)
+            },
+        );
+        let factors = code::Factors {
+            offset: factors.offset - rows.half_square(row),
+            ..factors
+        };
+        self.integers = integers;
+        let segment = self.tail.back_mut().expect("open_segment leaves one");
+        segment.push(row, &signs, factors);
+        self.rows.places[row as usize] = [place, NOWHERE];
+    }
+
+    /// Take a row that was entered in the graph out of the tail, if it is still where it was.
+    pub(crate) fn leave_tail(&mut self, row: u32, from: u32) {
+        if self.rows.places[row as usize] == [from, NOWHERE] {
+            self.list_mut(from).kill(row);
+            self.rows.places[row as usize] = [GRAPH, NOWHERE];
         }
     }
 
@@ -274,8 +320,9 @@ impl State {
     }
 
     fn drop_row(&mut self, row: u32) {
+        self.changes += 1;
         for place in self.rows.places[row as usize] {
-            if place != NOWHERE {
+            if place != NOWHERE && place != GRAPH {
                 let list = self.list_mut(place);
                 list.kill(row);
                 if list.is_sparse() && place & TAIL == 0 {
@@ -283,7 +330,12 @@ impl State {
                 }
             }
         }
-        self.rows.release(row);
+        if self.graph.as_ref().is_some_and(|graph| graph.has(row)) {
+            self.rows.retire(row);
+            self.parked.push(row);
+        } else {
+            self.rows.release(row);
+        }
         if let Some(build) = &mut self.build
             && (row as usize) < build.numbers
         {
@@ -339,6 +391,8 @@ impl State {
         }
         if self.rows.alive() == 0 {
             self.lists = None;
+            self.graph = None;
+            self.parked.clear();
             self.tail.clear();
             self.tail_first = 0;
             let mean = std::mem::take(&mut self.rows.mean);
@@ -429,6 +483,7 @@ impl State {
             self.tail_first += 1;
         }
         self.lists = Some(lists);
+        self.drop_graph();
         self.tuning.measured_on = 0; // until it is measured, every row is scored
         self.tidy();
     }
@@ -461,7 +516,8 @@ impl State {
         let lists = self.lists.as_ref().map_or(0, |lists| {
             lists.lists.iter().map(List::bytes).sum::<usize>() + lists.centroids.bytes()
         });
-        self.rows.bytes() + tail + lists
+        let graph = self.graph.as_ref().map_or(0, Graph::bytes) + 4 * self.parked.capacity();
+        self.rows.bytes() + tail + lists + graph
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::centroids::{Centroids, Sample, TOGETHER};
 use crate::code::{self, Factors};
+use crate::hnsw::{Graph, GraphTask};
 use crate::kernels::vectorized;
 use crate::list::{List, NO_ROW};
 use crate::panels::Panels;
@@ -36,6 +37,8 @@ pub struct Stats {
     pub tail: usize,
     /// Lists; 0 if there are none.
     pub lists: usize,
+    /// Rows in the graph; 0 if there is none.
+    pub graph: usize,
     /// Lists that a search scans.
     pub probes: usize,
     /// Rows that a search refines.
@@ -55,6 +58,7 @@ pub struct Stats {
 enum Task {
     Learn(usize),
     Merge,
+    Graph(GraphTask),
     Tune,
 }
 
@@ -198,6 +202,7 @@ impl Store {
             rows: state.rows.alive(),
             tail: state.in_tail(),
             lists: state.lists.as_ref().map_or(0, |lists| lists.lists.len()),
+            graph: state.graph.as_ref().map_or(0, Graph::len) - state.parked.len(),
             probes: state.tuning.probes,
             refine: state.tuning.refine,
             recall: state.tuning.recall,
@@ -286,9 +291,17 @@ impl Shared {
         let from = match self.options.index {
             Index::Flat => usize::MAX,
             Index::Auto => 4096,
-            Index::Lists => 256,
+            Index::Lists | Index::Hnsw => 256,
         };
-        if n >= from && !state.is_young() {
+        let graph = self.options.index == Index::Hnsw;
+        if graph
+            && n >= from
+            && !state.is_young()
+            && let Some(task) = state.graph_task(all, MERGE_FROM)
+        {
+            return Some(Task::Graph(task));
+        }
+        if !graph && n >= from && !state.is_young() {
             let stale = state.lists.as_ref().is_none_or(|lists| {
                 let drifted = lists.merged > (lists.learned_on / 10).max(1000)
                     && lists.merged_error > 1.3 * lists.error * lists.merged as f64;
@@ -316,8 +329,9 @@ impl Shared {
             match task {
                 Task::Learn(count) => self.learn(count),
                 Task::Merge => self.merge(),
+                Task::Graph(task) => self.do_graph(task),
                 Task::Tune => {
-                    if !self.tune() {
+                    if !self.tune_steadily() {
                         // The lists do not help: one that holds all rows is scanned in half the time.
                         self.learn(1);
                         self.tune();

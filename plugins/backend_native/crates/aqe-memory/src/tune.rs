@@ -19,6 +19,11 @@ const REFINE: [usize; 14] = [
     30, 40, 50, 60, 80, 100, 140, 200, 300, 450, 700, 1000, 1500, 2200,
 ];
 
+/// Rows that a walk through the graph keeps. Where more are needed a scan of all codes is faster.
+pub(crate) const BEAM: [usize; 15] = [
+    16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 100, 140, 200, 300, 450,
+];
+
 /// Neighbours that are looked at to tell copies of a row from rows like it.
 const AROUND: usize = 50;
 
@@ -149,18 +154,20 @@ impl Shared {
     /// Measure recall on the store's own rows, and set the tuning. False if lists are no better than one list of all.
     pub(crate) fn tune(&self) -> bool {
         let trials = self.trials();
-        let (n, lists) = {
+        let (n, lists, graph) = {
             let state = self.read();
             (
                 state.rows.alive(),
                 state.lists.as_ref().map_or(0, |lists| lists.lists.len()),
+                state.graph.is_some(),
             )
         };
         let goal = goal(self.options.recall, strangeness(&trials));
         let found = if lists > 1 {
             self.tune_lists(&trials, goal, lists, n)
         } else {
-            self.tune_flat(&trials, goal, n)
+            let ladder: &[usize] = if graph { &BEAM } else { &REFINE };
+            self.tune_flat(&trials, goal, ladder, n)
         };
         let mut state = self.write();
         let helped = found.is_some();
@@ -172,7 +179,7 @@ impl Shared {
             recall,
             measured_on: n.max(1),
         };
-        helped || lists <= 1
+        helped || lists <= 1 && !graph
     }
 
     fn trials(&self) -> Vec<Trial> {
@@ -290,15 +297,15 @@ impl Shared {
         let mut scratch = Scratch::default();
         let mut total = Found::default();
         for trial in trials {
-            // Copies take places, each up to two, that a query without them has for others.
+            // Copies take places, each up to two in lists, that a query without them has for others.
             let k = K + trial.copies.len();
             scratch.copies.clone_from(&trial.copies);
-            let more = 2 * (trial.copies.len() - 1);
+            let places = if self.bar(trial, &mut scratch) { 1 } else { 2 };
             let effort = Effort::Probe {
                 probes: setting.probes,
                 margin: setting.margin,
                 rank: K,
-                refine: setting.refine + more,
+                refine: setting.refine + places * (trial.copies.len() - 1),
             };
             self.try_search(&trial.vector, k, effort, &mut scratch);
             let hits = scratch.top.iter();
@@ -315,11 +322,30 @@ impl Shared {
         total
     }
 
-    fn tune_flat(&self, trials: &[Trial], goal: f64, n: usize) -> Option<(Setting, f64)> {
-        REFINE
-            .into_iter()
-            .take_while(|refine| 4 * refine < n)
-            .find_map(|refine| {
+    /// Keep a walk through the graph from the trial's own vertex: its links are what is looked for, and a query has no
+    /// vertex. False if there is no graph.
+    fn bar(&self, trial: &Trial, scratch: &mut Scratch) -> bool {
+        let state = self.read();
+        scratch.beam.barred = None;
+        let Some(graph) = &state.graph else {
+            return false;
+        };
+        let own = state.rows.map.get(trial.copies[0], &state.rows.keys);
+        scratch.beam.barred = own.filter(|&row| graph.has(row));
+        true
+    }
+
+    fn tune_flat(
+        &self,
+        trials: &[Trial],
+        goal: f64,
+        ladder: &[usize],
+        n: usize,
+    ) -> Option<(Setting, f64)> {
+        ladder
+            .iter()
+            .take_while(|&refine| 4 * refine < n)
+            .find_map(|&refine| {
                 let setting = Setting::whole(1, refine);
                 let measured = self.recall(trials, setting);
                 (measured.bound >= goal).then_some((setting, measured.recall))

@@ -104,6 +104,7 @@ fn recall_is_held_under_every_metric_flat_and_in_lists() {
             (Index::Flat, 3000),
             (Index::Lists, 3000),
             (Index::Auto, 5000),
+            (Index::Hnsw, 3000),
         ] {
             let (store, model, queries) = filled(
                 Options {
@@ -114,7 +115,10 @@ fn recall_is_held_under_every_metric_flat_and_in_lists() {
             );
             let stats = store.stats();
             assert!(stats.recall >= 0.95, "{metric:?} {index:?} {stats:?}");
-            assert_eq!(stats.lists > 0, index != Index::Flat);
+            let in_lists = matches!(index, Index::Lists | Index::Auto);
+            assert_eq!(stats.lists > 0, in_lists, "{metric:?} {index:?} {stats:?}");
+            let graph = if index == Index::Hnsw { n } else { 0 };
+            assert_eq!(stats.graph, graph, "{metric:?} {stats:?}");
             let found = recall(&store, &model, &queries, metric);
             assert!(found >= 0.93, "{metric:?} {index:?} {found} {stats:?}");
         }
@@ -164,7 +168,7 @@ fn scores_are_near_the_exact_ones_and_exact_search_finds_the_best() {
 
 #[test]
 fn every_level_gives_the_same_bits() {
-    for index in [Index::Flat, Index::Lists] {
+    for index in [Index::Flat, Index::Lists, Index::Hnsw] {
         let answers: Vec<_> = Level::supported()
             .into_iter()
             .map(|level| {

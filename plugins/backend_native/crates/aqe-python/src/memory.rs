@@ -173,6 +173,7 @@ impl PatternStore {
                 ("auto", Index::Auto),
                 ("flat", Index::Flat),
                 ("lists", Index::Lists),
+                ("hnsw", Index::Hnsw),
             ],
         )?;
         let keep = chosen(
@@ -379,6 +380,7 @@ impl PatternStore {
         out.set_item("rows", stats.rows)?;
         out.set_item("tail", stats.tail)?;
         out.set_item("lists", stats.lists)?;
+        out.set_item("graph", stats.graph)?;
         out.set_item("probes", stats.probes)?;
         out.set_item("refine", stats.refine)?;
         out.set_item(

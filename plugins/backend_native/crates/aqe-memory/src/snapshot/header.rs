@@ -3,12 +3,13 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Error, MAGIC, PAGE, SECTIONS, VERSION, damaged};
+use crate::hnsw::{M, M0};
 use crate::kernels::BLOCK;
 use crate::planes::GROUP;
 use crate::state::{SHORT, Tuning};
 use crate::{Index, Keep, Metric, Options};
 
-const HASHES: usize = 144;
+const HASHES: usize = 160;
 const OWN_HASH: usize = PAGE - 8;
 
 /// More of anything is not believed; sums and products of such numbers do not overflow.
@@ -16,7 +17,7 @@ const MANY: u64 = 1 << 40;
 
 const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::L2];
 const KEEPS: [Keep; 3] = [Keep::Planes, Keep::Float16, Keep::Float32];
-const INDEXES: [Index; 3] = [Index::Auto, Index::Flat, Index::Lists];
+const INDEXES: [Index; 4] = [Index::Auto, Index::Flat, Index::Lists, Index::Hnsw];
 
 /// What is kept of the rows of a store with these options.
 pub(crate) fn kept(options: &Options) -> Keep {
@@ -25,6 +26,15 @@ pub(crate) fn kept(options: &Options) -> Keep {
     } else {
         options.keep
     }
+}
+
+/// The graph in a snapshot. A store has one, or no lists; without one both numbers are zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Vertices {
+    /// Rows of the upper levels, each once for each level.
+    pub upper: u64,
+    /// One more than the row where searches begin.
+    pub entry: u64,
 }
 
 /// How many there are of what a snapshot holds.
@@ -59,6 +69,7 @@ pub(crate) struct Header {
     pub counts: Counts,
     pub tuning: Tuning,
     pub learned: Learned,
+    pub vertices: Vertices,
     pub hashes: [u64; SECTIONS],
 }
 
@@ -82,6 +93,7 @@ impl Header {
                 measured_on: 0,
             },
             learned: Learned::default(),
+            vertices: Vertices::default(),
             hashes: [0; SECTIONS],
         }
     }
@@ -111,6 +123,7 @@ impl Header {
             Keep::Float16 => 2,
             Keep::Float32 => 4,
         };
+        let graph = u64::from(self.vertices.entry > 0);
         let l2 = u64::from(self.metric == Metric::L2);
         [
             4 * width,
@@ -127,6 +140,9 @@ impl Header {
             4 * blocks * BLOCK as u64,
             4 * blocks * 2 * BLOCK as u64,
             blocks * BLOCK as u64 * width / 8,
+            4 * rows * graph,
+            4 * M0 as u64 * rows * graph,
+            4 * (M as u64 + 2) * self.vertices.upper,
         ]
     }
 
@@ -172,6 +188,8 @@ impl Header {
         out.extend(self.learned.error.to_le_bytes());
         out.extend(self.learned.merged_error.to_le_bytes());
         out.extend((self.learned.merged as u64).to_le_bytes());
+        out.extend(self.vertices.upper.to_le_bytes());
+        out.extend(self.vertices.entry.to_le_bytes());
         for hash in self.hashes {
             out.extend(hash.to_le_bytes());
         }
@@ -197,7 +215,7 @@ impl Header {
             return damaged("the checksum of its header is wrong");
         }
         let counts: Vec<u64> = (0..5).map(|i| u64_at(bytes, 40 + 8 * i)).collect();
-        let sizes = [80, 88, 104, 112, 136].map(|at| u64_at(bytes, at));
+        let sizes = [80, 88, 104, 112, 136, 144, 152].map(|at| u64_at(bytes, at));
         if counts.iter().chain(&sizes).any(|&count| count > MANY) {
             return damaged("it claims to hold more than can be");
         }
@@ -229,6 +247,10 @@ impl Header {
                 merged_error: f64_at(bytes, 128),
                 merged: sizes[4] as usize,
             },
+            vertices: Vertices {
+                upper: sizes[5],
+                entry: sizes[6],
+            },
             hashes: std::array::from_fn(|i| u64_at(bytes, HASHES + 8 * i)),
         };
         header.verify()?;
@@ -244,12 +266,16 @@ impl Header {
             slots,
             blocks,
         } = self.counts;
-        let learned = &self.learned;
+        let (learned, vertices) = (&self.learned, &self.vertices);
         let finite = learned.error.is_finite() && learned.merged_error.is_finite();
         let sound = (1..=65_536).contains(&self.dim)
             && rows < 1 << 31
             && lists + segments < 1 << 31
-            && rows <= slots
+            && (rows <= slots || vertices.entry > 0)
+            && vertices.entry <= rows
+            && (vertices.upper == 0 || vertices.entry > 0)
+            && vertices.upper <= rows * 16
+            && (vertices.entry == 0 || lists == 0)
             && blocks <= slots
             && slots <= blocks * BLOCK as u64
             && self.tuning.refine >= 1

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::header::{Header, name_of};
 use super::{Error, PAGE, Part, Section, damaged};
 use crate::centroids::Centroids;
+use crate::hnsw::{GRAPH, Graph};
 use crate::list::{List, NO_ROW};
 use crate::rows::saved::{Kept, Numbers, Planes, all_finite, map_of};
 use crate::rows::{NOWHERE, Rows};
@@ -165,6 +166,21 @@ impl<'a> Source<'a> {
         Ok(Centroids::of_bytes(level, signed, scales, mean, l2))
     }
 
+    fn read_graph(&self, rows: &Rows) -> Result<Option<Graph>, Error> {
+        let vertices = self.header.vertices;
+        let mut sections = [Part::Halves, Part::Links, Part::UpperLinks].map(|p| self.section(p));
+        let graph = match vertices.entry.checked_sub(1) {
+            None => None,
+            Some(entry) => Some(Graph::read(
+                &rows.places,
+                (entry as u32, vertices.upper as usize),
+                &mut sections,
+            )?),
+        };
+        sections.into_iter().try_for_each(Section::end)?;
+        Ok(graph)
+    }
+
     /// Put a state together in which rows and lists agree about each other.
     fn assemble(
         &self,
@@ -174,7 +190,8 @@ impl<'a> Source<'a> {
     ) -> Result<State, Error> {
         let header = self.header;
         let count = header.counts.lists as usize;
-        verify_places(&rows.places, &lists, count)?;
+        let graph = self.read_graph(&rows)?;
+        verify_places(&rows.places, &lists, count, graph.as_ref())?;
         let tail = lists.split_off(count);
         let mut state = State::new(options);
         if count > 0 {
@@ -189,6 +206,7 @@ impl<'a> Source<'a> {
             });
         }
         state.rows = rows;
+        state.graph = graph;
         state.tail = tail.into();
         state.young = header.young;
         state.tuning = header.tuning;
@@ -200,12 +218,23 @@ fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, Result<T, Error>>) -> Res
     thread.join().expect("reading does not panic")
 }
 
-/// Refuse rows that do not stand once in each of the lists that they name, and nowhere else.
-fn verify_places(places: &[[u32; 2]], lists: &[List], count: usize) -> Result<(), Error> {
+/// Refuse rows that do not stand once in each of the lists that they name, and nowhere else, or in the graph.
+fn verify_places(
+    places: &[[u32; 2]],
+    lists: &[List],
+    count: usize,
+    graph: Option<&Graph>,
+) -> Result<(), Error> {
     let wrong = || damaged("its rows and lists do not agree about each other");
     let mut lacking = vec![0u8; places.len()]; // a bit for each of the two places
-    for (&[first, second], lacking) in places.iter().zip(&mut lacking) {
+    for (row, (&[first, second], lacking)) in (0..).zip(places.iter().zip(&mut lacking)) {
         let in_tail = first & TAIL != 0;
+        if first == GRAPH {
+            if second != NOWHERE || !graph.is_some_and(|graph| graph.has(row)) {
+                return wrong();
+            }
+            continue;
+        }
         if first == NOWHERE || first == second || in_tail && second != NOWHERE {
             return wrong();
         }

@@ -12,7 +12,8 @@
 //! | 40..80 | numbers of rows, lists, segments of the tail, slots in both, blocks of slots (u64 each) |
 //! | 80..112 | tuning: probes, refine (u64), recall (f64), measured on (u64) |
 //! | 112..144 | lists: learned on (u64), error, merged error (f64), merged (u64) |
-//! | 144..256 | the XXH3 of each section with its filling |
+//! | 144..160 | the graph: rows of its upper levels, each once for each level; the row where searches begin (u64 each) |
+//! | 160..296 | the XXH3 of each section with its filling |
 //! | 4088..4096 | the XXH3 of everything before |
 //!
 //! How long the sections are follows from the counts, and the file is as long as they say, or it is refused before
@@ -33,13 +34,13 @@ pub(crate) use sections::{Section, Writer};
 pub const MAGIC: [u8; 8] = *b"\x89AQESNAP";
 
 /// Of this layout. Another version is refused, and the store built anew.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Sections begin at multiples of it, as pages of memory do.
 pub const PAGE: usize = 4096;
 
 /// How many there are.
-pub const SECTIONS: usize = 14;
+pub const SECTIONS: usize = 17;
 
 /// The sections, in their order in the file.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +59,9 @@ pub(crate) enum Part {
     Slots,
     Factors,
     Codes,
+    Halves,
+    Links,
+    UpperLinks,
 }
 
 /// Why a store could not be saved or loaded.

@@ -5,8 +5,9 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::header::{Counts, Header, Learned};
+use super::header::{Counts, Header, Learned, Vertices};
 use super::{Error, PAGE, SECTIONS, Writer, header};
+use crate::hnsw::GRAPH;
 use crate::list::{List, NO_ROW};
 use crate::rows::NOWHERE;
 use crate::state::{State, TAIL};
@@ -82,13 +83,27 @@ fn write(file: &mut File, state: &State, mut header: Header) -> io::Result<u64> 
             merged: lists.merged,
         };
     }
+    let numbers = numbers_of(state, &living);
+    if let Some(graph) = &state.graph {
+        let (upper, entry) = graph.saved_counts(&numbers);
+        header.vertices = Vertices { upper, entry };
+    }
     let mut out = Writer::new(file);
-    header.hashes = write_sections(&mut out, state, &living, &lists)?;
+    header.hashes = write_sections(&mut out, state, &living, &lists, &numbers)?;
     out.finish()?;
     let bytes = header.to_bytes();
     file.seek(SeekFrom::Start(0))?;
     file.write_all(&bytes)?;
     Ok(header::name_of(&bytes))
+}
+
+/// Numbers of rows in the file, closed up; `NO_ROW` for those that left.
+fn numbers_of(state: &State, living: &[u32]) -> Vec<u32> {
+    let mut numbers = vec![NO_ROW; state.rows.numbers()];
+    for (number, &row) in living.iter().enumerate() {
+        numbers[row as usize] = number as u32;
+    }
+    numbers
 }
 
 /// Lists, then segments of the tail.
@@ -103,6 +118,7 @@ fn write_sections(
     state: &State,
     living: &[u32],
     lists: &[&List],
+    numbers: &[u32],
 ) -> io::Result<[u64; SECTIONS]> {
     let rows = &state.rows;
     let mut hashes = [0; SECTIONS];
@@ -116,7 +132,7 @@ fn write_sections(
     out.numbers(living.iter().map(|&row| rows.keys[row as usize]))?;
     end(out)?;
     let closed = |place: u32| match place {
-        NOWHERE => NOWHERE,
+        NOWHERE | GRAPH => place,
         _ if place & TAIL != 0 => TAIL | ((place & !TAIL) - state.tail_first),
         _ => place,
     };
@@ -146,16 +162,28 @@ fn write_sections(
     end(out)?;
     out.numbers(lists.iter().map(|list| list.len() as u32))?;
     end(out)?;
-    let mut numbers = vec![NOWHERE; rows.numbers()];
-    for (number, &row) in living.iter().enumerate() {
-        numbers[row as usize] = number as u32;
-    }
     let slots = lists.iter().flat_map(|list| list.lanes());
     out.numbers(slots.map(|&row| numbers.get(row as usize).copied().unwrap_or(NO_ROW)))?;
     end(out)?;
     lists.iter().try_for_each(|list| list.write_factors(out))?;
     end(out)?;
     lists.iter().try_for_each(|list| list.write_codes(out))?;
+    end(out)?;
+    let graph = state
+        .graph
+        .as_ref()
+        .filter(|graph| graph.saved_counts(numbers).1 > 0);
+    if let Some(graph) = graph {
+        graph.write_halves(living, out)?;
+    }
+    end(out)?;
+    if let Some(graph) = graph {
+        graph.write_links(living, numbers, out)?;
+    }
+    end(out)?;
+    if let Some(graph) = graph {
+        graph.write_upper(numbers, out)?;
+    }
     end(out)?;
     Ok(hashes)
 }

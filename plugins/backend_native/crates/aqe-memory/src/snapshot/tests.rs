@@ -90,6 +90,8 @@ fn a_store_comes_back_as_it_was_and_goes_on() {
         (Metric::L2, Keep::Planes, Index::Lists, 128, 1500),
         (Metric::Cosine, Keep::Float16, Index::Lists, 128, 1200),
         (Metric::L2, Keep::Float32, Index::Lists, 33, 1200),
+        (Metric::Cosine, Keep::Planes, Index::Hnsw, 12, 3000),
+        (Metric::L2, Keep::Float32, Index::Hnsw, 8, 1500),
     ] {
         let case = format!("{metric:?} {keep:?} {index:?} {dim} {n}");
         let options = options(dim, metric, keep, index);
@@ -107,11 +109,13 @@ fn a_store_comes_back_as_it_was_and_goes_on() {
                 stats.rows,
                 stats.tail,
                 stats.lists,
+                stats.graph,
                 stats.probes,
                 stats.refine,
             )
         });
         assert_eq!(stats[0], stats[1], "{case}");
+        assert_eq!(stats[0].3 > 0, index == Index::Hnsw, "{case}");
         // What is done next has the same effect on both.
         let more = rows(50, dim, 5);
         let keys: Vec<u64> = (0..50).map(|i| 14 * i + 1).collect();
@@ -229,7 +233,8 @@ fn saved(index: usize) -> (Options, Vec<u8>) {
     let options = match index {
         0 => options(130, Metric::L2, Keep::Float16, Index::Lists),
         1 => options(128, Metric::Cosine, Keep::Planes, Index::Lists),
-        _ => options(16, Metric::Dot, Keep::Planes, Index::Flat),
+        2 => options(16, Metric::Dot, Keep::Planes, Index::Flat),
+        _ => options(8, Metric::L2, Keep::Planes, Index::Hnsw),
     };
     let store = filled(options.clone(), if index == 2 { 60 } else { 1100 });
     let file = Scratch::new();
@@ -238,7 +243,7 @@ fn saved(index: usize) -> (Options, Vec<u8>) {
 }
 
 thread_local! {
-    static SAVED: [(Options, Vec<u8>); 3] = [saved(0), saved(1), saved(2)];
+    static SAVED: [(Options, Vec<u8>); 4] = [saved(0), saved(1), saved(2), saved(3)];
 }
 
 fn load(path: &Path, options: &Options, bytes: &[u8]) -> (Store, Result<u64, Error>) {
@@ -258,7 +263,7 @@ proptest! {
 
     #[test]
     fn a_mutated_snapshot_is_refused(
-        which in 0..3usize,
+        which in 0..4usize,
         kind in 0..4,
         places in prop::collection::vec((any::<prop::sample::Index>(), 1..=255u8), 1..4),
     ) {
@@ -285,14 +290,14 @@ proptest! {
 
     #[test]
     fn a_forged_snapshot_does_not_make_a_store_that_fails(
-        which in 0..3usize,
+        which in 0..4usize,
         in_header in any::<bool>(),
         places in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..40),
     ) {
         SAVED.with(|saved| {
             let (options, whole) = &saved[which];
             let mut bytes = whole.clone();
-            let range = if in_header { 144 } else { whole.len() };
+            let range = if in_header { 160 } else { whole.len() };
             for (at, value) in &places {
                 bytes[at.index(range)] = *value;
             }
