@@ -162,7 +162,12 @@ impl Shared {
                 state.graph.is_some(),
             )
         };
-        let goal = goal(self.options.recall, strangeness(&trials));
+        // Under the dot product copies cannot be told: some are taken to be there.
+        let strangeness = match self.options.metric {
+            Metric::Dot => 2.0,
+            _ => strangeness(&trials),
+        };
+        let goal = goal(self.options.recall, strangeness);
         let found = if lists > 1 {
             self.tune_lists(&trials, goal, lists, n)
         } else {
@@ -378,7 +383,11 @@ impl Shared {
             }
         }
         let (cost, (setting, recall)) = best?;
-        let found = self.stop_early(trials, goal, lists, setting);
+        // Under the dot product long rows are near to all queries, wherever their lists are: no list is too far.
+        let found = match self.options.metric {
+            Metric::Dot => None,
+            _ => self.stop_early(trials, goal, lists, setting),
+        };
         (cost < 1.2 * n as f64).then_some(found.unwrap_or((setting, recall)))
     }
 
