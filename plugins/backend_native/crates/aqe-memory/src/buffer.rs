@@ -3,7 +3,7 @@
 const LINE: usize = 64;
 
 /// Zeroed bytes of which the first one stands on a multiple of 64.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Buffer {
     raw: Vec<u8>,
     start: usize,
@@ -26,6 +26,13 @@ impl Buffer {
     /// The bytes, to be changed.
     pub fn get_mut(&mut self) -> &mut [u8] {
         &mut self.raw[self.start..self.start + self.len]
+    }
+
+    /// Become `len` bytes, of no matter what values.
+    pub fn resize(&mut self, len: usize) {
+        if len != self.len {
+            *self = Buffer::zeroed(len);
+        }
     }
 
     /// Grow to `len` bytes; what is there stays.

@@ -216,7 +216,7 @@ impl Centroids {
         );
     }
 
-    /// The lists to scan for a query, best first: each with the dot product of query and centre.
+    /// The lists to scan for a query, best first.
     pub fn nearest<'a>(
         &self,
         level: Level,
@@ -224,7 +224,7 @@ impl Centroids {
         dot_mean: f32,
         probes: usize,
         work: &'a mut Ranking,
-    ) -> &'a [(f32, u32)] {
+    ) -> &'a [Near] {
         let Ranking {
             scanner,
             candidates,
@@ -234,7 +234,7 @@ impl Centroids {
             ..
         } = work;
         // Codes tell roughly which lists are near.
-        let rough = 2 * probes + 16;
+        let rough = probes + 16;
         candidates.clear();
         if 2 * rough < self.count {
             scanner.start(level, rough);
@@ -272,7 +272,11 @@ impl Centroids {
             } else {
                 0.0
             };
-            (value + half, list)
+            Near {
+                value,
+                dot: value + half,
+                list,
+            }
         }));
         found
     }
@@ -362,13 +366,24 @@ impl Centroids {
     }
 }
 
+/// A list whose centre is near to a query.
+#[derive(Clone, Copy, Debug)]
+pub struct Near {
+    /// The dot product of query and centre, under l2 less half the square of the centre.
+    pub value: f32,
+    /// The dot product of query and centre.
+    pub dot: f32,
+    /// The list.
+    pub list: u32,
+}
+
 /// Scratch of [`Centroids::nearest`] and [`Centroids::choose`].
 #[derive(Default)]
 pub struct Ranking {
     scanner: Scanner,
     candidates: Vec<u32>,
     order: Vec<u64>,
-    found: Vec<(f32, u32)>,
+    found: Vec<Near>,
     values: Vec<f32>,
     products: Vec<i32>,
     residual: Vec<f32>,

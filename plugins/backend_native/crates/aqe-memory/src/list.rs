@@ -1,4 +1,4 @@
-//! Codes of the rows of one list, in blocks of 64.
+//! Codes of the rows of one list, in blocks of 32.
 
 mod saved;
 

@@ -1,6 +1,7 @@
 //! A query, prepared for every stage of a search.
 
-use crate::kernels::{Lookup, MAX_ENTRY, dot, max16, rounded, sum16, vectorized};
+use crate::buffer::Buffer;
+use crate::kernels::{Lookup, MAX_ENTRY, TABLE, dot, max16, rounded, sum16, tabulate, vectorized};
 use crate::level::Level;
 
 /// A query as table, as two bytes a dimension, and as floats.
@@ -8,8 +9,8 @@ use crate::level::Level;
 pub struct Query {
     /// The query, of unit length under cosine, padded with zeros.
     pub floats: Vec<f32>,
-    /// For each 4 dimensions 16 entries: what the signs of a row's code contribute to a dot product.
-    pub table: Vec<u8>,
+    /// What the signs of a row's code contribute to a dot product, 16 entries for each 4 dimensions; see [`Lookup`].
+    pub table: Buffer,
     /// The dot product of query and signs is `sum * step + shift`.
     pub step: f32,
     /// See `step`.
@@ -35,7 +36,7 @@ impl Query {
     /// Prepare for a query that stands in `floats`.
     pub fn prepare(&mut self, level: Level) {
         let width = self.floats.len();
-        self.table.resize(4 * width, 0);
+        self.table.resize(width / 16 * TABLE);
         self.units.resize(width, 0);
         self.high.resize(width, 0);
         self.low.resize(width, 0);
@@ -45,7 +46,7 @@ impl Query {
             #[inline(always)]
             || {
                 self.split(level);
-                self.tabulate();
+                self.tabulate(level);
             },
         );
     }
@@ -53,7 +54,7 @@ impl Query {
     /// What scanning needs.
     pub fn lookup(&self) -> Lookup<'_> {
         Lookup {
-            table: &self.table,
+            table: self.table.get(),
             step: self.step,
             shift: self.shift,
         }
@@ -97,10 +98,9 @@ impl Query {
         self.sum_high = sum_high;
     }
 
-    /// Fill the table. With v the query in units of half a step, rounded, the entry of signs s is the sum of v where s
-    /// is set, less the least such sum; then query * signs = step * sum(entries) + shift.
+    /// Fill the table of the query in units of half a step, rounded: query * signs = step * sum(entries) + shift.
     #[inline(always)]
-    fn tabulate(&mut self) {
+    fn tabulate(&mut self, level: Level) {
         let mut sizes = [0f32; 16];
         let mut sums = [0f32; 16];
         for part in self.floats.chunks_exact(64) {
@@ -117,23 +117,7 @@ impl Query {
         for (value, x) in self.units.iter_mut().zip(&self.floats) {
             *value = rounded(x * scale);
         }
-        let mut lowest = 0i32;
-        for (entries, v) in self
-            .table
-            .chunks_exact_mut(16)
-            .zip(self.units.chunks_exact(4))
-        {
-            let least: i32 = v.iter().map(|&value| -value.min(0)).sum();
-            lowest += least;
-            // Eight entries in one integer: each ends between 0 and 31, so that none carries into the next.
-            let low = i64::from(least) * 0x0101_0101_0101_0101
-                + i64::from(v[0]) * 0x0100_0100_0100_0100
-                + i64::from(v[1]) * 0x0101_0000_0101_0000
-                + i64::from(v[2]) * 0x0101_0101_0000_0000;
-            let high = low + i64::from(v[3]) * 0x0101_0101_0101_0101;
-            entries[..8].copy_from_slice(&low.to_le_bytes());
-            entries[8..].copy_from_slice(&high.to_le_bytes());
-        }
+        let lowest = tabulate(level, &self.units, self.table.get_mut());
         self.step = 2.0 / scale;
         self.shift = -(lowest as f32) * self.step - total;
     }

@@ -2,7 +2,7 @@
 
 use crate::kernels::{BLOCK, Codes, Lookup, Survivors, scan};
 use crate::level::Level;
-use crate::select::cut;
+use crate::select::{cut, threshold};
 
 /// A scan of several lists with one threshold, which rises as better rows are found.
 pub struct Scanner {
@@ -51,6 +51,15 @@ impl Scanner {
     /// Keep the best only: as many as wanted, or up to an eighth more.
     pub fn finish(&mut self) {
         self.cut();
+    }
+
+    /// About the estimate of this rank among those found so far; minus infinity if there are no more.
+    pub fn estimate_of(&self, rank: usize) -> f32 {
+        let found = &self.survivors.estimates[..self.survivors.len];
+        if found.len() <= rank {
+            return f32::NEG_INFINITY;
+        }
+        threshold(self.level, found, rank).unwrap_or(f32::NEG_INFINITY)
     }
 
     /// Row numbers kept, in no order; a row that stands in two lists may be there twice.

@@ -1,5 +1,6 @@
 //! One search: choose lists, scan codes, refine by planes.
 
+use crate::Metric;
 use crate::centroids::Ranking;
 use crate::hnsw::Beam;
 use crate::kernels::{Codes, dot, vectorized};
@@ -11,6 +12,9 @@ use crate::state::{State, Tuning, normalize};
 
 /// So many rows ahead are fetched from memory.
 const AHEAD: usize = 8;
+
+/// Lists that are scanned before any is left out. Whether to go on is decided again whenever as many more were.
+const FIRST: usize = 4;
 
 /// A comparison in the graph takes as long as so many slots.
 const COMPARED: usize = 25;
@@ -27,6 +31,8 @@ pub struct Scratch {
     rough: Vec<f32>,
     /// Scores and keys, best first.
     pub top: Vec<(f32, u64)>,
+    /// Keys of rows that do not count where a search decides whether to stop early; for measuring.
+    pub copies: Vec<u64>,
     /// Slots scanned by the last search.
     pub scanned: usize,
 }
@@ -36,10 +42,14 @@ pub struct Scratch {
 pub enum Effort {
     /// Score every row.
     Exact,
-    /// Scan so many lists and refine so many rows.
+    /// Scan some lists and refine so many rows.
     Probe {
-        /// Lists.
+        /// Lists at most.
         probes: usize,
+        /// Lists whose centre is worse by more than this than the estimate of `rank` are left out; see [`Tuning`].
+        margin: f32,
+        /// See `margin`.
+        rank: usize,
         /// Rows.
         refine: usize,
     },
@@ -50,6 +60,7 @@ impl State {
     pub fn effort(&self, k: usize, ef: Option<usize>, exact: bool) -> Effort {
         let Tuning {
             probes,
+            margin,
             refine,
             measured_on,
             ..
@@ -66,6 +77,8 @@ impl State {
         }
         Effort::Probe {
             probes: ((probes as f64 * factor).ceil() as usize).max(1),
+            margin: if ef.is_some() { f32::INFINITY } else { margin },
+            rank: k.max(10),
             refine: wanted,
         }
     }
@@ -75,9 +88,9 @@ impl State {
         let dot_mean = self.prepare(vector, scratch);
         scratch.top.clear();
         scratch.scanned = 0;
-        if let Effort::Probe { probes, refine } = effort {
-            self.scan_codes(dot_mean as f32, probes, refine, scratch);
-            self.refine(dot_mean, k, scratch);
+        if let Effort::Probe { refine, .. } = effort {
+            self.scan_codes(dot_mean as f32, effort, scratch);
+            self.refine(dot_mean, k, refine, scratch);
             if scratch.top.len() >= k.min(self.rows.alive()) {
                 return;
             }
@@ -128,11 +141,21 @@ impl State {
         self.rows.score(&scratch.query, dot_mean, row)
     }
 
-    fn scan_codes(&self, dot_mean: f32, probes: usize, refine: usize, scratch: &mut Scratch) {
+    fn scan_codes(&self, dot_mean: f32, effort: Effort, scratch: &mut Scratch) {
+        let Effort::Probe {
+            probes,
+            margin,
+            rank,
+            refine,
+        } = effort
+        else {
+            return;
+        };
         let Scratch {
             query,
             ranking,
             scanner,
+            copies,
             beam,
             ..
         } = scratch;
@@ -152,12 +175,25 @@ impl State {
             let order = lists
                 .centroids
                 .nearest(self.level, query, dot_mean, probes, ranking);
-            let codes = |i: usize| order.get(i).map(|hit| lists.lists[hit.1 as usize].codes());
-            for (i, &(base, _)) in order.iter().enumerate() {
+            let codes = |i: usize| {
+                order
+                    .get(i)
+                    .map(|hit| lists.lists[hit.list as usize].codes())
+            };
+            let (mut least, mut check) = (f32::NEG_INFINITY, FIRST);
+            for (i, hit) in order.iter().enumerate() {
+                if i == check && margin < f32::INFINITY {
+                    let best = scanner.estimate_of(rank + self.count_of(copies, scanner.found()));
+                    least = best - margin * self.spread(query, best);
+                    check *= 2;
+                }
                 let (Some(list), next) = (codes(i), codes(i + 1).unwrap_or(empty)) else {
                     break;
                 };
-                scanner.scan([&list, &next], &lookup, base);
+                if hit.value < least {
+                    break;
+                }
+                scanner.scan([&list, &next], &lookup, hit.dot);
             }
         }
         for (i, segment) in self.tail.iter().enumerate() {
@@ -168,7 +204,26 @@ impl State {
         scanner.finish();
     }
 
-    fn refine(&self, dot_mean: f64, k: usize, scratch: &mut Scratch) {
+    /// How many of the rows have one of the keys.
+    fn count_of(&self, keys: &[u64], rows: &[u32]) -> usize {
+        if keys.is_empty() {
+            return 0;
+        }
+        let is_one = |&&row: &&u32| keys.contains(&self.rows.keys[row as usize]);
+        rows.iter().filter(is_one).count()
+    }
+
+    /// What estimates of the rows of a list differ in proportion to: the length of the query, under l2 the distance
+    /// between the query and a row with this estimate.
+    fn spread(&self, query: &Query, estimate: f32) -> f32 {
+        match self.metric {
+            Metric::Cosine => 1.0,
+            Metric::Dot => query.square.sqrt() as f32,
+            Metric::L2 => (query.square as f32 - 2.0 * estimate).max(0.0).sqrt(),
+        }
+    }
+
+    fn refine(&self, dot_mean: f64, k: usize, refine: usize, scratch: &mut Scratch) {
         let Scratch {
             query,
             scanner,
@@ -197,7 +252,12 @@ impl State {
                 rows.push(row);
             }
         }
-        let keep = (2 * k).max(16);
+        let most = (2 * k).max(16);
+        let keep = if self.graph.is_some() || self.metric == Metric::Dot {
+            most
+        } else {
+            (refine / 4).clamp((3 * k / 2).max(12), most)
+        };
         if rows.len() > keep {
             let rest = &rows[rough.len()..];
             rough.extend(rest.iter().map(|&row| self.rows.rough(query, row)));
@@ -285,4 +345,94 @@ fn finish(top: &mut Vec<(f32, u64)>, k: usize) {
         }
     }
     top.truncate(k);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+    use crate::{Index, Keep, Level, Options, Store};
+
+    const DIM: usize = 64;
+
+    fn random_rows(random: &mut Random, n: usize) -> Vec<f32> {
+        (0..n * DIM)
+            .map(|i| {
+                random.below(1000) as f32 / 500.0 - 1.0
+                    + (i / DIM % 20 == i % DIM) as u8 as f32 * 6.0
+            })
+            .collect()
+    }
+
+    fn store(metric: Metric) -> (Store, Vec<f32>) {
+        let store = Store::new(Options {
+            dim: DIM,
+            metric,
+            index: Index::Lists,
+            keep: Keep::Planes,
+            recall: 0.7,
+            seed: 1,
+            threads: 1,
+            background: false,
+            level: Level::best(),
+        });
+        let rows = random_rows(&mut Random::new(7), 3000);
+        store.add(&(0..3000).collect::<Vec<u64>>(), &rows);
+        (store, rows)
+    }
+
+    fn scanned(store: &Store, query: &[f32], margin: f32, copies: &[u64]) -> usize {
+        let effort = Effort::Probe {
+            probes: 40,
+            margin,
+            rank: 10,
+            refine: 60,
+        };
+        let mut scratch = Scratch::default();
+        scratch.copies.extend_from_slice(copies);
+        store.shared.try_search(query, 10, effort, &mut scratch);
+        scratch.scanned
+    }
+
+    #[test]
+    fn the_larger_the_margin_the_more_is_scanned() {
+        for metric in [Metric::Cosine, Metric::Dot, Metric::L2] {
+            let (store, rows) = store(metric);
+            assert!(store.shared.read().lists.is_some());
+            for query in rows.chunks_exact(DIM).take(20) {
+                let counts = [-1e9, 0.0, 0.1, 0.3, 1e9, f32::INFINITY]
+                    .map(|margin| scanned(&store, query, margin, &[]));
+                assert!(counts.is_sorted(), "{metric:?} {counts:?}");
+                assert!(counts[0] < counts[5] / 2, "{metric:?} {counts:?}");
+                assert_eq!(counts[4], counts[5], "{metric:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_a_search_stops_does_not_depend_on_the_length_of_the_query() {
+        for metric in [Metric::Cosine, Metric::Dot] {
+            let (store, rows) = store(metric);
+            for query in rows.chunks_exact(DIM).take(20) {
+                let longer: Vec<f32> = query.iter().map(|x| 1024.0 * x).collect();
+                let (short, long) = (
+                    scanned(&store, query, 0.2, &[]),
+                    scanned(&store, &longer, 0.2, &[]),
+                );
+                assert_eq!(short, long, "{metric:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn copies_do_not_stop_a_search() {
+        let (store, rows) = store(Metric::Cosine);
+        for (i, query) in rows.chunks_exact(DIM).take(20).enumerate() {
+            // All rows around the same centre.
+            let copies: Vec<u64> = (i as u64..3000).step_by(20).collect();
+            let with = scanned(&store, query, 0.1, &[]);
+            let without = scanned(&store, query, 0.1, &copies);
+            assert!(without > with, "{with} {without}");
+        }
+    }
 }

@@ -43,8 +43,11 @@ pub struct Lists {
 /// How a search is done.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tuning {
-    /// Lists that are scanned.
+    /// Lists that are scanned at most.
     pub probes: usize,
+    /// A list is left out if its centre is worse than the tenth best estimate by more than this, in units of what
+    /// estimates within a list differ by.
+    pub margin: f32,
     /// Rows that are refined.
     pub refine: usize,
     /// Recall at 10 that was measured with this; NaN if not yet.
@@ -110,6 +113,7 @@ impl State {
             changes: 0,
             tuning: Tuning {
                 probes: 0,
+                margin: f32::INFINITY,
                 refine: 100,
                 recall: f64::NAN,
                 measured_on: 0,

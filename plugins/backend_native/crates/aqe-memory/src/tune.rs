@@ -40,6 +40,10 @@ const BY_CHANCE: f64 = 3.5;
 /// At most so many times as much is a query expected to miss as a row without its copies.
 const MOST: f64 = 3.0;
 
+/// How many times as many lists a search may scan that stops early, as one that never does and finds as much. The
+/// more, the fewer lists suffice on the average, and the longer the longest searches take.
+const SLACK: f64 = 1.2;
+
 /// A row as a query.
 ///
 /// A row has copies and variants of itself in the store; a query that is asked for the first time mostly has none.
@@ -109,6 +113,25 @@ impl Query {
     }
 }
 
+/// What a search does; see [`Tuning`].
+#[derive(Clone, Copy)]
+struct Setting {
+    probes: usize,
+    margin: f32,
+    refine: usize,
+}
+
+impl Setting {
+    /// Without stopping early.
+    fn whole(probes: usize, refine: usize) -> Setting {
+        Setting {
+            probes,
+            margin: f32::INFINITY,
+            refine,
+        }
+    }
+}
+
 /// Sums over trials.
 #[derive(Default)]
 struct Found {
@@ -139,7 +162,12 @@ impl Shared {
                 state.graph.is_some(),
             )
         };
-        let goal = 1.0 - (1.0 - self.options.recall) / strangeness(&trials);
+        // Under the dot product copies cannot be told: some are taken to be there.
+        let strangeness = match self.options.metric {
+            Metric::Dot => 2.0,
+            _ => strangeness(&trials),
+        };
+        let goal = goal(self.options.recall, strangeness);
         let found = if lists > 1 {
             self.tune_lists(&trials, goal, lists, n)
         } else {
@@ -148,10 +176,11 @@ impl Shared {
         };
         let mut state = self.write();
         let helped = found.is_some();
-        let (probes, refine, recall) = found.unwrap_or((lists.max(1), n, 1.0));
+        let (setting, recall) = found.unwrap_or((Setting::whole(lists.max(1), n), 1.0));
         state.tuning = Tuning {
-            probes,
-            refine,
+            probes: setting.probes,
+            margin: setting.margin,
+            refine: setting.refine,
             recall,
             measured_on: n.max(1),
         };
@@ -245,12 +274,12 @@ impl Shared {
     }
 
     /// Search for the neighbours of the trials.
-    fn recall(&self, trials: &[Trial], probes: usize, refine: usize) -> Measured {
+    fn recall(&self, trials: &[Trial], setting: Setting) -> Measured {
         let share = trials.len().div_ceil(self.options.threads).max(1);
         let found: Vec<Found> = std::thread::scope(|scope| {
             let threads: Vec<_> = trials
                 .chunks(share)
-                .map(|trials| scope.spawn(move || self.find(trials, probes, refine)))
+                .map(|trials| scope.spawn(move || self.find(trials, setting)))
                 .collect();
             threads
                 .into_iter()
@@ -269,15 +298,20 @@ impl Shared {
         }
     }
 
-    fn find(&self, trials: &[Trial], probes: usize, refine: usize) -> Found {
+    fn find(&self, trials: &[Trial], setting: Setting) -> Found {
         let mut scratch = Scratch::default();
         let mut total = Found::default();
         for trial in trials {
             // Copies take places, each up to two in lists, that a query without them has for others.
             let k = K + trial.copies.len();
+            scratch.copies.clone_from(&trial.copies);
             let places = if self.bar(trial, &mut scratch) { 1 } else { 2 };
-            let refine = refine + places * (trial.copies.len() - 1);
-            let effort = Effort::Probe { probes, refine };
+            let effort = Effort::Probe {
+                probes: setting.probes,
+                margin: setting.margin,
+                rank: K,
+                refine: setting.refine + places * (trial.copies.len() - 1),
+            };
             self.try_search(&trial.vector, k, effort, &mut scratch);
             let hits = scratch.top.iter();
             let hits = hits
@@ -312,13 +346,14 @@ impl Shared {
         goal: f64,
         ladder: &[usize],
         n: usize,
-    ) -> Option<(usize, usize, f64)> {
+    ) -> Option<(Setting, f64)> {
         ladder
             .iter()
             .take_while(|&refine| 4 * refine < n)
             .find_map(|&refine| {
-                let measured = self.recall(trials, 1, refine);
-                (measured.bound >= goal).then_some((1, refine, measured.recall))
+                let setting = Setting::whole(1, refine);
+                let measured = self.recall(trials, setting);
+                (measured.bound >= goal).then_some((setting, measured.recall))
             })
     }
 
@@ -329,8 +364,8 @@ impl Shared {
         goal: f64,
         lists: usize,
         n: usize,
-    ) -> Option<(usize, usize, f64)> {
-        let mut best: Option<(f64, (usize, usize, f64))> = None;
+    ) -> Option<(Setting, f64)> {
+        let mut best: Option<(f64, (Setting, f64))> = None;
         let mut most = lists / 2; // that were needed with fewer rows
         for refine in REFINE.into_iter().take_while(|refine| 4 * refine < n) {
             let reached = self.probes_needed(trials, goal, refine, most);
@@ -340,14 +375,57 @@ impl Shared {
             most = probes;
             // In nanoseconds, roughly; only the proportions matter.
             let cost = 1.2 * measured.scanned + 30.0 * refine as f64 + 25.0 * probes as f64;
+            let setting = Setting::whole(probes, refine);
             if best.is_none_or(|(least, _)| cost < least) {
-                best = Some((cost, (probes, refine, measured.recall)));
+                best = Some((cost, (setting, measured.recall)));
             } else if best.is_some_and(|(least, _)| 30.0 * refine as f64 > least) {
                 break;
             }
         }
-        let (cost, setting) = best?;
-        (cost < 1.2 * n as f64).then_some(setting)
+        let (cost, (setting, recall)) = best?;
+        // Under the dot product long rows are near to all queries, wherever their lists are: no list is too far.
+        let found = match self.options.metric {
+            Metric::Dot => None,
+            _ => self.stop_early(trials, goal, lists, setting),
+        };
+        (cost < 1.2 * n as f64).then_some(found.unwrap_or((setting, recall)))
+    }
+
+    /// Of a setting with so many lists, one that stops early where it may and scans more where it has to.
+    fn stop_early(
+        &self,
+        trials: &[Trial],
+        goal: f64,
+        lists: usize,
+        setting: Setting,
+    ) -> Option<(Setting, f64)> {
+        let probes = ((setting.probes as f64 * SLACK).ceil() as usize).min(lists);
+        let with = |margin| Setting {
+            probes,
+            margin,
+            ..setting
+        };
+        let mut found = None;
+        let (mut low, mut high) = (0.0, 0.05);
+        for _ in 0..24 {
+            let measured = self.recall(trials, with(high));
+            if measured.bound >= goal {
+                found = Some((with(high), measured.recall));
+                break;
+            }
+            (low, high) = (high, 1.5 * high);
+        }
+        found?;
+        while high - low > 0.01 * high {
+            let middle = 0.5 * (low + high);
+            let measured = self.recall(trials, with(middle));
+            if measured.bound >= goal {
+                (high, found) = (middle, Some((with(middle), measured.recall)));
+            } else {
+                low = middle;
+            }
+        }
+        found
     }
 
     /// The fewest lists, up to `most`, with which the goal is reached.
@@ -358,9 +436,10 @@ impl Shared {
         refine: usize,
         most: usize,
     ) -> Option<(usize, Measured)> {
+        let with = |probes| self.recall(trials, Setting::whole(probes, refine));
         let (mut low, mut probes, mut before) = (0, 4.min(most), 0.0);
         let (mut high, mut reached) = loop {
-            let measured = self.recall(trials, probes, refine);
+            let measured = with(probes);
             if measured.bound >= goal {
                 break (probes, measured);
             }
@@ -373,7 +452,7 @@ impl Shared {
         };
         while high - low > (high / 16).max(1) {
             let middle = usize::midpoint(low, high);
-            let measured = self.recall(trials, middle, refine);
+            let measured = with(middle);
             if measured.bound >= goal {
                 (high, reached) = (middle, measured);
             } else {
@@ -384,7 +463,19 @@ impl Shared {
     }
 }
 
-/// How many times as much a query is expected to miss as a row without its copies.
+/// The recall wanted on trials for a recall wanted on queries.
+///
+/// What is missed last is farther from a query than from a row: of data as above queries missed 0.9 times as much as
+/// trials where 0.95 was found, 1.25 times where 0.99 was; where rows are made of each other (three times as many copies
+/// as chance explains) 2.2 and 4.8 times. So what may be missed is divided by a power of `strangeness`, which grows from
+/// 2/3 at 0.95 to 1 at 0.99, and by a fifth more there.
+fn goal(recall: f64, strangeness: f64) -> f64 {
+    let missed = 1.0 - recall;
+    let far = ((0.05 / missed).ln() / 5f64.ln()).clamp(0.0, 1.0);
+    1.0 - missed / (strangeness.powf((2.0 + far) / 3.0) * 1.2f64.powf(far))
+}
+
+/// How many times as much a query may miss as a row without its copies.
 ///
 /// Where rows are made of each other, or are variants of few texts, there are more copies than chance explains, and what
 /// is left around such a row is still nearer than what is around a query: it misses more, about in proportion.
@@ -461,6 +552,16 @@ mod tests {
         }
         let cluster = [0.999; 49].into_iter().chain([0.1; 20]);
         assert_eq!(around(1.0, cluster).copies(), AROUND - K);
+    }
+
+    #[test]
+    fn the_goal_is_the_stricter_the_more_is_to_be_found() {
+        assert!((goal(0.9, 1.0) - 0.9).abs() < 1e-9);
+        assert!((goal(0.95, 1.0) - 0.95).abs() < 1e-9);
+        assert!((goal(0.99, 1.0) - (1.0 - 0.01 / 1.2)).abs() < 1e-9);
+        assert!((goal(0.95, 3.0) - (1.0 - 0.05 / 9f64.cbrt())).abs() < 1e-9);
+        assert!((goal(0.99, 3.0) - (1.0 - 0.01 / 3.6)).abs() < 1e-9);
+        assert!((goal(0.999, 3.0) - (1.0 - 0.001 / 3.6)).abs() < 1e-9);
     }
 
     #[test]

@@ -356,9 +356,11 @@ proptest! {
         let mut prepared = aqe_memory::query::Query::default();
         prepared.floats.clone_from(&query);
         prepared.prepare(Level::Portable);
-        prop_assert!(prepared.table.iter().all(|&entry| entry <= 31));
+        let table = prepared.table.get();
+        prop_assert!(table.iter().all(|&entry| entry <= 31));
         let sum: u32 = signs.iter().enumerate().map(|(i, &byte)| {
-            u32::from(prepared.table[32 * i + usize::from(byte & 15)]) + u32::from(prepared.table[32 * i + 16 + usize::from(byte >> 4)])
+            let entries = &table[i / 2 * 128 + i % 2 * 32..];
+            u32::from(entries[usize::from(byte & 15)]) + u32::from(entries[64 + usize::from(byte >> 4)])
         }).sum();
         let wanted: f32 = query.iter().enumerate().map(|(i, x)| if signs[i / 8] >> (i % 8) & 1 == 1 { *x } else { -x }).sum();
         prop_assert!((sum as f32 * prepared.step + prepared.shift - wanted).abs() <= 64.5 * prepared.step);

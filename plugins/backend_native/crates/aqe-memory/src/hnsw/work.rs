@@ -115,6 +115,7 @@ impl Shared {
         let alive = state.rows.alive();
         state.tuning = Tuning {
             probes: 1,
+            margin: f32::INFINITY,
             refine: BEAM[BEAM.len() - 1],
             recall: f64::NAN,
             measured_on: alive.max(1),

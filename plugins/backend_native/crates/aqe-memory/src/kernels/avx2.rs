@@ -2,49 +2,41 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, Codes, Lookup, RUN, Survivors, prefetch_block};
-
-const HALF: usize = 32;
+use super::{BLOCK, Codes, Lookup, RUN, Survivors, TABLE, prefetch_block};
 
 /// # Safety
 /// Needs AVX2.
 #[target_feature(enable = "avx2")]
-fn block_sums(codes: &[u8], table: &[u8], halves: usize, sums: &mut [u16; BLOCK]) {
-    assert_eq!(codes.len() * 32, table.len() * BLOCK);
-    assert_eq!(codes.len() % (BLOCK * RUN), 0);
+fn block_sums(codes: &[u8], table: &[u8], sums: &mut [u16; BLOCK]) {
+    assert_eq!(codes.len() * TABLE, table.len() * 2 * BLOCK);
+    assert_eq!(codes.len() % (2 * BLOCK * RUN), 0);
     let low = _mm256_set1_epi8(15);
     let byte = _mm256_set1_epi16(255);
-    for half in 0..halves {
-        let (mut even, mut odd) = (_mm256_setzero_si256(), _mm256_setzero_si256());
-        for run in 0..codes.len() / (BLOCK * RUN) {
-            let mut sum = _mm256_setzero_si256();
-            for i in 0..RUN {
-                let pair = run * RUN + i;
-                // SAFETY: `pair` is below codes.len() / 64 = table.len() / 32, checked above.
-                let (code, first, second) = unsafe {
-                    (
-                        _mm256_loadu_si256(codes.as_ptr().add(pair * BLOCK + half * HALF).cast()),
-                        _mm256_broadcastsi128_si256(_mm_loadu_si128(
-                            table.as_ptr().add(32 * pair).cast(),
-                        )),
-                        _mm256_broadcastsi128_si256(_mm_loadu_si128(
-                            table.as_ptr().add(32 * pair + 16).cast(),
-                        )),
-                    )
-                };
-                let lows = _mm256_and_si256(code, low);
-                let highs = _mm256_and_si256(_mm256_srli_epi16(code, 4), low);
-                sum = _mm256_add_epi8(sum, _mm256_shuffle_epi8(first, lows));
-                sum = _mm256_add_epi8(sum, _mm256_shuffle_epi8(second, highs));
-            }
-            even = _mm256_add_epi16(even, _mm256_and_si256(sum, byte));
-            odd = _mm256_add_epi16(odd, _mm256_srli_epi16(sum, 8));
+    let (mut even, mut odd) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+    for run in 0..codes.len() / (BLOCK * RUN) {
+        let mut sum = _mm256_setzero_si256();
+        for i in run * RUN..(run + 1) * RUN {
+            let at = i / 2 * TABLE + i % 2 * BLOCK;
+            // SAFETY: i is below codes.len() / 32 = table.len() / 64, checked above, so that `at + 96` is within.
+            let (code, first, second) = unsafe {
+                (
+                    _mm256_loadu_si256(codes.as_ptr().add(i * BLOCK).cast()),
+                    _mm256_loadu_si256(table.as_ptr().add(at).cast()),
+                    _mm256_loadu_si256(table.as_ptr().add(at + 64).cast()),
+                )
+            };
+            let lows = _mm256_and_si256(code, low);
+            let highs = _mm256_and_si256(_mm256_srli_epi16(code, 4), low);
+            sum = _mm256_add_epi8(sum, _mm256_shuffle_epi8(first, lows));
+            sum = _mm256_add_epi8(sum, _mm256_shuffle_epi8(second, highs));
         }
-        // SAFETY: lanes 16 half .. 16 half + 16 and 32 more are within the 64 sums.
-        unsafe {
-            _mm256_storeu_si256(sums.as_mut_ptr().add(16 * half).cast(), even);
-            _mm256_storeu_si256(sums.as_mut_ptr().add(32 + 16 * half).cast(), odd);
-        }
+        even = _mm256_add_epi16(even, _mm256_and_si256(sum, byte));
+        odd = _mm256_add_epi16(odd, _mm256_srli_epi16(sum, 8));
+    }
+    // SAFETY: twice 16 numbers into the 32 sums.
+    unsafe {
+        _mm256_storeu_si256(sums.as_mut_ptr().cast(), even);
+        _mm256_storeu_si256(sums.as_mut_ptr().add(16).cast(), odd);
     }
 }
 
@@ -64,17 +56,15 @@ pub fn scan(
     let (step, shift) = (_mm256_set1_ps(query.step), _mm256_set1_ps(query.shift));
     let (bases, least) = (_mm256_set1_ps(base), _mm256_set1_ps(threshold));
     for number in first..list.blocks() {
-        if out.is_full() {
+        if (number - first).is_multiple_of(2) && out.is_full() {
             return number;
         }
         prefetch_block(&list.ahead(next, number, width));
         let block = list.block(number, width);
-        let halves = if block.half { 1 } else { 2 };
-        block_sums(block.codes, query.table, halves, &mut sums);
+        block_sums(block.codes, query.table, &mut sums);
         let (slopes, offsets) = block.factors.split_at(BLOCK);
-        // Of half a block lanes 0 .. 16 and 32 .. 48 are filled.
-        for part in (0..BLOCK / 8).filter(|part| part % 4 < 2 * halves) {
-            // SAFETY: 8 lanes from 8 part, of 64 sums, slopes and offsets.
+        for part in 0..BLOCK / 8 {
+            // SAFETY: 8 lanes from 8 part, of 32 sums, slopes and offsets.
             let (sum, slope, offset) = unsafe {
                 (
                     _mm_loadu_si128(sums.as_ptr().add(8 * part).cast()),

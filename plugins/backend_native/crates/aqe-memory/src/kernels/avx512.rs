@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, Block, Codes, Lookup, RUN, Survivors, prefetch_factors};
+use super::{BLOCK, Block, Codes, Lookup, RUN, Survivors, TABLE, prefetch_factors};
 
 /// # Safety
 /// Needs the instructions of `Level::Avx512`.
@@ -16,138 +16,184 @@ pub fn scan(
     out: &mut Survivors,
 ) -> usize {
     let width = query.width();
-    let (step, shift) = (_mm512_set1_ps(query.step), _mm512_set1_ps(query.shift));
-    let (base, least) = (_mm512_set1_ps(base), _mm512_set1_ps(threshold));
-    for number in first..list.blocks() {
+    let scale = Scale {
+        step: _mm512_set1_ps(query.step),
+        shift: _mm512_set1_ps(query.shift),
+        base: _mm512_set1_ps(base),
+        least: _mm512_set1_ps(threshold),
+    };
+    let blocks = list.blocks();
+    let ahead = |number| list.ahead(next, number, width);
+    for number in (first..blocks).step_by(2) {
         if out.is_full() {
             return number;
         }
-        let (block, ahead) = (list.block(number, width), list.ahead(next, number, width));
-        let (even, odd) = if block.half {
-            let (even, odd) = half_sums(block.codes, query.table, &ahead);
-            (_mm512_zextsi256_si512(even), _mm512_zextsi256_si512(odd))
+        let one = list.block(number, width);
+        if number + 1 < blocks {
+            let two = list.block(number + 1, width);
+            let fetched = [ahead(number + 2), ahead(number + 3)];
+            let sums = block_sums([one.codes, two.codes], query.table, &fetched);
+            collect(&one, sums[0], &scale, out);
+            collect(&two, sums[1], &scale, out);
         } else {
-            block_sums(block.codes, query.table, &ahead)
-        };
-        let mut estimates = [_mm512_setzero_ps(); 4];
-        let mut masks = [0; 4];
-        for (part, sums) in [
-            _mm512_castsi512_si256(even),
-            _mm512_extracti64x4_epi64(even, 1),
-            _mm512_castsi512_si256(odd),
-            _mm512_extracti64x4_epi64(odd, 1),
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            // SAFETY: 16 lanes from 16 part, of 64 slopes and 64 offsets.
-            let (slope, offset) = unsafe {
-                let slopes = block.factors.as_ptr().add(16 * part);
-                (_mm512_loadu_ps(slopes), _mm512_loadu_ps(slopes.add(BLOCK)))
-            };
-            let dot = _mm512_add_ps(
-                _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(sums)), step),
-                shift,
-            );
-            estimates[part] = _mm512_add_ps(_mm512_mul_ps(slope, dot), _mm512_add_ps(offset, base));
-            masks[part] = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(estimates[part], least);
-        }
-        if masks == [0; 4] {
-            continue;
-        }
-        for part in 0..4 {
-            let (values, rows) = out.room();
-            // SAFETY: `room` returns 64 places at least, checked here; 16 rows from 16 part, of 64.
-            unsafe {
-                _mm512_storeu_ps(
-                    values[..16].as_mut_ptr(),
-                    _mm512_maskz_compress_ps(masks[part], estimates[part]),
-                );
-                let numbers = _mm512_loadu_si512(block.rows.as_ptr().add(16 * part).cast());
-                _mm512_storeu_si512(
-                    rows[..16].as_mut_ptr().cast(),
-                    _mm512_maskz_compress_epi32(masks[part], numbers),
-                );
-            }
-            out.len += masks[part].count_ones() as usize;
+            let [sums] = block_sums([one.codes], query.table, &[ahead(number + 1)]);
+            collect(&one, sums, &scale, out);
         }
     }
-    list.blocks()
+    blocks
 }
 
-/// Sums of the 32 even bytes and the 32 odd ones, as 16-bit integers. The block ahead is fetched meanwhile.
+/// What makes estimates of sums.
+struct Scale {
+    step: __m512,
+    shift: __m512,
+    base: __m512,
+    least: __m512,
+}
+
+/// Append the rows of a block whose estimate is above the threshold; there are 32 places at least.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
-fn block_sums(codes: &[u8], table: &[u8], ahead: &Block) -> (__m512i, __m512i) {
-    assert_eq!(codes.len() * 32, table.len() * BLOCK);
-    assert_eq!(codes.len() % (BLOCK * RUN), 0);
-    assert_eq!(codes.len(), ahead.codes.len());
-    prefetch_factors(ahead);
+fn collect(block: &Block, sums: [__m256i; 2], scale: &Scale, out: &mut Survivors) {
+    let mut estimates = [_mm512_setzero_ps(); 2];
+    let mut masks = [0; 2];
+    for (part, sums) in sums.into_iter().enumerate() {
+        // SAFETY: 16 lanes from 16 part, of 32 slopes and 32 offsets.
+        let (slope, offset) = unsafe {
+            let slopes = block.factors.as_ptr().add(16 * part);
+            (_mm512_loadu_ps(slopes), _mm512_loadu_ps(slopes.add(BLOCK)))
+        };
+        let dot = _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(sums));
+        let dot = _mm512_add_ps(_mm512_mul_ps(dot, scale.step), scale.shift);
+        let offset = _mm512_add_ps(offset, scale.base);
+        estimates[part] = _mm512_add_ps(_mm512_mul_ps(slope, dot), offset);
+        masks[part] = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(estimates[part], scale.least);
+    }
+    if masks == [0; 2] {
+        return;
+    }
+    for part in 0..2 {
+        let (values, rows) = out.room();
+        // SAFETY: 16 places, checked here; 16 rows from 16 part, of 32.
+        unsafe {
+            _mm512_storeu_ps(
+                values[..16].as_mut_ptr(),
+                _mm512_maskz_compress_ps(masks[part], estimates[part]),
+            );
+            let numbers = _mm512_loadu_si512(block.rows.as_ptr().add(16 * part).cast());
+            _mm512_storeu_si512(
+                rows[..16].as_mut_ptr().cast(),
+                _mm512_maskz_compress_epi32(masks[part], numbers),
+            );
+        }
+        out.len += masks[part].count_ones() as usize;
+    }
+}
+
+/// Sums of the 16 even bytes and the 16 odd ones of each block, as 16-bit integers. As many blocks ahead are fetched
+/// meanwhile.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
+fn block_sums<const N: usize>(
+    codes: [&[u8]; N],
+    table: &[u8],
+    ahead: &[Block; N],
+) -> [[__m256i; 2]; N] {
+    const PAIR: usize = 2 * BLOCK;
+    let pairs = table.len() / TABLE;
+    assert_eq!(pairs % RUN, 0);
+    for (codes, ahead) in codes.iter().zip(ahead) {
+        assert_eq!(
+            (codes.len(), ahead.codes.len()),
+            (pairs * PAIR, pairs * PAIR)
+        );
+        prefetch_factors(ahead);
+    }
     let low = _mm512_set1_epi8(15);
-    let (mut all, mut odd) = (_mm512_setzero_si512(), _mm512_setzero_si512());
-    for run in 0..codes.len() / (BLOCK * RUN) {
-        let mut sum = _mm512_setzero_si512();
-        for i in 0..RUN {
-            let pair = run * RUN + i;
-            // SAFETY: `pair` is below codes.len() / 64 = table.len() / 32, checked above.
-            let (code, first, second) = unsafe {
-                _mm_prefetch(ahead.codes.as_ptr().add(pair * BLOCK).cast(), _MM_HINT_T0);
+    let (mut all, mut odd) = ([_mm512_setzero_si512(); N], [_mm512_setzero_si512(); N]);
+    for run in 0..pairs / RUN {
+        let mut sums = [_mm512_setzero_si512(); N];
+        for pair in run * RUN..(run + 1) * RUN {
+            // SAFETY: `pair` is below table.len() / 128.
+            let (first, second) = unsafe {
                 (
-                    _mm512_loadu_si512(codes.as_ptr().add(pair * BLOCK).cast()),
-                    _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().add(32 * pair).cast())),
-                    _mm512_broadcast_i32x4(_mm_loadu_si128(
-                        table.as_ptr().add(32 * pair + 16).cast(),
-                    )),
+                    _mm512_loadu_si512(table.as_ptr().add(TABLE * pair).cast()),
+                    _mm512_loadu_si512(table.as_ptr().add(TABLE * pair + 64).cast()),
                 )
             };
-            let lows = _mm512_and_si512(code, low);
-            let highs = _mm512_and_si512(_mm512_srli_epi16(code, 4), low);
-            sum = _mm512_add_epi8(sum, _mm512_shuffle_epi8(first, lows));
-            sum = _mm512_add_epi8(sum, _mm512_shuffle_epi8(second, highs));
+            for i in 0..N {
+                // SAFETY: `pair` is below codes[i].len() / 64, checked above, and so for what is ahead.
+                let code = unsafe {
+                    _mm_prefetch(ahead[i].codes.as_ptr().add(pair * PAIR).cast(), _MM_HINT_T0);
+                    _mm512_loadu_si512(codes[i].as_ptr().add(pair * PAIR).cast())
+                };
+                let lows = _mm512_and_si512(code, low);
+                let highs = _mm512_and_si512(_mm512_srli_epi16(code, 4), low);
+                sums[i] = _mm512_add_epi8(sums[i], _mm512_shuffle_epi8(first, lows));
+                sums[i] = _mm512_add_epi8(sums[i], _mm512_shuffle_epi8(second, highs));
+            }
         }
         // As 16-bit integers: the even byte and 256 times the odd one, which is taken off at the end.
-        all = _mm512_add_epi16(all, sum);
-        odd = _mm512_add_epi16(odd, _mm512_srli_epi16(sum, 8));
+        for i in 0..N {
+            all[i] = _mm512_add_epi16(all[i], sums[i]);
+            odd[i] = _mm512_add_epi16(odd[i], _mm512_srli_epi16(sums[i], 8));
+        }
     }
-    (_mm512_sub_epi16(all, _mm512_slli_epi16(odd, 8)), odd)
+    std::array::from_fn(|i| {
+        let even = _mm512_sub_epi16(all[i], _mm512_slli_epi16(odd[i], 8));
+        [even, odd[i]].map(|sums| {
+            let upper = _mm512_extracti64x4_epi64(sums, 1);
+            _mm256_add_epi16(_mm512_castsi512_si256(sums), upper)
+        })
+    })
 }
 
-/// The same for the first 32 bytes of each line.
-#[inline]
+/// # Safety
+/// Needs the instructions of `Level::Avx512`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
-fn half_sums(codes: &[u8], table: &[u8], ahead: &Block) -> (__m256i, __m256i) {
-    assert_eq!(codes.len() * 32, table.len() * BLOCK);
-    assert_eq!(codes.len() % (BLOCK * RUN), 0);
-    assert_eq!(codes.len(), ahead.codes.len());
-    prefetch_factors(ahead);
-    let low = _mm256_set1_epi8(15);
-    let (mut all, mut odd) = (_mm256_setzero_si256(), _mm256_setzero_si256());
-    for run in 0..codes.len() / (BLOCK * RUN) {
-        let mut sum = _mm256_setzero_si256();
-        for i in 0..RUN {
-            let pair = run * RUN + i;
-            // SAFETY: `pair` is below codes.len() / 64 = table.len() / 32, checked above.
-            let (code, first, second) = unsafe {
-                _mm_prefetch(ahead.codes.as_ptr().add(pair * BLOCK).cast(), _MM_HINT_T0);
-                (
-                    _mm256_loadu_si256(codes.as_ptr().add(pair * BLOCK).cast()),
-                    _mm256_broadcastsi128_si256(_mm_loadu_si128(
-                        table.as_ptr().add(32 * pair).cast(),
-                    )),
-                    _mm256_broadcastsi128_si256(_mm_loadu_si128(
-                        table.as_ptr().add(32 * pair + 16).cast(),
-                    )),
-                )
-            };
-            let lows = _mm256_and_si256(code, low);
-            let highs = _mm256_and_si256(_mm256_srli_epi16(code, 4), low);
-            sum = _mm256_add_epi8(sum, _mm256_shuffle_epi8(first, lows));
-            sum = _mm256_add_epi8(sum, _mm256_shuffle_epi8(second, highs));
+pub fn tabulate(query: &[i32], table: &mut [u8]) -> i32 {
+    // Of the entries of a group those in which the first, second, third or fourth sign is set.
+    const SET: [u64; 4] = [
+        0xaaaa_aaaa_aaaa_aaaa,
+        0xcccc_cccc_cccc_cccc,
+        0xf0f0_f0f0_f0f0_f0f0,
+        0xff00_ff00_ff00_ff00,
+    ];
+    assert_eq!(query.len() * TABLE, table.len() * 16);
+    assert_eq!(query.len() % 16, 0);
+    // The first byte of the first and the third group, and of the second and the fourth.
+    let groups = [[0, 8], [4, 12]].map(|[one, two]| {
+        let (one, two) = (_mm256_set1_epi8(one), _mm256_set1_epi8(two));
+        _mm512_inserti64x4(_mm512_castsi256_si512(one), two, 1)
+    });
+    let mut lowest = _mm_setzero_si128();
+    for part in 0..query.len() / 16 {
+        // SAFETY: 16 numbers from 16 part are within.
+        let values = unsafe { _mm512_loadu_si512(query.as_ptr().add(16 * part).cast()) };
+        let bytes = _mm512_cvtepi32_epi8(values);
+        let negative = _mm_sub_epi8(
+            _mm_setzero_si128(),
+            _mm_min_epi8(bytes, _mm_setzero_si128()),
+        );
+        let least = _mm_dpbusd_epi32(_mm_setzero_si128(), negative, _mm_set1_epi8(1));
+        lowest = _mm_add_epi32(lowest, least);
+        let (values, least) = (_mm512_broadcast_i32x4(bytes), _mm512_broadcast_i32x4(least));
+        for (half, &group) in groups.iter().enumerate() {
+            let mut entries = _mm512_shuffle_epi8(least, group);
+            for (i, set) in SET.into_iter().enumerate() {
+                let place = _mm512_add_epi8(group, _mm512_set1_epi8(i as i8));
+                let value = _mm512_shuffle_epi8(values, place);
+                entries = _mm512_mask_add_epi8(entries, set, entries, value);
+            }
+            // SAFETY: 64 bytes from 128 part + 64 half are within, by the lengths above.
+            unsafe {
+                let out = table.as_mut_ptr().add(TABLE * part + 64 * half);
+                _mm512_storeu_si512(out.cast(), entries);
+            }
         }
-        all = _mm256_add_epi16(all, sum);
-        odd = _mm256_add_epi16(odd, _mm256_srli_epi16(sum, 8));
     }
-    (_mm256_sub_epi16(all, _mm256_slli_epi16(odd, 8)), odd)
+    let two = _mm_add_epi32(lowest, _mm_shuffle_epi32(lowest, 0b01_00_11_10));
+    _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0b10_11_00_01)))
 }
 
 /// # Safety

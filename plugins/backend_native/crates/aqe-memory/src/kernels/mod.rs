@@ -12,20 +12,24 @@ mod portable;
 use crate::level::Level;
 
 /// Rows that are scanned together.
-pub const BLOCK: usize = 64;
+pub const BLOCK: usize = 32;
 
-/// Bytes of codes (8 dimensions each) whose table entries add up within a byte.
+/// Pairs of bytes of codes (16 dimensions each) whose table entries add up within a byte, where the two bytes of a pair
+/// are summed apart.
 pub const RUN: usize = 4;
+
+/// Bytes of the table for two bytes of codes.
+pub const TABLE: usize = 128;
 
 /// The largest table entry: `2 * RUN` of them fit into a byte.
 pub const MAX_ENTRY: f32 = 31.0;
 
-/// The lane of a byte in a line of codes: even bytes first, as 16-bit sums fall out of bytes.
+/// The lane of a byte in the 32 of a block: even bytes first, as 16-bit sums fall out of bytes.
 pub const fn lane_of(byte: usize) -> usize {
     (byte % 2) * (BLOCK / 2) + byte / 2
 }
 
-/// The byte of a lane in a line of codes.
+/// The byte of a lane.
 pub const fn byte_of(lane: usize) -> usize {
     (lane % (BLOCK / 2)) * 2 + lane / (BLOCK / 2)
 }
@@ -33,11 +37,11 @@ pub const fn byte_of(lane: usize) -> usize {
 /// Codes of one list. Each block fills from its first byte on.
 #[derive(Clone, Copy, Default)]
 pub struct Codes<'a> {
-    /// For each block of 64 rows one line of 64 bytes for every 8 dimensions.
+    /// For each block of 32 rows 32 bytes for every 8 dimensions.
     pub codes: &'a [u8],
-    /// For each block 64 slopes, then 64 offsets, by lane.
+    /// For each block 32 slopes, then 32 offsets, by lane.
     pub factors: &'a [f32],
-    /// For each block 64 row numbers, by lane.
+    /// For each block 32 row numbers, by lane.
     pub rows: &'a [u32],
     /// How many bytes are filled in all blocks together.
     pub len: usize,
@@ -45,7 +49,8 @@ pub struct Codes<'a> {
 
 /// What a query brings to a scan.
 pub struct Lookup<'a> {
-    /// For each 4 dimensions 16 entries.
+    /// For each 16 dimensions, and so two bytes of codes, 128 bytes: the 16 entries of the first byte's lower half
+    /// twice, those of the second byte's lower half twice; then the same of the upper halves.
     pub table: &'a [u8],
     /// The dot product of query and signs is `sum * step + shift`.
     pub step: f32,
@@ -58,8 +63,6 @@ struct Block<'a> {
     codes: &'a [u8],
     factors: &'a [f32],
     rows: &'a [u32],
-    /// Whether no more than the first half of the bytes is filled.
-    half: bool,
 }
 
 impl Codes<'_> {
@@ -74,19 +77,19 @@ impl Codes<'_> {
             codes: &self.codes[block * width..][..width],
             factors: &self.factors[block * 2 * BLOCK..][..2 * BLOCK],
             rows: &self.rows[block * BLOCK..][..BLOCK],
-            half: self.len - block * BLOCK <= BLOCK / 2,
         }
     }
 
-    /// The block after this one, in the list or at the head of the next.
+    /// A block by its number in this list and the next, or the last of this list if there are no more.
     #[inline(always)]
     fn ahead<'a>(&'a self, next: &'a Codes, block: usize, width: usize) -> Block<'a> {
-        if block + 1 < self.blocks() {
-            self.block(block + 1, width)
-        } else if next.len > 0 {
-            next.block(0, width)
-        } else {
+        let blocks = self.blocks();
+        if block < blocks {
             self.block(block, width)
+        } else if block - blocks < next.blocks() {
+            next.block(block - blocks, width)
+        } else {
+            self.block(blocks - 1, width)
         }
     }
 }
@@ -94,7 +97,7 @@ impl Codes<'_> {
 impl Lookup<'_> {
     /// Bytes of codes in a block.
     fn width(&self) -> usize {
-        self.table.len() / 32 * BLOCK
+        self.table.len() / TABLE * 2 * BLOCK
     }
 }
 
@@ -117,7 +120,7 @@ impl Survivors {
         self.rows.resize(capacity + BLOCK, 0);
     }
 
-    /// Whether another block may not fit.
+    /// Whether two more blocks may not fit. Asked before every second block, at every level alike.
     pub fn is_full(&self) -> bool {
         self.len + 2 * BLOCK > self.rows.len()
     }
@@ -162,6 +165,23 @@ pub fn scan(
     out: &mut Survivors,
 ) -> usize {
     dispatch!(level, scan(lists, query, base, threshold, first, out))
+}
+
+/// Fill the table of a [`Lookup`] for a query of integers, of which no four that belong together add up to more than
+/// [`MAX_ENTRY`] in magnitude: the entry of signs is the sum where they are set, less the least such sum. Return the sum
+/// of the latter.
+pub fn tabulate(level: Level, query: &[i32], table: &mut [u8]) -> i32 {
+    assert_eq!(query.len() * TABLE, table.len() * 16);
+    match level {
+        // SAFETY: a level is only made where the processor supports it.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { avx512::tabulate(query, table) },
+        _ => vectorized(
+            level,
+            #[inline(always)]
+            || portable::tabulate(query, table),
+        ),
+    }
 }
 
 /// The dot product of a plane of 4-bit numbers and a query, whose length is a multiple of 128.

@@ -1,21 +1,49 @@
 //! The kernels in plain Rust: what the other levels must equal, bit for bit.
 
-use super::{BLOCK, Codes, Lookup, RUN, Survivors};
+use super::{BLOCK, Codes, Lookup, RUN, Survivors, TABLE};
 
 pub fn block_sums(codes: &[u8], table: &[u8], sums: &mut [u16; BLOCK]) {
     sums.fill(0);
     for (run, lines) in codes.chunks_exact(BLOCK * RUN).enumerate() {
         let mut bytes = [0u8; BLOCK];
         for (i, line) in lines.chunks_exact(BLOCK).enumerate() {
-            let pair = &table[32 * (RUN * run + i)..][..32];
+            let i = RUN * run + i;
+            let entries = &table[i / 2 * TABLE + i % 2 * BLOCK..];
             for (sum, &code) in bytes.iter_mut().zip(line) {
-                *sum += pair[usize::from(code & 15)] + pair[16 + usize::from(code >> 4)];
+                *sum += entries[usize::from(code & 15)] + entries[64 + usize::from(code >> 4)];
             }
         }
         for (lane, sum) in sums.iter_mut().enumerate() {
             *sum += u16::from(bytes[super::byte_of(lane)]);
         }
     }
+}
+
+#[inline(always)]
+pub fn tabulate(query: &[i32], table: &mut [u8]) -> i32 {
+    let mut lowest = 0;
+    for (i, half) in table.chunks_exact_mut(TABLE / 2).enumerate() {
+        // Two of the four groups of two bytes of codes.
+        let start = i / 2 * 16 + i % 2 * 4;
+        for (entries, at) in half.chunks_exact_mut(32).zip([start, start + 8]) {
+            let v: &[i32; 4] = query[at..at + 4].try_into().expect("four");
+            let least: i32 = v.iter().map(|&value| -value.min(0)).sum();
+            lowest += least;
+            // Eight entries in one integer: each ends between 0 and 31, so that none carries into the next.
+            let low = i64::from(least) * 0x0101_0101_0101_0101
+                + i64::from(v[0]) * 0x0100_0100_0100_0100
+                + i64::from(v[1]) * 0x0101_0000_0101_0000
+                + i64::from(v[2]) * 0x0101_0101_0000_0000;
+            let high = low + i64::from(v[3]) * 0x0101_0101_0101_0101;
+            for (part, eight) in [low, high, low, high]
+                .iter()
+                .zip(entries.chunks_exact_mut(8))
+            {
+                eight.copy_from_slice(&part.to_le_bytes());
+            }
+        }
+    }
+    lowest
 }
 
 pub fn scan(
@@ -28,7 +56,7 @@ pub fn scan(
 ) -> usize {
     let mut sums = [0u16; BLOCK];
     for number in first..list.blocks() {
-        if out.is_full() {
+        if (number - first).is_multiple_of(2) && out.is_full() {
             return number;
         }
         let block = list.block(number, query.width());

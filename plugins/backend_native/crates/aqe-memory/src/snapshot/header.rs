@@ -87,6 +87,7 @@ impl Header {
             counts: Counts::default(),
             tuning: Tuning {
                 probes: 0,
+                margin: f32::INFINITY,
                 refine: 1,
                 recall: f64::NAN,
                 measured_on: 0,
@@ -166,7 +167,7 @@ impl Header {
             place(&INDEXES, self.index),
             u8::from(self.young),
         ]);
-        out.extend([0; 4]);
+        out.extend(self.tuning.margin.to_le_bytes());
         out.extend(self.seed.to_le_bytes());
         out.extend(self.recall.to_le_bytes());
         let Counts {
@@ -235,6 +236,7 @@ impl Header {
             },
             tuning: Tuning {
                 probes: sizes[0] as usize,
+                margin: f32::from_bits(u32_at(bytes, 20)),
                 refine: sizes[1] as usize,
                 recall: f64_at(bytes, 96),
                 measured_on: sizes[2] as usize,
@@ -277,6 +279,7 @@ impl Header {
             && blocks <= slots
             && slots <= blocks * BLOCK as u64
             && self.tuning.refine >= 1
+            && self.tuning.margin >= 0.0
             && (self.tuning.probes as u64) <= lists.max(1)
             && (lists > 0) == (learned.learned_on > 0)
             && finite;

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | 0..8 | [`MAGIC`] |
 //! | 8..12 | [`VERSION`] |
-//! | 12..24 | dimensions (u32); metric, keep, index, whether the mean is not learned for good (u8 each); zeros |
+//! | 12..24 | dimensions (u32); metric, keep, index, whether the mean is not learned for good (u8 each); tuning: margin (f32) |
 //! | 24..40 | seed (u64), recall wanted (f64) |
 //! | 40..80 | numbers of rows, lists, segments of the tail, slots in both, blocks of slots (u64 each) |
 //! | 80..112 | tuning: probes, refine (u64), recall (f64), measured on (u64) |
@@ -34,7 +34,7 @@ pub(crate) use sections::{Section, Writer};
 pub const MAGIC: [u8; 8] = *b"\x89AQESNAP";
 
 /// Of this layout. Another version is refused, and the store built anew.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Sections begin at multiples of it, as pages of memory do.
 pub const PAGE: usize = 4096;
