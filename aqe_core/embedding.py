@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
@@ -131,7 +131,11 @@ class EmbeddedPatterns:
                 self._store = None  # another process has fitted the embedder anew: all vectors differ
             changes = None if self._store is None else self._storage.changes_since(self._namespace, self._seq)
             if changes is None or not self._apply(changes, progress):
-                self._rebuild(progress)
+                try:
+                    self._rebuild(progress)
+                except BaseException:  # an interruption too: what it left is not all
+                    self._store = None
+                    raise
             self._data_version = version
             assert self._store is not None
             self._answering = embedder, self._store
@@ -195,7 +199,7 @@ class EmbeddedPatterns:
         backend, options = manifest.get("backend"), manifest.get("options")
         if not isinstance(backend, str) or not isinstance(options, dict):
             return None
-        if (backend, options) == (selection.backend, dict(selection.options)):
+        if (backend, options) == (selection.backend, dict(selection.options)) or _can_take_over(wanted, kept[0]):
             return None
         from aqe_core.binding import bind
 
@@ -247,11 +251,11 @@ class EmbeddedPatterns:
                 self._refit(embedder, progress)
 
     def _background_from(self, selection: Selection) -> int:
-        return _BACKGROUND_FROM.get(self._kind(selection), 0)
+        return _BACKGROUND_FROM.get(self._declares("kind", selection) or "lexical", 0)
 
-    def _kind(self, selection: Selection) -> str:
-        capabilities = self._ws.plugins.find_engine("embedder", selection.backend).spec.capabilities
-        return str(getattr(capabilities, "kind", "lexical"))
+    def _declares(self, name: str, selection: Selection) -> Any:
+        """Return a capability of an embedder; None where that is none of an embedder's."""
+        return getattr(self._ws.plugins.find_engine("embedder", selection.backend).spec.capabilities, name, None)
 
     def _refit(self, embedder: Embedder, progress: Progress | None) -> None:
         before = embedder.fingerprint
@@ -391,8 +395,7 @@ class EmbeddedPatterns:
 
     def _embed(self, embedder: Embedder, selection: Selection, patterns: list[Pattern]) -> NDArray[np.float32]:
         documents = [document(pattern) for pattern in patterns]
-        spec = self._ws.plugins.find_engine("embedder", selection.backend).spec
-        if getattr(spec.capabilities, "fits", False):
+        if self._declares("fits", selection):
             return embedder.embed(documents)  # whatever changes its fit changes its fingerprint, too
         if self._cache is None:
             self._cache = EmbeddingCache()
@@ -450,7 +453,7 @@ class EmbeddedPatterns:
         if len(kept):
             self._store.add(kept, vectors)
         missing = np.setdiff1d(keys, kept, assume_unique=True)
-        batch = _SLOW_BATCH if self._kind(self._selection) == "semantic" else _BATCH
+        batch = _BATCH if self._declares("fits", self._selection) else _SLOW_BATCH
         for start in range(0, len(missing), batch):
             if progress is not None:
                 progress("embedding", start, len(missing))
@@ -460,6 +463,15 @@ class EmbeddedPatterns:
             self._store.add(chunk, vectors)
             if not self._storage.read_only:
                 self._storage.put_vectors(self._namespace, chunk, vectors, embedder.fingerprint)
+
+
+def _can_take_over(embedder: Embedder, state: EngineState) -> bool:
+    """Return whether an embedder makes the vectors of another one whose fit was kept; it has that fit then."""
+    try:
+        embedder.import_state(_fit_of(state))
+    except (InputError, KeyError):
+        return False
+    return embedder.fingerprint == state.manifest.get("fingerprint")
 
 
 def _fit_of(state: EngineState) -> EngineState:

@@ -19,7 +19,7 @@ import attrs
 from aqe_core.errors import InputError, NonFiniteError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -222,6 +222,10 @@ class Number:
         return self.low + (code + 0.5) / self.bins * (self.high - self.low)
 
 
+def _as_tuple(options: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(options)
+
+
 @attrs.frozen(kw_only=True)
 class Choice:
     """A field that is one of several values; anything else counts as ``other``, the last place of the vector.
@@ -233,7 +237,7 @@ class Choice:
     """
 
     name: str
-    options: tuple[Any, ...] = attrs.field(converter=tuple)
+    options: tuple[Any, ...] = attrs.field(converter=_as_tuple)
 
     @property
     def width(self) -> int:
@@ -292,6 +296,7 @@ class Encoding:
             _refuse_field(field)
         self.fields = fields
         self.dim = sum(field.width for field in fields)
+        self._parts = [_part_of(field, "," if at else _PREFIX) for at, field in enumerate(fields)]
 
     def key(self, state: Mapping[str, Any]) -> str:
         """Return the key of a dict: the same text for the same bins, on every machine and in every version. O(fields).
@@ -303,7 +308,22 @@ class Encoding:
         NonFiniteError
             A number is NaN or infinite.
         """
-        return _PREFIX + ",".join(f"{field.name}={field.code(_item(state, field.name))}" for field in self.fields)
+        key = ""
+        try:
+            for name, known, low, high, width, bins, texts, code in self._parts:
+                value = state[name]
+                kind = type(value)
+                if known is not None:
+                    key += known.get(value, texts[-1]) if kind is str else texts[code(value)]
+                elif (kind is float or kind is int) and low <= value <= high:  # not so for NaN
+                    key += texts[int((value - low) / width * bins)]
+                else:
+                    key += texts[code(value)]
+        except (KeyError, TypeError):
+            for field in self.fields:
+                field.code(_item(state, field.name))  # names what is absent
+            raise
+        return key
 
     def vector(self, state: Mapping[str, Any]) -> NDArray[np.float64]:
         """Return the vector of a dict, shape (dim,), float64, all in 0 .. 1: numbers scaled, choices one-hot.
@@ -345,6 +365,29 @@ class Encoding:
 
 def _codes(field: Field) -> int:
     return field.bins if isinstance(field, Number) else field.width
+
+
+class _Part(NamedTuple):
+    """A field's part of the key, by a table, for the values that come most."""
+
+    name: str
+    known: dict[str, str] | None  # of a choice: the part by option
+    low: float
+    high: float
+    width: float
+    bins: int
+    texts: list[str]  # by code
+    code: Callable[[Any], int]  # for all other values
+
+
+def _part_of(field: Field, prefix: str) -> _Part:
+    texts = [f"{prefix}{field.name}={code}" for code in range(_codes(field))]
+    if isinstance(field, Choice):
+        known = {option: text for option, text in zip(field.options, texts, strict=False) if type(option) is str}
+        return _Part(field.name, known, 0.0, 0.0, 1.0, 1, texts, field.code)
+    texts.append(texts[-1])  # the upper end belongs to the last bin
+    low, high = float(field.low), float(field.high)
+    return _Part(field.name, None, low, high, high - low, field.bins, texts, field.code)
 
 
 def _item(state: Mapping[str, Any], name: str) -> Any:

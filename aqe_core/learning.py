@@ -11,10 +11,10 @@ ring would overwrite one that is not in it.
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import chain, pairwise
 from threading import RLock
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 
@@ -38,6 +38,7 @@ A = TypeVar("A", str, int)
 _RING = 64
 _SNAPSHOT_EVERY = 32
 _MAX_BATCH = 65_536
+_WIDTH = 6
 _MAX_ROWS = (_RING - _SNAPSHOT_EVERY) * _MAX_BATCH
 _SNAPSHOT_KIND = "workspace/learner/1"
 _BATCH_KIND = "workspace/transitions/1"
@@ -77,13 +78,15 @@ class DurableLearner(Streamed):
         self.name = name
         self.engine = engine
         self._storage = workspace.storage
+        self._read_only = workspace.storage.read_only
+        self._update = engine.update
         self._tell = workspace.plugins.tell
         self._state_name = f"learner/{workspace.namespace}/{name}"
-        self._batch = batch
+        self._full = batch * _WIDTH
         self._max_wait_s = max_wait_s
         self._lock = RLock()
-        self._pending: list[tuple[Any, ...]] = []
-        self._since = 0.0
+        self._pending: list[Any] = []  # of each update that is not durable its `_WIDTH` arguments
+        self._due = 0.0
         self._seq = 0
         self._snapshot_seq = 0
         self._restore()
@@ -114,16 +117,22 @@ class DurableLearner(Streamed):
             be written with the next.
         """
         with self._lock:
-            self._refuse_read_only()
-            for key in (state, action, next_state, next_action):
-                if isinstance(key, str) and not key.isascii():
-                    _refuse_surrogates(key)
-            self.engine.update(state, action, reward, next_state, done, next_action)
+            if self._read_only:
+                self._refuse_to_learn()
+            # Texts of ASCII, which most are, cost one look each; all else is looked at with care.
+            if not (
+                (type(state) is not str or state.isascii())
+                and (type(action) is not str or action.isascii())
+                and (type(next_state) is not str or next_state.isascii())
+                and next_action is None
+            ):
+                _refuse_surrogates(*(key for key in (state, action, next_state, next_action) if isinstance(key, str)))
+            self._update(state, action, reward, next_state, done, next_action)
             pending = self._pending
             if not pending:
-                self._since = monotonic()
-            pending.append((state, action, reward, next_state, done, next_action))
-            if len(pending) >= self._batch or monotonic() - self._since >= self._max_wait_s:
+                self._due = monotonic() + self._max_wait_s
+            pending += (state, action, reward, next_state, done, next_action)
+            if len(pending) >= self._full or monotonic() >= self._due:
                 self.flush()
 
     def update_batch(
@@ -137,7 +146,8 @@ class DurableLearner(Streamed):
     ) -> None:
         """Learn from transitions in order; durable when the call returns. Errors as `update`."""
         with self._lock:
-            self._refuse_read_only()
+            if self._read_only:
+                self._refuse_to_learn()
             n = np.size(rewards)
             if n > _MAX_ROWS:
                 raise InputError(f"{n:,} transitions came at once.", fix=f"pass at most {_MAX_ROWS:,}.")
@@ -147,7 +157,8 @@ class DurableLearner(Streamed):
             self.engine.update_batch(states, actions, rewards, next_states, dones, next_actions)
             ends = [False] * n if dones is None else dones
             following = [None] * n if next_actions is None else next_actions
-            self._pending += zip(*map(_plain, (states, actions, rewards, next_states, ends, following)), strict=True)
+            columns = map(_plain, (states, actions, rewards, next_states, ends, following))
+            self._pending += chain.from_iterable(zip(*columns, strict=True))
             self.flush()
 
     def act(self, state: StateKey, actions: Sequence[A], *, explore: bool = True) -> A:
@@ -164,7 +175,7 @@ class DurableLearner(Streamed):
     @property
     def pending(self) -> int:
         """Number of updates that are learned but not durable yet."""
-        return len(self._pending)
+        return len(self._pending) // _WIDTH
 
     def flush(self) -> None:
         """Make every update durable. Nothing is done where nothing is collected.
@@ -178,7 +189,7 @@ class DurableLearner(Streamed):
         """
         with self._lock:
             while self._pending:
-                rows, number = self._pending[:_MAX_BATCH], self._seq + 1
+                rows, number = self._pending[: _MAX_BATCH * _WIDTH], self._seq + 1
                 slot = f"{self._state_name}/{number % _RING:02}"
                 there = self._storage.load_state(slot)
                 if there is not None and there[1] >= number:
@@ -222,14 +233,13 @@ class DurableLearner(Streamed):
             # A damaged batch: what came after it was learned from another state, and cannot be replayed on this one.
             self._tell(Event(name="learning-lost", data={"learner": self.name, "batches": len(batches)}))
             self._seq = max(batches)
-        if (kept is None or batches) and not self._storage.read_only:
+        if (kept is None or batches) and not self._read_only:
             self._save_snapshot()  # keeps the parameters, and lets what comes now follow on what is there
 
-    def _refuse_read_only(self) -> None:
-        if self._storage.read_only:
-            raise ReadOnlyError(
-                f"the workspace is open read-only, so {self.name!r} cannot learn.", fix="open it without read_only."
-            )
+    def _refuse_to_learn(self) -> NoReturn:
+        raise ReadOnlyError(
+            f"the workspace is open read-only, so {self.name!r} cannot learn.", fix="open it without read_only."
+        )
 
     def _refuse_other_parameters(self, wanted: dict[str, Any]) -> None:
         kept = self.engine.get_params()
@@ -261,21 +271,29 @@ def _refuse_surrogates(*keys: str) -> None:
             ) from None
 
 
-def _encoded(rows: list[tuple[Any, ...]]) -> EngineState:
-    """Return transitions as a state: names in the manifest, each once, and their positions in arrays."""
-    states, actions, rewards, next_states, dones, next_actions = zip(*rows, strict=True)
-    names: dict[tuple[type, Any], int] = {}  # 1, "1" and True are three names
-
-    def number(key: Any) -> int:
-        plain = str(key) if isinstance(key, str) else int(key)
-        return names.setdefault((type(plain), plain), len(names))
-
-    keys = zip(_KEY_COLUMNS, (states, actions, next_states, next_actions), strict=True)
+def _encoded(rows: list[Any]) -> EngineState:
+    """Return transitions, `_WIDTH` items each, as a state: names in the manifest, each once, positions in arrays."""
+    states, actions, rewards, next_states, dones, next_actions = [rows[start::_WIDTH] for start in range(_WIDTH)]
+    columns = [states, actions, next_states, next_actions]
+    if not set(map(type, chain.from_iterable(columns))) <= {str, int, type(None)}:
+        # 1 and True, or a text and a NumPy text, are equal, but not one name.
+        columns = [list(map(_as_plain, column)) for column in columns]
+    names = dict.fromkeys(chain.from_iterable(columns))
+    names.pop(None, None)
+    numbers: dict[Any, int] = {name: number for number, name in enumerate(names)}
+    numbers[None] = -1
     arrays: dict[str, NDArray[Any]] = {
-        name: np.array([-1 if key is None else number(key) for key in column], np.int32) for name, column in keys
+        name: np.fromiter(map(numbers.__getitem__, column), np.int32, len(rewards))
+        for name, column in zip(_KEY_COLUMNS, columns, strict=True)
     }
     arrays |= {"rewards": np.array(rewards, np.float64), "dones": np.array(dones, np.bool_)}
-    return EngineState(kind=_BATCH_KIND, manifest={"names": [name for _, name in names]}, arrays=arrays)
+    return EngineState(kind=_BATCH_KIND, manifest={"names": list(names)}, arrays=arrays)
+
+
+def _as_plain(key: StateKey | None) -> StateKey | None:
+    if key is None:
+        return None
+    return str(key) if isinstance(key, str) else int(key)
 
 
 def _replay(learner: Learner, batch: EngineState) -> None:

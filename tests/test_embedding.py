@@ -208,6 +208,23 @@ def test_with_progress_it_is_done_when_the_call_returns(project):
     assert {stage for stage, _, _ in told} >= {"fitting the embedder", "embedding"}
 
 
+def test_what_was_embedded_before_an_interruption_is_kept(project):
+    use_letters()
+
+    def interrupt(stage, done, total):
+        if (stage, total) == ("embedding", 150) and done:
+            raise KeyboardInterrupt
+
+    with aqe_core.open(project) as ws:
+        with pytest.raises(KeyboardInterrupt):
+            ws.patterns.put([aqe_core.memory.as_pattern(each) for each in PATTERNS], progress=interrupt)
+        kept, _ = ws.storage.load_vectors("default", "letters/1")
+        assert len(kept) == len(letters(ws).EMBEDDED) == 64
+        letters(ws).GATE.set()
+        assert len(ws.patterns.store) == 150
+        assert sorted(letters(ws).EMBEDDED) == sorted(each["name"] for each in PATTERNS)  # none twice
+
+
 def test_another_process_follows(project):
     with aqe_core.open(project) as ws:
         ws.patterns.add(PATTERNS)

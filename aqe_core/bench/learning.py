@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import tempfile
 import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import aqe_core
 from aqe_core.bench import learning_peers as peers
 from aqe_core.bench.measure import Measure, absent, rate, run
+from aqe_core.encoding import Choice, Encoding, Number
 from aqe_core.engines import open_learner, open_replay
 
 if TYPE_CHECKING:
@@ -24,6 +28,7 @@ ENGINE = "learner"
 ROWS = 10_000
 
 BATCH = 4096
+EPISODE = 16_384  # steps that become durable together
 OBSERVATION_DIM = 16
 CAPACITY = 100_000
 SOLVED = 475.0
@@ -51,7 +56,14 @@ def measure(
         ``backend``, ``rounds``, ``absent`` (peers that are not installed), ``failed`` (peers that could not be made,
         and why) and ``measures``.
     """
-    measures = [*_tables(found.spec.name, rows, seconds)]
+    with contextlib.ExitStack() as opened:
+        return _measure(found, rounds, seconds, rows, progress, opened)
+
+
+def _measure(
+    found: FoundEngine, rounds: int, seconds: float, rows: int, progress: Any, opened: contextlib.ExitStack
+) -> dict[str, Any]:
+    measures = [*_tables(found.spec.name, rows, seconds), *_kept(found.spec.name, seconds, opened)]
     if "linucb" in getattr(found.spec.capabilities, "algorithms", ()):
         measures += _bandits(found.spec.name, seconds)
     failed: dict[str, str] = {}
@@ -110,6 +122,46 @@ def _tables(backend: str, n_states: int, seconds: float) -> Iterator[Measure]:
             "NumPy, ignoring order": peers.unordered_updates(states, actions, rewards, after, n_states, seconds),
         },
     )
+
+
+# -- from dicts to the disk -------------------------------------------------------------------------------------------
+
+
+def _kept(backend: str, seconds: float, opened: contextlib.ExitStack) -> Iterator[Measure]:
+    """Yield steps of an episode from dicts: each next state encoded, learned from, durable when the work is done."""
+    encoding = Encoding(
+        Number(name="coverage", high=100.0, bins=10),
+        Number(name="duration_s", high=60.0, bins=10),
+        Number(name="attempts", high=5.0, bins=5),
+        Choice(name="kind", options=["unit", "integration", "ui"]),
+    )
+    rng = np.random.default_rng(4)
+    kinds = [("unit", "integration", "ui")[i] for i in rng.integers(3, size=EPISODE)]
+    states = [
+        {"coverage": 100.0 * a, "duration_s": 60.0 * b, "attempts": int(6.0 * c), "kind": kind}
+        for kind, (a, b, c) in zip(kinds, rng.random((EPISODE, 3)).tolist(), strict=True)
+    ]
+    actions = [("run", "skip", "retry")[i] for i in rng.integers(3, size=EPISODE)]
+    rows = list(zip(actions, rng.standard_normal(EPISODE).tolist(), states, strict=True))
+    folder = opened.enter_context(tempfile.TemporaryDirectory())
+    workspace = opened.enter_context(aqe_core.open(folder, learner=backend))
+    durable = workspace.learner("bench", batch=EPISODE, learning_rate=0.1, discount=0.95)
+    engine = open_learner(backend, learning_rate=0.1, discount=0.95)
+
+    def work(update: Callable[..., None], flush: Callable[[], None]) -> None:
+        key = encoding.key
+        state = key(states[0])
+        for action, reward, after in rows:
+            next_state = key(after)
+            update(state, action, reward, next_state)
+            state = next_state
+        flush()
+
+    def steps(update: Callable[..., None], flush: Callable[[], None]) -> Callable[[], float]:
+        return functools.partial(rate, functools.partial(work, update, flush), EPISODE, seconds)
+
+    beside = {"not kept": steps(engine.update, lambda: None)}
+    yield Measure("update_dicts_durable", "/s", steps(durable.update, durable.flush), beside)
 
 
 # -- bandits ----------------------------------------------------------------------------------------------------------

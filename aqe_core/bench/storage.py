@@ -101,5 +101,13 @@ def notes(found: dict[str, Any]) -> list[str]:
     """Return what stands below the table."""
     return [
         f"syncs per durable write of a lone caller: {found['syncs_per_write']:.3f}",
+        *_beside_a_writer(found),
         f"SQLite {found['sqlite_version']}; {found['node']}; {found['rounds']} rounds",
     ]
+
+
+def _beside_a_writer(found: dict[str, Any]) -> list[str]:
+    if "longest_log_bytes" not in found:  # another storage's benchmark
+        return []
+    log, write = found["longest_log_bytes"] / 1e6, found["longest_write_beside_backup_ms"]
+    return [f"a busy writer: longest log {log:.1f} MB; beside a backup its longest write, 500 patterns, {write:.0f} ms"]

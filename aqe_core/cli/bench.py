@@ -74,14 +74,16 @@ def command(
     them. Settings after a colon are options of the backend. --seconds does not matter.
 
     storage: durable writes by 1 to 128 callers at once, bulk writes, lookups, loading, opening and backup, each beside
-    SQLite used directly (and better-sqlite3, if node finds it) on the same disk; and searching for words as a workspace
-    does it, beside the storage's own index. Works in a temporary folder and removes it.
+    SQLite used directly (and better-sqlite3, if node finds it) on the same disk; how evenly 4 processes that write get
+    their turns; lookups and a backup while another process writes; opening after one was killed that left a log of 100
+    MB; and searching for words as a workspace does it, beside the storage's own index. Works in a temporary folder and
+    removes it.
 
     JSON keys: what, backend (of search the reference), rounds, measures (name, unit, value, lowest, highest, peers
     (name, value, ratio); of storage also p50_ms, p99_ms; of search size, backend, options, recall, p50_us, p99_us,
     calm_p50_us, calm_p99_us, batch_per_s, build_per_s, bytes_per_vector), facts (of learning absent, failed; of
-    quantization rows, data, dim, queries; of storage folder, sqlite_version, node, syncs_per_write; of search data,
-    dim, queries, absent, failed, choices).
+    quantization rows, data, dim, queries; of storage folder, sqlite_version, node, syncs_per_write, longest_log_bytes,
+    longest_write_beside_backup_ms; of search data, dim, queries, absent, failed, choices).
     """
     _refuse_foreign(what, {"backend": backend, "dir": folder, "rows": rows}, of_search)
     if what == "search":

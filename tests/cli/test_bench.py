@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from aqe_core.bench.storage import made_tests
+from aqe_core.bench.storage import made_tests, notes
 
 QUICK = ["bench", "storage", "--rounds", "1", "--seconds", "0.01", "--rows", "20"]
 MEASURES = {
@@ -45,8 +45,16 @@ def test_the_table(aqe, tmp_path):
     assert "SQLite, rollback journal" in table
 
 
+def test_notes_of_another_storage_have_what_it_measured():
+    told = {"syncs_per_write": 1.0, "sqlite_version": "3.54.1", "node": "node was not found", "rounds": 1}
+    own = {"longest_log_bytes": 5_000_000, "longest_write_beside_backup_ms": 12.3}
+    assert len(notes(told)) == 2
+    assert "longest log 5.0 MB" in notes({**told, **own})[1]
+
+
 LEARNING = {
-    "update_text_keys", "update_int_keys", "update_batch_int_keys", "replay_add", "replay_add_batch",
+    "update_text_keys", "update_int_keys", "update_batch_int_keys", "update_dicts_durable",
+    "replay_add", "replay_add_batch",
     "replay_sample_32", "replay_sample_256", "replay_prioritized_sample_32", "replay_prioritized_sample_256",
     "ppo_cartpole_steps", "ppo_cartpole_solved",
 }  # fmt: skip

@@ -155,3 +155,20 @@ def test_keys_of_other_encodings_are_refused(key):
 def test_impossible_fields(fields):
     with pytest.raises(InputError):
         Encoding(*fields)
+
+
+@given(
+    st.floats(-2, 7) | st.integers(-3, 8) | st.sampled_from([True, np.float32(0.3), np.int8(4), -0.0, 5.0, 10**400]),
+    st.sampled_from(["a", "b", "other", 1, True, None, np.str_("a"), 1.0]),
+)
+def test_a_key_is_what_its_fields_say(number, choice):
+    """Plain values are read from tables; that changes nothing."""
+    fields = Number(name="n", low=-1, high=5.0, bins=7), Choice(name="c", options=["a", 1, "b"])
+    state = {"n": number, "c": choice}
+    try:
+        parts = [f"{field.name}={field.code(state[field.name])}" for field in fields]
+    except (InputError, OverflowError) as error:
+        with pytest.raises(type(error)):
+            Encoding(*fields).key(state)
+    else:
+        assert Encoding(*fields).key(state) == "k1:" + ",".join(parts)

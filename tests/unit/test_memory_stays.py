@@ -51,6 +51,19 @@ def batches(backend):
     return lambda: learner.update_batch(states, actions, rewards, after, dones)
 
 
+def tabular_policies(backend):
+    critic, ppo = (aqe_core.open_learner(backend, algorithm=name) for name in ("actor-critic", "ppo"))
+    rng = np.random.default_rng(0)
+    states, actions, after = rng.integers(50, size=(3, CHUNK))
+    rewards = rng.standard_normal(CHUNK)
+
+    def work():
+        critic.update_batch(states, actions, rewards, after)
+        ppo.update_batch(states[:50], actions[:50], rewards[:50], after[:50])
+
+    return work
+
+
 def bandits(backend):
     bandit, rng = (
         aqe_core.open_learner(backend, algorithm="linucb", dim=4, actions=["a", "b"]),
@@ -90,7 +103,7 @@ def policies(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("make", [single_updates, batches, bandits, replays, policies])
+@pytest.mark.parametrize("make", [single_updates, batches, tabular_policies, bandits, replays, policies])
 def test_no_memory_is_lost(make, backend):
     work = make(backend)
     for _ in range(UPDATES // CHUNK // 10):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aqe_core
-from aqe_core import searching
+from aqe_core import embedding, searching
 from aqe_core.errors import InputError
 from aqe_core.searching import Tuning
 
@@ -109,3 +109,21 @@ def test_words_look_wider_where_the_store_is_approximate(tmp_path, monkeypatch):
         exact = ws.patterns.search("retry login", 5, mode="vector")
     assert asked == [20, 5, 5]
     assert [hit.vector for hit in hits] == pytest.approx([hit.vector for hit in exact], abs=0.004)
+
+
+def test_embedders_that_make_the_same_vectors_take_over_at_once(tmp_path, monkeypatch):
+    monkeypatch.setitem(embedding._BACKGROUND_FROM, "lexical", 0)
+    found = []
+    for embedder, kind in (
+        ("lexical", LexicalEmbedder),
+        ("native", NativeLexicalEmbedder),
+        ("lexical", LexicalEmbedder),
+    ):
+        with aqe_core.open(tmp_path, embedder=embedder, text_index="numpy", pattern_store="numpy") as ws:
+            if not found:
+                ws.patterns.add([{"id": name + text, "name": name, "text": text} for name, text in documents(50)])
+            found.append([(hit.pattern.id, hit.score) for hit in ws.patterns.search("retry login")])
+            assert type(ws.patterns.embedder) is kind
+            assert ws.patterns.reembedding is None
+            assert ws.selections["embedder"].backend == embedder
+    assert found[0] == found[1] == found[2]

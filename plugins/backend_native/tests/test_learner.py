@@ -474,7 +474,7 @@ def test_it_can_be_kept_in_a_file(tmp_path):
 
 @pytest.mark.parametrize("algorithm", ["dqn", None, [], "Q-learning"])
 def test_an_unknown_algorithm_is_refused(algorithm):
-    with pytest.raises(CapabilityError, match="expected-sarsa, linucb, q-learning, sarsa, thompson"):
+    with pytest.raises(CapabilityError, match="actor-critic, discounted-linucb, expected-sarsa, linucb, ppo"):
         make_native(algorithm=algorithm)
 
 

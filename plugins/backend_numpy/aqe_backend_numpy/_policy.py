@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 
 from aqe_backend_numpy import _learner_input as given
-from aqe_core.errors import InputError, InvalidActionError
+from aqe_backend_numpy._policy_input import as_learned_policy, as_policy_params
+from aqe_core.errors import InvalidActionError
 from aqe_core.state import EngineState, Portable
 from aqe_core.stream import Streamed
 from aqe_core.validate import as_done, as_key_name, as_outcomes
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from aqe_backend_numpy._policy_input import LearnedPolicy
     from aqe_core.contracts.learner import ActionKey, StateKey
 
 __all__ = ["PolicyTable", "log_softmax"]
@@ -56,21 +58,8 @@ class PolicyTable(Streamed, Portable):
     _bounds: ClassVar[given.Numbers]
 
     def __init__(self, params: Mapping[str, Any]) -> None:
-        self._start(self._checked(params))
+        self._start(as_policy_params(self._bounds, params))
         self._random = random.Random(self._params["seed"])  # noqa: S311  # exploration, not secrets
-
-    def _checked(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the hyper-parameters, checked."""
-        actions = params["actions"]
-        numbers = {
-            name: given.as_number(params[name], name, low, high, above=above)
-            for name, (low, high, above) in self._bounds.items()
-        }
-        return {
-            **numbers,
-            "actions": None if actions is None else given.as_actions(actions),
-            "seed": given.as_seed(params["seed"]),
-        }
 
     def _start(self, params: dict[str, Any]) -> None:
         """Begin with an empty table under these parameters."""
@@ -105,7 +94,7 @@ class PolicyTable(Streamed, Portable):
             One is unknown, not to be changed (``actions``, ``seed``), or out of range; nothing was changed.
         """
         given.refuse_fixed(changes, self._bounds)
-        self._params = self._checked({**self._params, **changes})
+        self._params = as_policy_params(self._bounds, {**self._params, **changes})
 
     # -- learning -----------------------------------------------------------------------------------------------
 
@@ -119,7 +108,7 @@ class PolicyTable(Streamed, Portable):
         reward: float,
         next_state: StateKey,
         done: bool = False,
-        next_action: ActionKey | None = None,
+        next_action: ActionKey | None = None,  # noqa: ARG002  # the contract; not looked at
     ) -> None:
         """Learn from one transition. O(actions of the state).
 
@@ -149,8 +138,6 @@ class PolicyTable(Streamed, Portable):
         state = as_key_name(state, "state")
         action = self._allowed(as_key_name(action, "action"))
         next_state = as_key_name(next_state, "next_state")
-        if next_action is not None:
-            self._allowed(as_key_name(next_action, "next_action"))
         self._learn(state, action, given.as_reward(reward), next_state, as_done(done))
 
     def update_batch(
@@ -366,36 +353,18 @@ class PolicyTable(Streamed, Portable):
         InputError
             It is not a state of this kind of learner; nothing was changed.
         """
-        kind = f"learner/{self.algorithm}/1"
-        if state.kind != kind:
-            raise InputError(f"the state is of kind {state.kind!r}, but must be {kind!r}.", fix="make that learner.")
-        more_keys, more_arrays = set(self._more_manifest()), set(self._more_arrays())
-        manifest = given.as_dict(state.manifest, "the manifest", {"params", "states", "actions", "rng"} | more_keys)
-        given.as_dict(state.arrays, "the arrays", {*_ARRAYS, "state_values"} | more_arrays)
-        params = self._checked(given.as_dict(manifest["params"], "params", {*self._bounds, "actions", "seed"}))
-        states = given.as_names(manifest["states"], "states")
-        actions = given.as_names(manifest["actions"], "actions")
-        if params["actions"] is not None and list(params["actions"]) != actions:
-            raise InputError("the declared actions differ from the actions of the table.", fix="export it again.")
-        columns = given.as_arrays(state, _ARRAYS)
-        _refuse_pairs(*columns, n_states=len(states), n_actions=len(actions))
-        (worths,) = given.as_arrays(state, {"state_values": np.float64})
-        given.refuse_outside(worths, "state_values", -given.MAX_VALUE, given.MAX_VALUE)
-        if worths.size != len(states):
-            raise InputError(f"there are {len(states)} states, but {worths.size} state_values.", fix="export it again.")
-        generator = given.as_generator(manifest["rng"])
-        more = self._read_more(state, states, actions)
-        # From here on nothing can fail.
-        self._start(params)
+        learned = as_learned_policy(state, f"learner/{self.algorithm}/1", self._bounds)
+        states, actions = learned.states, learned.actions
+        self._start(learned.params)
         self._actions = {action: column for column, action in enumerate(actions)}
-        self._worths = dict(zip(states, worths.tolist(), strict=True))
+        self._worths = dict(zip(states, learned.worths.tolist(), strict=True))
         self._rows = {name: {} for name in states}
         self._visits = {name: {} for name in states}
-        for row, column, preference, count in zip(*(column.tolist() for column in columns), strict=True):
+        for row, column, preference, count in zip(*(part.tolist() for part in learned.pairs), strict=True):
             self._rows[states[row]][actions[column]] = preference
             self._visits[states[row]][actions[column]] = count
-        self._random.setstate(generator)
-        self._take_more(more)
+        self._random.setstate(learned.generator)
+        self._take_more(learned)
 
     def _more_manifest(self) -> dict[str, Any]:
         """Return what a subclass adds to the manifest."""
@@ -405,32 +374,9 @@ class PolicyTable(Streamed, Portable):
         """Return what a subclass adds to the arrays."""
         return {}
 
-    def _read_more(self, state: EngineState, states: list[StateKey], actions: list[ActionKey]) -> Any:  # noqa: ARG002  # for subclasses
-        """Return what a subclass added, checked."""
-        return None
-
-    def _take_more(self, more: Any) -> None:
-        """Take over what `_read_more` returned."""
+    def _take_more(self, learned: LearnedPolicy) -> None:
+        """Take over what a subclass added."""
 
 
 def _plain(keys: NDArray[np.int64] | list[Any]) -> list[Any]:
     return keys if isinstance(keys, list) else keys.tolist()
-
-
-def _refuse_pairs(
-    rows: NDArray[np.int64],
-    columns: NDArray[np.int64],
-    values: NDArray[np.float64],
-    visits: NDArray[np.int64],
-    *,
-    n_states: int,
-    n_actions: int,
-) -> None:
-    given.refuse_outside(rows, "rows", 0, n_states - 1)
-    given.refuse_outside(columns, "columns", 0, n_actions - 1)
-    given.refuse_outside(values, "values", -given.MAX_VALUE, given.MAX_VALUE)
-    given.refuse_outside(visits, "visits", 0, given.MAX_COUNT)
-    if (np.diff(rows) < 0).any() or np.unique(rows).size != n_states:
-        raise InputError("rows must name every state, in order.", fix="export it again.")
-    if np.unique(rows * max(n_actions, 1) + columns).size != rows.size:
-        raise InputError("a pair of row and column is there twice.", fix="export it again.")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from aqe_backend_numpy._learner_input import MAX_REWARD, Numbers
 from aqe_backend_numpy._policy import PolicyTable
+from aqe_backend_numpy._policy_input import ACTOR_CRITIC
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,14 +54,7 @@ class ActorCritic(PolicyTable):
     """
 
     algorithm = "actor-critic"
-    _bounds: ClassVar[Numbers] = {
-        "learning_rate": (0.0, 1.0, True),
-        "value_learning_rate": (0.0, 1.0, True),
-        "discount": (0.0, 1.0, False),
-        "epsilon": (0.0, 1.0, False),
-        "entropy_coefficient": (0.0, 1.0, False),
-        "initial_value": (-MAX_REWARD, MAX_REWARD, False),
-    }
+    _bounds = ACTOR_CRITIC
 
     def __init__(
         self,

@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from aqe_backend_numpy import _learner_input as given
 from aqe_backend_numpy._policy import PolicyTable, log_softmax
-from aqe_core.errors import InputError
-from aqe_core.validate import as_key_name
+from aqe_backend_numpy._policy_input import PPO
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from aqe_backend_numpy._policy_input import LearnedPolicy
     from aqe_core.contracts.learner import ActionKey, StateKey
-    from aqe_core.state import EngineState
 
 __all__ = ["Ppo"]
 
-MAX_EPOCHS = 1000
-MAX_ROLLOUT = 2**20
 MAX_LOG_RATIO = 50.0
-_ROLLOUT = {
-    "rollout_states": np.int64,
-    "rollout_actions": np.int64,
-    "rollout_rewards": np.float64,
-    "rollout_dones": np.bool_,
-}
 
 
 class Step(NamedTuple):
@@ -99,19 +89,7 @@ class Ppo(PolicyTable):
     """
 
     algorithm = "ppo"
-    _bounds: ClassVar[given.Numbers] = {
-        "learning_rate": (0.0, 1.0, True),
-        "value_learning_rate": (0.0, 1.0, True),
-        "discount": (0.0, 1.0, False),
-        "gae_lambda": (0.0, 1.0, False),
-        "clip": (0.0, 10.0, False),
-        "epochs": (1, MAX_EPOCHS, False),
-        "rollout": (1, MAX_ROLLOUT, False),
-        "normalize_advantage": (0, 1, False),
-        "epsilon": (0.0, 1.0, False),
-        "entropy_coefficient": (0.0, 1.0, False),
-        "initial_value": (-given.MAX_REWARD, given.MAX_REWARD, False),
-    }
+    _bounds = PPO
 
     def __init__(
         self,
@@ -147,16 +125,6 @@ class Ppo(PolicyTable):
                 "seed": seed,
             }
         )
-
-    def _checked(self, params: Any) -> dict[str, Any]:
-        normalize = params["normalize_advantage"]
-        if not isinstance(normalize, (bool, np.bool_)):
-            raise InputError(f"normalize_advantage is {normalize!r}, but must be True or False.", fix="choose one.")
-        counts = {
-            name: given.as_count(params[name], name, int(self._bounds[name][1])) for name in ("epochs", "rollout")
-        }
-        checked = super()._checked({**params, **counts, "normalize_advantage": int(normalize)})
-        return {**checked, **counts, "normalize_advantage": bool(normalize)}
 
     def _start(self, params: dict[str, Any]) -> None:
         super()._start(params)
@@ -231,27 +199,11 @@ class Ppo(PolicyTable):
             "rollout_dones": np.array([step.done for step in self._rollout], np.bool_),
         }
 
-    def _read_more(self, state: EngineState, states: list[StateKey], actions: list[ActionKey]) -> list[Step]:
-        columns = given.as_arrays(state, _ROLLOUT)
-        rows, chosen, rewards, ends = columns
-        given.refuse_outside(rows, "rollout_states", 0, len(states) - 1)
-        given.refuse_outside(chosen, "rollout_actions", 0, len(actions) - 1)
-        given.refuse_outside(rewards, "rollout_rewards", -given.MAX_REWARD, given.MAX_REWARD)
-        after = state.manifest["rollout_next_states"]
-        if not isinstance(after, (list, tuple)) or len(after) != len(rows):
-            raise InputError("rollout_next_states must name one state per step.", fix="export it again.")
-        known = set(zip(state.arrays["rows"].tolist(), state.arrays["columns"].tolist(), strict=True))
-        if not known.issuperset(zip(rows.tolist(), chosen.tolist(), strict=True)):
-            raise InputError("a step of the rollout is no pair of the table.", fix="export it again.")
-        return [
-            Step(states[row], actions[column], reward, as_key_name(name, "rollout_next_states"), end)
-            for row, column, reward, name, end in zip(
-                rows.tolist(), chosen.tolist(), rewards.tolist(), after, ends.tolist(), strict=True
-            )
-        ]
-
-    def _take_more(self, more: list[Step]) -> None:
-        self._rollout = more
+    def _take_more(self, learned: LearnedPolicy) -> None:
+        rows, columns, *rest = (part.tolist() for part in learned.waiting[:4])
+        named = ([learned.states[row] for row in rows], [learned.actions[column] for column in columns])
+        rewards, dones = rest
+        self._rollout = list(map(Step, *named, rewards, learned.waiting.next_states, dones))
 
 
 def _normalized(values: list[float]) -> list[float]:

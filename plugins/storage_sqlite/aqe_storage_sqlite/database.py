@@ -186,7 +186,9 @@ class Database:
 
     def take_reader(self) -> apsw.Cursor:
         """Return a cursor whose connection nobody else uses, to be put back, or the connection to be closed."""
-        self._check_usable()
+        # Asked at each read, hence here first, and there only for what is wrong.
+        if self._closed or os.getpid() != self._pid or _identity(self._name) != self._identity:
+            self._check_usable()
         try:
             return self._idle.pop()
         except IndexError:

@@ -482,8 +482,8 @@ def _as_texts(values: Collection[str], what: str) -> list[str]:
     if isinstance(values, str):
         raise InputError(f"{what} is a string, but must be a list of strings.", fix=f"pass [{values!r:.60}].")
     given = list(values)
-    if set(map(type, given)) - {str}:
-        for value in given:
+    for value in given:
+        if type(value) is not str:
             as_text(value, f"one of {what}")
     return given
 

@@ -530,6 +530,21 @@ def test_the_pool_keeps_few_readers(storage):
     assert 0 < len(storage._database._idle) <= 8
 
 
+def test_one_statement_fails_as_others_do(storage):
+    storage.put_patterns("n", [PATTERN])
+    assert storage.find_patterns("n", [PATTERN.id]) == [PATTERN]
+    for sql, error in (
+        ("SELECT no_such_column FROM patterns", StorageError),
+        ("SELECT CAST(x'ff' AS TEXT)", Exception),
+    ):
+        with pytest.raises(error) as raised:
+            storage._database.read_row(sql, ())
+        assert isinstance(raised.value, StorageError)
+    assert not storage._database._idle  # what failed is not lent again
+    assert storage.find_patterns("n", [PATTERN.id, "nowhere"]) == [PATTERN, None]
+    assert storage.find_patterns("n", ["nowhere"]) == [None]
+
+
 # -- errors of SQLite -------------------------------------------------------------------------------------------------
 
 

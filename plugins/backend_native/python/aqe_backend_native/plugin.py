@@ -41,14 +41,14 @@ def aqe_pattern_stores() -> list[EngineSpec]:
 
 @hookimpl
 def aqe_learners() -> list[EngineSpec]:
-    """Offer tabular temporal-difference learners, policies over vectors, linear bandits and replay."""
+    """Offer tabular learners and policies, policies over vectors, linear bandits and replay."""
     return [
         EngineSpec(
             name="native",
             factory="aqe_backend_native.learner:make_learner",
             capabilities=LearnerCapabilities(
                 algorithms=(
-                    *("q-learning", "sarsa", "expected-sarsa"),
+                    *("q-learning", "sarsa", "expected-sarsa", "actor-critic", "ppo"),
                     *("linucb", "discounted-linucb", "thompson"),
                 ),
                 vector_policies=("actor-critic", "ppo"),
@@ -59,7 +59,7 @@ def aqe_learners() -> list[EngineSpec]:
             ),
             requires=("aqe_backend_native._native",),
             install="pip install ./plugins/backend_native",
-            summary="tabular temporal differences; PPO and actor-critic over vectors; linear bandits; replay, in Rust",
+            summary="tabular learners and policies; PPO and actor-critic over vectors; linear bandits; replay, in Rust",
             policy="aqe_backend_native.policy:make_policy",
             replay="aqe_backend_native.replay:NativeReplay",
         )

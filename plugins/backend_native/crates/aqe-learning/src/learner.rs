@@ -34,6 +34,28 @@ pub(crate) struct Actions {
 }
 
 impl Actions {
+    /// The declared actions, each once; none where the set is open.
+    pub fn new(declared: &[Name]) -> Self {
+        let mut index = Index::new(1, 0);
+        for action in declared {
+            index.add(action.key());
+        }
+        Self {
+            index,
+            declared: !declared.is_empty(),
+        }
+    }
+
+    /// Their names, in the order of their numbers.
+    pub fn names(&self) -> &[Name] {
+        self.index.names()
+    }
+
+    /// Number an action that was not declared, whatever is declared: one that a state holds.
+    pub fn add(&mut self, action: Key<'_>) {
+        self.index.add(action);
+    }
+
     /// Number of actions known.
     pub fn len(&self) -> usize {
         self.index.len()
@@ -53,6 +75,20 @@ impl Actions {
             0 => Ok(self.index.add(action) as usize - 1),
             number => Ok(number as usize - 1),
         }
+    }
+
+    /// Refuse a column that has an action outside the declared set. O(column), O(1) where the set is open.
+    pub fn check_all(&self, column: Column<'_>) -> Result<(), Undeclared> {
+        if !self.declared {
+            return Ok(());
+        }
+        let position = match column {
+            Column::Ints(keys) => keys
+                .iter()
+                .position(|&key| self.check(Key::Int(key)).is_err()),
+            Column::Keys(keys) => keys.iter().position(|&key| self.check(key).is_err()),
+        };
+        position.map_or(Ok(()), |position| Err(Undeclared(position)))
     }
 
     /// Refuse an action outside the declared set.
@@ -98,19 +134,9 @@ impl Table {
     /// An empty table. `declared`: the whole set of actions, each once; empty where the set is open.
     pub fn new(mut rules: Rules, declared: &[Name], seed: u64) -> Self {
         rules.declared = declared.len();
-        let mut actions = Actions {
-            index: Index::new(1, 0),
-            declared: false,
-        };
-        for action in declared {
-            actions
-                .find_or_add(action.key())
-                .expect("nothing is declared yet");
-        }
-        actions.declared = !declared.is_empty();
         Self {
             rules,
-            actions: RwLock::new(actions),
+            actions: RwLock::new(Actions::new(declared)),
             shards: (0..SHARDS)
                 .map(|_| Mutex::new(Shard::new(rules.initial, SHARD_BITS)))
                 .collect(),
@@ -132,7 +158,7 @@ impl Table {
 
     /// The declared actions.
     pub fn declared(&mut self) -> Vec<Name> {
-        self.actions.get_mut().expect(POISONED).index.names()[..self.rules.declared].to_vec()
+        self.actions.get_mut().expect(POISONED).names()[..self.rules.declared].to_vec()
     }
 
     /// The seed it was made with.
@@ -269,13 +295,7 @@ impl Table {
         homes.sort_unstable();
         let mut learned = Learned {
             states: Vec::with_capacity(homes.len()),
-            actions: self
-                .actions
-                .get_mut()
-                .expect(POISONED)
-                .index
-                .names()
-                .to_vec(),
+            actions: self.actions.get_mut().expect(POISONED).names().to_vec(),
             pairs: Vec::new(),
             generator: self.generator.state(),
         };
@@ -301,7 +321,7 @@ impl Table {
         table.generator = Twister::from_state(&learned.generator)?;
         let actions = table.actions.get_mut().expect(POISONED);
         for action in &learned.actions[declared..] {
-            actions.index.add(action.key());
+            actions.add(action.key());
         }
         let mut places = Vec::with_capacity(learned.states.len());
         for state in &learned.states {
@@ -394,10 +414,9 @@ impl Learner {
         let on_policy = table.rules.on_policy;
         {
             let actions = table.actions.read().expect(POISONED);
-            if actions.declared {
-                refuse_undeclared(&actions, transitions.actions)?;
-                let next_actions = transitions.next_actions.filter(|_| on_policy);
-                next_actions.map_or(Ok(()), |column| refuse_undeclared(&actions, column))?;
+            actions.check_all(transitions.actions)?;
+            if let Some(column) = transitions.next_actions.filter(|_| on_policy) {
+                actions.check_all(column)?;
             }
         }
         let wanted = shards_of(transitions.states) | shards_of(transitions.next_states);
@@ -413,16 +432,6 @@ impl Learner {
         batch::learn(&table, &mut guards, transitions);
         Ok(())
     }
-}
-
-fn refuse_undeclared(actions: &Actions, column: Column<'_>) -> Result<(), Undeclared> {
-    let position = match column {
-        Column::Ints(keys) => keys
-            .iter()
-            .position(|&key| actions.check(Key::Int(key)).is_err()),
-        Column::Keys(keys) => keys.iter().position(|&key| actions.check(key).is_err()),
-    };
-    position.map_or(Ok(()), |position| Err(Undeclared(position)))
 }
 
 /// The shards of states: one bit each.

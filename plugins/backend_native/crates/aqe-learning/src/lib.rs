@@ -10,6 +10,7 @@ mod pcg;
 mod prefetch;
 pub mod ranker;
 pub mod replay;
+pub mod softmax;
 mod sums;
 mod table;
 mod twister;

@@ -6,7 +6,7 @@
 
 use aqe_learning as core;
 use core::{Entry, Learned, Name, Rules, Table};
-use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1};
+use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -17,9 +17,11 @@ mod given;
 mod policy;
 mod ranker;
 mod replay;
+mod softmax;
 
 use given::{
-    Batch, Given, Maybe, checked_name, checked_names, plain_int, plain_key, plain_reward, to_python,
+    Batch, Given, Maybe, checked_name, checked_names, plain_int, plain_key, plain_offered,
+    plain_reward, to_python,
 };
 
 /// Add what this file binds to the extension module.
@@ -27,6 +29,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<TabularLearner>()?;
     module.add_class::<bandit::BanditModels>()?;
     module.add_class::<policy::PolicyCore>()?;
+    module.add_class::<softmax::SoftmaxLearner>()?;
     module.add_class::<ranker::RankerCore>()?;
     module.add_class::<replay::ReplayRing>()?;
     module.add("SHARDS", core::SHARDS)
@@ -50,29 +53,6 @@ impl TabularLearner {
         }
     }
 
-    /// The columns of a batch if they are plain.
-    fn plain_batch<'py>(
-        &self,
-        [states, actions, rewards, next_states]: [&Bound<'py, PyAny>; 4],
-        dones: Option<&Bound<'py, PyAny>>,
-        next_actions: Option<&Bound<'py, PyAny>>,
-    ) -> Option<Batch<'py>> {
-        Some(Batch {
-            states: Given::plain(states)?,
-            actions: Given::plain(actions)?,
-            rewards: rewards.cast::<PyArray1<f64>>().ok()?.try_readonly().ok()?,
-            next_states: Given::plain(next_states)?,
-            dones: match dones {
-                Some(dones) => Some(dones.cast::<PyArray1<bool>>().ok()?.try_readonly().ok()?),
-                None => None,
-            },
-            next_actions: match next_actions {
-                Some(next_actions) if self.follows => Some(Given::plain(next_actions)?),
-                _ => None,
-            },
-        })
-    }
-
     /// Choose among plain actions; `None` if they are not, and nothing was drawn.
     fn choose_plain<'py>(
         &self,
@@ -81,14 +61,8 @@ impl TabularLearner {
         explore: bool,
     ) -> Option<Bound<'py, PyAny>> {
         let state_key = plain_key(state)?;
-        let offered: Vec<_> = match actions.cast_exact::<PyList>() {
-            Ok(list) => list.iter().collect(),
-            Err(_) => actions.cast_exact::<PyTuple>().ok()?.iter().collect(),
-        };
+        let offered = plain_offered(actions)?;
         let keys: Vec<_> = offered.iter().map(plain_key).collect::<Option<_>>()?;
-        if keys.is_empty() {
-            return None;
-        }
         let chosen = self
             .with(state.py(), |table| table.choose(state_key, &keys, explore))
             .ok()?;
@@ -205,8 +179,10 @@ impl TabularLearner {
         next_actions: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<()> {
         let this = slf.get();
-        let batch = this.plain_batch([states, actions, rewards, next_states], dones, next_actions);
-        if batch.is_some_and(|batch| batch.teach(slf.py(), &this.learner).is_some()) {
+        let following = next_actions.filter(|_| this.follows);
+        let batch = Batch::plain([states, actions, rewards, next_states], dones, following);
+        let learn = |rows: &core::Transitions<'_>| this.learner.update_batch(rows);
+        if batch.is_some_and(|batch| batch.teach(slf.py(), learn).is_some()) {
             return Ok(());
         }
         let name = intern!(slf.py(), "_update_batch_with_care");
@@ -304,7 +280,7 @@ impl TabularLearner {
             dones,
             next_actions: next_actions.map(Given::checked).transpose()?,
         };
-        let taught = batch.teach(states.py(), &self.learner);
+        let taught = batch.teach(states.py(), |rows| self.learner.update_batch(rows));
         taught.ok_or_else(|| PyValueError::new_err("the columns were not checked"))
     }
 

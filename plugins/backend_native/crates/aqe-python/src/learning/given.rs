@@ -5,7 +5,7 @@ use core::{Column, Key, Name, Transitions};
 use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1};
 use pyo3::Borrowed;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyList, PyString};
+use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 const MAX_REWARD: f64 = 1e290;
 
@@ -108,9 +108,35 @@ pub(super) struct Batch<'py> {
     pub next_actions: Option<Given<'py>>,
 }
 
-impl Batch<'_> {
+impl<'py> Batch<'py> {
+    /// The columns of a batch if they are plain; next actions are looked at where an algorithm follows them.
+    pub(super) fn plain(
+        [states, actions, rewards, next_states]: [&Bound<'py, PyAny>; 4],
+        dones: Option<&Bound<'py, PyAny>>,
+        next_actions: Option<&Bound<'py, PyAny>>,
+    ) -> Option<Self> {
+        Some(Self {
+            states: Given::plain(states)?,
+            actions: Given::plain(actions)?,
+            rewards: rewards.cast::<PyArray1<f64>>().ok()?.try_readonly().ok()?,
+            next_states: Given::plain(next_states)?,
+            dones: match dones {
+                Some(dones) => Some(dones.cast::<PyArray1<bool>>().ok()?.try_readonly().ok()?),
+                None => None,
+            },
+            next_actions: match next_actions {
+                Some(next_actions) => Some(Given::plain(next_actions)?),
+                None => None,
+            },
+        })
+    }
+
     /// Learn from it without holding up Python; `None` if it is not plain or not allowed, and nothing was learned.
-    pub(super) fn teach(&self, py: Python<'_>, learner: &core::Learner) -> Option<()> {
+    pub(super) fn teach(
+        &self,
+        py: Python<'_>,
+        learn: impl FnOnce(&Transitions<'_>) -> Result<(), core::Undeclared> + Send,
+    ) -> Option<()> {
         let (states, actions, next_states) = (
             self.states.keys()?,
             self.actions.keys()?,
@@ -152,7 +178,7 @@ impl Batch<'_> {
             let bounded = rewards.iter().fold(true, |bounded, reward| {
                 bounded & (reward.abs() <= MAX_REWARD)
             });
-            bounded.then(|| learner.update_batch(&transitions).ok())?
+            bounded.then(|| learn(&transitions).ok())?
         })
     }
 }
@@ -184,6 +210,15 @@ impl<'py> Maybe<'_, 'py> {
             None => PyBool::new(py, false).to_owned().into_any(),
         }
     }
+}
+
+/// Offered actions, a list or a tuple; `None` if they are neither, or none.
+pub(super) fn plain_offered<'py>(actions: &Bound<'py, PyAny>) -> Option<Vec<Bound<'py, PyAny>>> {
+    let offered: Vec<_> = match actions.cast_exact::<PyList>() {
+        Ok(list) => list.iter().collect(),
+        Err(_) => actions.cast_exact::<PyTuple>().ok()?.iter().collect(),
+    };
+    (!offered.is_empty()).then_some(offered)
 }
 
 /// A reward that needs no care.

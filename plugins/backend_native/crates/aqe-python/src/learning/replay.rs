@@ -49,6 +49,32 @@ fn array<'py, T: Element>(object: &Bound<'py, PyAny>) -> Option<Array1<'py, T>> 
     object.cast::<PyArray1<T>>().ok()?.try_readonly().ok()
 }
 
+/// Numbers of an array that is contiguous.
+enum Numbers<'py> {
+    Copied(Vec<f32>),
+    Borrowed(Array1<'py, f32>),
+}
+
+impl<'py> Numbers<'py> {
+    /// Short arrays are copied: to keep account of a loan costs more.
+    fn of(object: &Bound<'py, PyAny>) -> Option<Self> {
+        const SHORT: usize = 1024;
+        let array = object.cast::<PyArray1<f32>>().ok()?;
+        Some(if array.len() <= SHORT {
+            Self::Copied(array.to_vec().ok()?)
+        } else {
+            Self::Borrowed(array.try_readonly().ok()?)
+        })
+    }
+
+    fn as_slice(&self) -> Option<&[f32]> {
+        match self {
+            Self::Copied(numbers) => Some(numbers),
+            Self::Borrowed(array) => array.as_slice().ok(),
+        }
+    }
+}
+
 fn matrix<'py>(object: &Bound<'py, PyAny>, shape: [usize; 2]) -> Option<Array2In<'py, f32>> {
     let matrix = object.cast::<PyArray2<f32>>().ok()?.try_readonly().ok()?;
     (matrix.shape() == shape).then_some(matrix)
@@ -137,7 +163,7 @@ fn actions_array<'py>(
     width: usize,
 ) -> Bound<'py, PyAny> {
     match actions {
-        Actions::Ints(actions) => actions.into_pyarray(py).into_any(),
+        Actions::Ints(actions) => PyArray1::from_slice(py, &actions).into_any(),
         Actions::Vectors(actions) => as_matrix(py, actions, n, width),
     }
 }
@@ -152,9 +178,17 @@ fn afford(options: &Options, rows: usize) -> PyResult<()> {
     )))
 }
 
-fn transitions_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+/// Make `aqe_core.contracts.replay.Transitions`, a named tuple, of its eight fields: as its own `__new__` does, but
+/// that is written in Python.
+fn transitions<'py>(py: Python<'py>, fields: Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    CLASS.import(py, "aqe_core.contracts.replay", "Transitions")
+    static NEW: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let class = CLASS.import(py, "aqe_core.contracts.replay", "Transitions")?;
+    let new = NEW.get_or_try_init(py, || {
+        let made: PyResult<_> = py.get_type::<PyTuple>().getattr("__new__");
+        made.map(Bound::unbind)
+    })?;
+    new.bind(py).call1((class, fields))
 }
 
 impl ReplayRing {
@@ -177,8 +211,8 @@ impl ReplayRing {
         if ring.options().action_dim > 0 {
             return None;
         }
-        let (before, after) = (array::<f32>(observation)?, array::<f32>(next_observation)?);
-        let (before, after) = (before.as_slice().ok()?, after.as_slice().ok()?);
+        let (before, after) = (Numbers::of(observation)?, Numbers::of(next_observation)?);
+        let (before, after) = (before.as_slice()?, after.as_slice()?);
         let action = [action.cast_exact::<PyInt>().ok()?.extract().ok()?];
         let reward = [reward.cast_exact::<PyFloat>().ok()?.value()];
         let terminated = [terminated.cast_exact::<PyBool>().ok()?.is_true()];
@@ -374,16 +408,19 @@ impl ReplayRing {
         );
         afford(ring.options(), n)?;
         let drawn = ring.sample(n, exponent);
-        transitions_class(py)?.call1((
-            drawn.indices.into_pyarray(py),
+        drop(ring);
+        // Short columns are copied: to hand over a vector costs more.
+        let fields = (
+            PyArray1::from_slice(py, &drawn.indices),
             as_matrix(py, drawn.observations, n, dim),
             actions_array(py, drawn.actions, n, action_dim),
-            drawn.rewards.into_pyarray(py),
+            PyArray1::from_slice(py, &drawn.rewards),
             as_matrix(py, drawn.next_observations, n, dim),
-            drawn.terminated.into_pyarray(py),
-            drawn.discounts.into_pyarray(py),
-            drawn.weights.into_pyarray(py),
-        ))
+            PyArray1::from_slice(py, &drawn.terminated),
+            PyArray1::from_slice(py, &drawn.discounts),
+            PyArray1::from_slice(py, &drawn.weights),
+        );
+        transitions(py, fields.into_pyobject(py)?)
     }
 
     /// Set the priority of drawn rows, as `aqe_core.contracts.Replay.update_priorities` says. O(rows * log len).
@@ -448,17 +485,13 @@ impl ReplayRing {
             ring.options().action_dim,
         );
         let rows = ring.rows();
-        let actions = match rows.actions {
-            Actions::Ints(actions) => Actions::Ints(actions.to_vec()),
-            Actions::Vectors(actions) => Actions::Vectors(actions.to_vec()),
-        };
         let columns = (
-            as_matrix(py, rows.observations.to_vec(), n, dim),
-            actions_array(py, actions, n, action_dim),
-            PyArray1::from_slice(py, rows.rewards),
-            as_matrix(py, rows.next_observations.to_vec(), n, dim),
-            PyArray1::from_slice(py, rows.terminated),
-            PyArray1::from_slice(py, rows.ended),
+            as_matrix(py, rows.observations, n, dim),
+            actions_array(py, rows.actions, n, action_dim),
+            PyArray1::from_slice(py, &rows.rewards),
+            as_matrix(py, rows.next_observations, n, dim),
+            PyArray1::from_slice(py, &rows.terminated),
+            PyArray1::from_slice(py, &rows.ended),
         );
         let weights = weights.map(|weights| weights.into_pyarray(py));
         (

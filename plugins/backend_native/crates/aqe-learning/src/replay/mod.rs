@@ -1,8 +1,13 @@
 //! Experience replay: a ring of transitions, drawn uniformly or by priority, single or several steps taken together.
 
+mod ring;
+
 use crate::pcg::Pcg64;
-use crate::prefetch::prefetch;
 use crate::sums::Sums;
+use ring::{Ring, floats};
+
+/// Draws asked for before they are copied.
+const AHEAD: usize = 12;
 
 /// Priority of a row without error, before the exponent: every row is drawn now and then.
 const SMALLEST: f64 = 1e-6;
@@ -62,7 +67,8 @@ pub struct Rows<F, A, R, B> {
 
 /// Rows that are borrowed.
 pub type Given<'a> = Rows<&'a [f32], Actions<&'a [i64], &'a [f32]>, &'a [f64], &'a [bool]>;
-type Kept = Rows<Vec<f32>, Actions<Vec<i64>, Vec<f32>>, Vec<f64>, Vec<bool>>;
+/// Rows that are owned.
+pub type Kept = Rows<Vec<f32>, Actions<Vec<i64>, Vec<f32>>, Vec<f64>, Vec<bool>>;
 
 /// Rows that were drawn.
 pub struct Drawn {
@@ -87,7 +93,7 @@ pub struct Drawn {
 /// The ring.
 pub struct Replay {
     options: Options,
-    rows: Kept,
+    rows: Ring,
     head: usize, // where the next row goes
     size: usize,
     fresh: usize, // rows before the head that the sums do not know yet
@@ -99,25 +105,13 @@ pub struct Replay {
 impl Replay {
     /// An empty ring.
     pub fn new(options: Options, random: Pcg64) -> Self {
-        let n = options.capacity;
-        let actions = match options.action_dim {
-            0 => Actions::Ints(vec![0; n]),
-            dim => Actions::Vectors(vec![0.0; n * dim]),
-        };
         Self {
-            rows: Rows {
-                observations: vec![0.0; n * options.observation_dim],
-                actions,
-                rewards: vec![0.0; n],
-                next_observations: vec![0.0; n * options.observation_dim],
-                terminated: vec![false; n],
-                ended: vec![false; n],
-            },
+            rows: Ring::new(&options),
             head: 0,
             size: 0,
             fresh: 0,
             highest: 1.0,
-            sums: options.prioritized.then(|| Sums::new(n)),
+            sums: options.prioritized.then(|| Sums::new(options.capacity)),
             random,
             options,
         }
@@ -160,22 +154,9 @@ impl Replay {
         &self.random
     }
 
-    /// All rows kept, in the order of the ring.
-    pub fn rows(&self) -> Given<'_> {
-        let (n, dim) = (self.size, self.options.observation_dim);
-        Rows {
-            observations: &self.rows.observations[..n * dim],
-            actions: match &self.rows.actions {
-                Actions::Ints(actions) => Actions::Ints(&actions[..n]),
-                Actions::Vectors(actions) => {
-                    Actions::Vectors(&actions[..n * self.options.action_dim])
-                }
-            },
-            rewards: &self.rows.rewards[..n],
-            next_observations: &self.rows.next_observations[..n * dim],
-            terminated: &self.rows.terminated[..n],
-            ended: &self.rows.ended[..n],
-        }
+    /// All rows kept, in the order of the ring. O(rows).
+    pub fn rows(&self) -> Kept {
+        self.rows.columns(self.size)
     }
 
     /// Keep rows in order; the columns fit. O(rows).
@@ -183,33 +164,15 @@ impl Replay {
         let (n, capacity) = (given.rewards.len(), self.options.capacity);
         let skipped = n.saturating_sub(capacity); // would be overwritten at once
         self.head = (self.head + skipped) % capacity;
-        let (head, dim, kept) = (self.head, self.options.observation_dim, &mut self.rows);
-        put(
-            &mut kept.observations,
-            given.observations,
-            dim,
-            head,
-            skipped,
-        );
-        match (&mut kept.actions, given.actions.clone()) {
-            (Actions::Ints(kept), Actions::Ints(given)) => put(kept, given, 1, head, skipped),
-            (Actions::Vectors(kept), Actions::Vectors(given)) => {
-                put(kept, given, self.options.action_dim, head, skipped);
-            }
-            _ => panic!("actions are of the kind that the options name"),
+        for i in skipped..n {
+            self.rows.set(self.head, given, i);
+            self.head = if self.head + 1 == capacity {
+                0
+            } else {
+                self.head + 1
+            };
         }
-        put(&mut kept.rewards, given.rewards, 1, head, skipped);
-        put(
-            &mut kept.next_observations,
-            given.next_observations,
-            dim,
-            head,
-            skipped,
-        );
-        put(&mut kept.terminated, given.terminated, 1, head, skipped);
-        put(&mut kept.ended, given.ended, 1, head, skipped);
         let added = n - skipped;
-        self.head = (head + added) % capacity;
         self.size = (self.size + added).min(capacity);
         self.fresh = (self.fresh + added).min(capacity);
     }
@@ -217,42 +180,46 @@ impl Replay {
     /// Draw `m` rows with replacement, where there is one. O(m n_step), with priorities O(m log len).
     pub fn sample(&mut self, m: usize, importance_exponent: f64) -> Drawn {
         let (indices, weights) = self.draw(m, importance_exponent);
-        let (rows, dim) = (&self.rows, self.options.observation_dim);
-        let mut drawn = Drawn {
-            observations: gather(&rows.observations, &indices, dim),
-            actions: match &rows.actions {
-                Actions::Ints(actions) => Actions::Ints(gather(actions, &indices, 1)),
-                Actions::Vectors(actions) => {
-                    Actions::Vectors(gather(actions, &indices, self.options.action_dim))
-                }
-            },
-            rewards: gather(&rows.rewards, &indices, 1),
-            next_observations: Vec::new(),
-            terminated: Vec::new(),
-            discounts: vec![self.options.discount; m],
-            weights,
-            indices,
+        let (rows, options) = (&self.rows, &self.options);
+        let matrix = || Vec::with_capacity(m * options.observation_dim);
+        let (mut observations, mut next_observations) = (matrix(), matrix());
+        let mut actions = match options.action_dim {
+            0 => Actions::Ints(Vec::with_capacity(m)),
+            dim => Actions::Vectors(Vec::with_capacity(m * dim)),
         };
-        let mut last = Vec::new();
-        if self.options.n_step > 1 {
-            last.extend_from_slice(&drawn.indices);
-            let sums = drawn.rewards.iter_mut().zip(&mut drawn.discounts);
-            for (index, (reward, discount)) in last.iter_mut().zip(sums) {
-                let after = self.ahead(*index as usize);
-                (*index, *reward, *discount) = (after.0 as i64, after.1, after.2);
+        let (mut rewards, mut discounts) = (Vec::with_capacity(m), Vec::with_capacity(m));
+        let mut terminated = Vec::with_capacity(m);
+        let ask = |index: &i64| rows.ask(*index as usize);
+        indices.iter().take(AHEAD).for_each(ask);
+        for (i, &index) in indices.iter().enumerate() {
+            indices.get(i + AHEAD).into_iter().for_each(ask);
+            let row = rows.row(index as usize);
+            observations.extend(floats(row.observation()));
+            match &mut actions {
+                Actions::Ints(actions) => actions.push(row.number()),
+                Actions::Vectors(actions) => actions.extend(floats(row.vector())),
             }
+            let (last, reward, discount) = if options.n_step > 1 {
+                let (last, reward, discount) = self.ahead(index as usize);
+                (rows.row(last), reward, discount)
+            } else {
+                (row, row.reward(), options.discount)
+            };
+            rewards.push(reward);
+            next_observations.extend(floats(last.next_observation()));
+            terminated.push(last.terminated());
+            discounts.push(if last.terminated() { 0.0 } else { discount });
         }
-        let last = if last.is_empty() {
-            &drawn.indices
-        } else {
-            &last
-        };
-        drawn.next_observations = gather(&rows.next_observations, last, dim);
-        drawn.terminated = gather(&rows.terminated, last, 1);
-        for (discount, terminated) in drawn.discounts.iter_mut().zip(&drawn.terminated) {
-            *discount = if *terminated { 0.0 } else { *discount };
+        Drawn {
+            indices,
+            observations,
+            actions,
+            rewards,
+            next_observations,
+            terminated,
+            discounts,
+            weights,
         }
-        drawn
     }
 
     fn draw(&mut self, m: usize, exponent: f64) -> (Vec<i64>, Vec<f64>) {
@@ -263,9 +230,8 @@ impl Replay {
             return (indices.collect(), vec![1.0; m]);
         };
         let part = sums.total() / m as f64;
-        let indices: Vec<i64> = (0..m)
-            .map(|i| sums.find((i as f64 + random.random()) * part) as i64)
-            .collect();
+        let targets = (0..m).map(|i| (i as f64 + random.random()) * part);
+        let indices = sums.find_all(targets.collect());
         let scale = size as f64 / sums.total();
         let weight = |&index: &i64| (sums.weight(index as usize) * scale).powf(-exponent);
         let mut weights: Vec<f64> = indices.iter().map(weight).collect();
@@ -293,16 +259,17 @@ impl Replay {
             discount,
             ..
         } = self.options;
-        let (mut reward, mut factor, mut last) = (self.rows.rewards[first], discount, first);
+        let reward_at = |index| self.rows.row(index).reward();
+        let (mut reward, mut factor, mut last) = (reward_at(first), discount, first);
         let oldest = if self.size == capacity { self.head } else { 0 };
         // How many more steps of the same copy were added after it.
         let age = self.size - 1 - (first + capacity - oldest) % capacity;
         for _ in 0..(age / n_envs).min(n_step - 1) {
-            if self.rows.ended[last] {
+            if self.rows.row(last).ended() {
                 break;
             }
             last = (last + n_envs) % capacity;
-            reward += factor * self.rows.rewards[last];
+            reward += factor * reward_at(last);
             factor *= discount;
         }
         (last, reward, factor)
@@ -343,36 +310,6 @@ impl Replay {
             self.fresh = 0;
         }
     }
-}
-
-/// Write rows but the first `skipped` into a ring from `head` on.
-#[inline]
-fn put<T: Copy>(ring: &mut [T], rows: &[T], width: usize, head: usize, skipped: usize) {
-    let rows = &rows[skipped * width..];
-    let first = rows.len().min(ring.len() - head * width);
-    ring[head * width..][..first].copy_from_slice(&rows[..first]);
-    ring[..rows.len() - first].copy_from_slice(&rows[first..]);
-}
-
-/// Copy rows; their memory is asked for some rows ahead.
-fn gather<T: Copy>(rows: &[T], indices: &[i64], width: usize) -> Vec<T> {
-    const AHEAD: usize = 12;
-    let ask = |index: i64| {
-        let first = rows.as_ptr().wrapping_add(index as usize * width);
-        (0..width * size_of::<T>())
-            .step_by(64)
-            .for_each(|line| prefetch(first.wrapping_byte_add(line)));
-        prefetch(first.wrapping_add(width - 1));
-    };
-    indices.iter().take(AHEAD).for_each(|&index| ask(index));
-    let mut taken = Vec::with_capacity(indices.len() * width);
-    for (i, &index) in indices.iter().enumerate() {
-        if let Some(&later) = indices.get(i + AHEAD) {
-            ask(later);
-        }
-        taken.extend_from_slice(&rows[index as usize * width..][..width]);
-    }
-    taken
 }
 
 #[cfg(test)]
