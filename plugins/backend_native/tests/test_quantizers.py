@@ -94,7 +94,7 @@ def test_product_learns_what_numpy_learns():
 @settings(max_examples=80, deadline=None)
 @given(
     arrays(np.float32, (4, 9), elements=st.floats(width=32, allow_nan=False, allow_infinity=False)),
-    st.sampled_from(SCHEMES[:3]),
+    st.sampled_from(SCHEMES[:2]),
     st.sampled_from(METRICS[1:]),
 )
 def test_what_numpy_refuses_is_refused_with_its_words(rows, scheme, metric):

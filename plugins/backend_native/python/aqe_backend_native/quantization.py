@@ -64,7 +64,7 @@ class _Decoded(_Native):
         self, queries: NDArray[np.float32], codes: NDArray[np.uint8], learned: dict[str, NDArray[Any]]
     ) -> NDArray[np.float32]:
         if len(queries) >= _MANY:
-            return QuantizerBase._estimate(self, queries, codes, learned)
+            return super(_Native, self)._estimate(queries, codes, learned)
         return super()._estimate(queries, codes, learned)
 
 
@@ -86,7 +86,9 @@ class NativeProductQuantizer(_Native, ProductQuantizer):
     """A byte a group; see `aqe_backend_numpy.quantization.product.ProductQuantizer`."""
 
     _batch = 1 << 16
-    _encode = ProductQuantizer._encode
+
+    def _encode(self, rows: NDArray[np.float32], learned: dict[str, NDArray[Any]], codes: NDArray[np.uint8]) -> None:
+        super(_Native, self)._encode(rows, learned, codes)
 
     def _begins(self) -> list[int]:
         begins: list[int] = self._bounds.tolist()

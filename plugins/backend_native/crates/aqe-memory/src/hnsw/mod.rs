@@ -171,12 +171,13 @@ impl Graph {
         }
         self.halves[row as usize] = half.min(f32::MAX);
         self.len += 1;
+        let highest = links.len().saturating_sub(1);
         for (level, links) in links.iter().enumerate() {
             if level > self.layers.len() {
                 self.layers.push(Layer::default());
                 self.entry = Some(row);
-            } else if level > 0 && links.is_empty() {
-                continue; // the level was begun by another row of the batch
+            } else if level > 0 && level == highest && links.is_empty() {
+                continue; // the level was begun by another row of the batch; levels below hold every row above them
             }
             self.set_links(level, row, links);
         }
