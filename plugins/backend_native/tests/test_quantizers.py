@@ -45,7 +45,8 @@ def same_codes(scheme, mine, theirs):
     if scheme == "binary":
         assert np.array_equal(mine[:, :-8], theirs[:, :-8])
         a, b = (np.ascontiguousarray(each[:, -8:]).view("<f4") for each in (mine, theirs))
-        assert (np.abs(a - b) <= 2e-7 * np.abs(b) + 1e-12).all()
+        # The second one is a difference of numbers as large as the first, summed in another order.
+        assert (np.abs(a - b) <= 2e-7 * np.abs(b) + 1e-13 * b[:, :1] + 1e-12).all()
     else:
         assert np.array_equal(mine, theirs)
 
@@ -94,7 +95,7 @@ def test_product_learns_what_numpy_learns():
 @settings(max_examples=80, deadline=None)
 @given(
     arrays(np.float32, (4, 9), elements=st.floats(width=32, allow_nan=False, allow_infinity=False)),
-    st.sampled_from(SCHEMES[:2]),
+    st.sampled_from(SCHEMES[:3]),
     st.sampled_from(METRICS[1:]),
 )
 def test_what_numpy_refuses_is_refused_with_its_words(rows, scheme, metric):

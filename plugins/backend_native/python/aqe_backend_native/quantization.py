@@ -1,8 +1,8 @@
 """Quantizers in Rust: the codes, states and errors of `aqe_backend_numpy.quantization`, faster.
 
 Codes of ``float16`` and ``int8`` are equal to NumPy's bit for bit, and so are the signs of ``binary``; its two factors
-may differ by a rounding of float32. ``product`` is trained and encoded by NumPy, whose matrix products are faster, and
-decoded and scored here. Either backend reads what the other has saved.
+may differ by a rounding, the second by one of numbers as large as the first. ``product`` is trained and encoded by
+NumPy, whose matrix products are faster, and decoded and scored here. Either backend reads what the other has saved.
 """
 
 from __future__ import annotations
