@@ -207,3 +207,13 @@ def test_real_vectors_keep_their_neighbours(scheme, recall, candidates):
         best = np.argpartition(scores, -among, axis=1)[:, -among:]
         found = (np.take_along_axis(exact, best, axis=1) >= least).sum(axis=1)
         assert np.minimum(found, 10).mean() / 10 >= wanted
+
+
+def test_a_scale_that_takes_numbers_beyond_float32_is_refused():
+    quantizer = make_quantizer(scheme="int8", dim=4)
+    quantizer.train(np.eye(4, dtype=np.float32))
+    codes = np.full((1, quantizer.code_bytes), 124, np.uint8)  # the scale is 5.2e36, and so finite
+    with pytest.raises(InputError, match="a damaged code"):
+        quantizer.decode(codes)
+    with pytest.raises(InputError, match="a score is beyond float32, or a code is damaged"):
+        quantizer.scores(np.ones(4, np.float32), codes)

@@ -69,7 +69,11 @@ class QuantizerBase(Portable):
 
     def decode(self, codes: ArrayLike) -> NDArray[np.float32]:
         """Return vectors near the encoded ones, shape (n, dim)."""
-        return self._decode(self._codes(codes), self._state())
+        whole, learned = self._codes(codes), self._state()
+        with np.errstate(over="ignore", invalid="ignore"):  # found and named below
+            rows = self._decode(whole, learned)
+        finite(rows, "a damaged code", self.scheme)
+        return rows
 
     def scores(self, queries: ArrayLike, codes: ArrayLike) -> NDArray[np.float32]:
         """Estimate scores, shape (n,) or (m, n). O(m n dim), a batch of decoded codes at a time."""
