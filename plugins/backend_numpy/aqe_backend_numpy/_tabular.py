@@ -14,7 +14,7 @@ import numpy as np
 
 from aqe_backend_numpy import _learner_input as given
 from aqe_backend_numpy._qtable import BLOCK, TERMINAL, UNSEEN, Table, packed
-from aqe_backend_numpy._td import NOBODY, Updater, Waiting
+from aqe_backend_numpy._td import Updater
 from aqe_core.errors import InvalidActionError
 from aqe_core.state import EngineState, Portable
 from aqe_core.stream import Streamed
@@ -87,6 +87,7 @@ class Tabular(Streamed, Portable):
         """The table, with all updates learned."""
         if self._waiting:
             self._settle()
+        self._updater.finish()
         return self._behind
 
     def __len__(self) -> int:
@@ -208,6 +209,7 @@ class Tabular(Streamed, Portable):
         waiting, self._waiting = self._waiting, []
         ends, self._ends = self._ends, False
         if len(waiting) <= FEW * WIDTH:
+            self._updater.finish()
             for start in range(0, len(waiting), WIDTH):
                 self._learn_one(*waiting[start : start + WIDTH])
             return
@@ -286,18 +288,15 @@ class Tabular(Streamed, Portable):
             return
         if self._waiting:
             self._settle()
-        waiting = NOBODY
         for start in range(0, n, SLICE):
             part = slice(start, start + SLICE)
-            waiting = self._learn(
+            self._learn(
                 before[part],
                 chosen[part],
                 worth[part],
                 after[part],
                 None if ended is None else ended[part],
                 None if following is None else following[part],
-                waiting,
-                last=start + SLICE >= n,
             )
 
     def _learn(
@@ -308,11 +307,8 @@ class Tabular(Streamed, Portable):
         next_states: NDArray[np.int64] | list[Key],
         dones: NDArray[np.bool_] | None,
         next_actions: NDArray[np.int64] | list[Key] | None,
-        waiting: Waiting = NOBODY,
-        *,
-        last: bool = True,
-    ) -> Waiting:
-        """Learn from checked columns, after those ``waiting``; return those that are not done, none if ``last``."""
+    ) -> None:
+        """Learn from checked columns."""
         table = self._behind
         homes = table.homes(states, add=True)
         cells = table.pairs(homes, table.columns(actions, add=True), add=True)
@@ -321,9 +317,7 @@ class Tabular(Streamed, Portable):
             sources = table.pairs(sources, table.columns(next_actions, add=False), add=False)
         if dones is not None:
             sources[dones] = TERMINAL
-        return self._updater.apply(
-            homes, cells, sources, rewards, pairwise=next_actions is not None, waiting=waiting, last=last
-        )
+        self._updater.apply(homes, cells, sources, rewards, pairwise=next_actions is not None)
 
     def _all_allowed(self, actions: NDArray[np.int64] | list[Key]) -> NDArray[np.int64] | list[Key]:
         if self._declared is not None and len(actions):
