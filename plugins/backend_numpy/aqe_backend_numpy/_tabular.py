@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 
 from aqe_backend_numpy import _learner_input as given
-from aqe_backend_numpy._qtable import BLOCK, TERMINAL, UNSEEN, Table, packed
+from aqe_backend_numpy._qtable import TERMINAL, UNSEEN, Table, packed
 from aqe_backend_numpy._td import Updater
 from aqe_core.errors import InvalidActionError
 from aqe_core.state import EngineState, Portable
@@ -228,7 +228,7 @@ class Tabular(Streamed, Portable):
         table = self._behind
         home = table.states.get(state) or table.add_states([state])[0]
         number = table.actions.get(action) or table.add_actions([action])[0]
-        cell = home * BLOCK + number - 1 if number <= BLOCK else table.add_cell(home, number)
+        cell = table.add_cell(home, number)
         if after is END:
             source = TERMINAL
         elif self._pairwise:

@@ -66,6 +66,7 @@ class Updater:
 
     def __init__(self, table: Table, learning_rate: float, discount: float) -> None:
         self.table = table
+        table.moving = self.finish
         self.learning_rate = learning_rate
         self.discount = discount
         self._waiting = _NOBODY

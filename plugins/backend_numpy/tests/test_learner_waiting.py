@@ -86,7 +86,7 @@ def test_waves_that_leave_some_for_later_end_as_one_by_one(algorithm, n_states, 
     together, alone = (make_learner(algorithm=algorithm, seed=3) for _ in range(2))
     for part in range(6):
         states, after = rng.integers(0, n_states, (2, 1500))
-        actions, following = rng.integers(0, 7, (2, 1500))
+        actions, following = rng.integers(0, 4 * part + 1, (2, 1500))  # a wider table every time
         rewards, dones = rng.normal(size=1500), rng.random(1500) < 0.1
         chosen = following if part % 2 else None
         together.update_batch(states, actions, rewards, after, dones, chosen)
