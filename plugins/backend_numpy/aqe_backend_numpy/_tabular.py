@@ -1,6 +1,6 @@
 """What tabular learners share: everything but the worth of the next state.
 
-Single updates are checked at once and learned later, together: a few thousand wait in a list until it is full or the
+Single updates are checked at once and learned later, together: some thousands wait in a list until it is full or the
 table is asked for anything. That is several times as fast as learning them one by one, and as a batch equals its
 updates one at a time bit for bit, nobody can tell.
 """
@@ -36,7 +36,7 @@ FEW = 32  # so many updates are learned faster without arrays
 MAX_KEY = 2**63 - 1
 WIDTH = 4  # items of an update in the waiting list: state, action, reward, and the next state or what stands for it
 END = object()  # instead of the next state: there is none, the episode ended
-FULL = 8192 * WIDTH
+FULL = 16_384 * WIDTH
 
 
 _ADJUSTABLE = ("learning_rate", "discount", "epsilon")
@@ -134,7 +134,7 @@ class Tabular(Streamed, Portable):
         done: bool = False,
         next_action: ActionKey | None = None,
     ) -> None:
-        """Learn from one transition. O(1), amortized; one call in 8,192 takes some milliseconds.
+        """Learn from one transition. O(1), amortized; one call in 16,384 takes some milliseconds.
 
         Parameters
         ----------
@@ -310,8 +310,9 @@ class Tabular(Streamed, Portable):
     ) -> None:
         """Learn from checked columns."""
         table = self._behind
+        columns = table.columns(actions, add=True)  # first, as it may widen the table
         homes = table.homes(states, add=True)
-        cells = table.pairs(homes, table.columns(actions, add=True), add=True)
+        cells = table.pairs(homes, columns, add=True)
         sources = table.homes(next_states, add=False)
         if next_actions is not None:
             sources = table.pairs(sources, table.columns(next_actions, add=False), add=False)
