@@ -240,6 +240,22 @@ class Table:
         value = self.values[cell]
         return value if value > NEVER else self.initial
 
+    def values_in(self, state: Key, actions: Sequence[Key]) -> list[float]:
+        """Return the `value` of each of these actions in a state."""
+        home = self.states.get(state)
+        if home is None:
+            return [self.initial] * len(actions)
+        if self.more:
+            return [self.value(self.find(state, action)) for action in actions]
+        numbers, values, before = self.actions, self.values, home * self.width - 1
+        last = before + self.width  # an action beyond has no cell here
+        found = []
+        for action in actions:
+            cell = before + numbers.get(action, TILE + 1)
+            value = values[cell] if cell <= last else NEVER
+            found.append(value if value > NEVER else self.initial)
+        return found
+
     def worth(self, home: int) -> float:
         """Return what a state is worth. O(1), or O(actions of the state) if that is stale."""
         worth = self.worths[home]

@@ -345,15 +345,20 @@ class Tabular(Streamed, Portable):
         """
         state = as_key_name(state, "state")
         offered = given.as_offered(actions)
-        keys = [self._allowed(as_key_name(action, "an offered action")) for action in offered]
+        keys = self._keys(offered)
         if explore and self._random.random() < self._params.epsilon:
             return offered[int(self._random.random() * len(keys))]
         return offered[self._best(state, keys)]
 
+    def _keys(self, offered: Sequence[ActionKey]) -> list[Key]:
+        """Return the offered actions, checked."""
+        if self._declared is None:
+            return [key if type(key) is str else as_key_name(key, "an offered action") for key in offered]
+        return [self._allowed(as_key_name(key, "an offered action")) for key in offered]
+
     def _best(self, state: Key, keys: list[Key]) -> int:
         """Return the position of the best action, of equal ones the first."""
-        table = self._table
-        values = [table.value(table.find(state, key)) for key in keys]
+        values = self._table.values_in(state, keys)
         return values.index(max(values))
 
     def probabilities(self, state: StateKey, actions: Sequence[A]) -> NDArray[np.float64]:
@@ -367,7 +372,7 @@ class Tabular(Streamed, Portable):
             As `act`.
         """
         state = as_key_name(state, "state")
-        keys = [self._allowed(as_key_name(action, "an offered action")) for action in given.as_offered(actions)]
+        keys = self._keys(given.as_offered(actions))
         shares = np.full(len(keys), self._params.epsilon / len(keys))
         shares[self._best(state, keys)] += 1.0 - self._params.epsilon
         return shares
