@@ -124,7 +124,9 @@ fn number_actions(table: &Table, column: Column<'_>, add: bool, numbers: &mut Ve
 
 /// Whether no number is 0. Without an early exit, so that the processor looks at several at once.
 fn all_there(numbers: &[u32]) -> bool {
-    !numbers.iter().fold(false, |none, &number| none | (number == 0))
+    !numbers
+        .iter()
+        .fold(false, |none, &number| none | (number == 0))
 }
 
 /// Look for the keys whose number is 0 once more, in order.
