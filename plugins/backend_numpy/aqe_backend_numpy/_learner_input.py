@@ -276,7 +276,7 @@ def as_count(value: Any, what: str, high: int) -> int:
 
 def as_offered(actions: Sequence[A]) -> list[A]:
     """Return the offered actions, at least one."""
-    if isinstance(actions, (str, bytes)) or not isinstance(actions, Iterable):
+    if type(actions) is not list and (isinstance(actions, (str, bytes)) or not isinstance(actions, Iterable)):
         raise InputError(f"actions are {actions!r}, but must be a list.", fix="pass a list of actions.")
     offered = list(actions)
     if not offered:
