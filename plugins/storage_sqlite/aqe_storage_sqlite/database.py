@@ -379,4 +379,17 @@ def _as_path(path: Path, *, must_exist: bool) -> Path:
             raise NoWorkspaceError(f"there is no file {resolved}.", fix="run 'aqe init' there.")
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"{path!r} cannot be used as a path ({error}).", fix="check the path.") from error
+    if not _is_utf8(resolved):
+        raise InputError(
+            f"the name {str(resolved)!r} is not UTF-8, as SQLite needs it.",
+            fix="rename the folder; where only the locale is not UTF-8, set PYTHONUTF8=1.",
+        )
     return resolved
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -630,3 +630,10 @@ def test_the_log_has_a_size(path):
         storage.put_patterns("n", [Pattern(id="a", name="n", text="t")])
         info = storage.info()
     assert 0 < info["log_bytes"] < info["size_bytes"]
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path):
+    with exactly(InputError) as caught:
+        SqliteStorage(tmp_path / "\udcff.db")
+    assert "not UTF-8" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
