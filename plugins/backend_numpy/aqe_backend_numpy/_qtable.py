@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import insort
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import reduce
 from operator import add, itemgetter
 from struct import pack_into
@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
 
     from numpy.typing import NDArray
 
@@ -51,6 +51,7 @@ NEVER = float("-inf")
 STALE = float("nan")
 UNSEEN = 0
 TERMINAL = 1
+PAYS = 4  # cells that are made a list for one update
 MAX_LOGGED = 1 << 18  # updates wait to be counted, 2 MiB of them and a batch at most: counting all through is cheaper
 _NEVER = array("d", [NEVER])
 MAX_DENSE = 1 << 20  # integer keys below it are looked up in an array (8 MiB at most), others one by one
@@ -71,7 +72,7 @@ class Table:
     Attributes
     ----------
     values, worths : array of double
-        See the module. Replaced, never resized, when they grow.
+        See the module. Replaced, never resized, when they grow. Lists within `unpacked`.
     value_view, worth_view : ndarray of float64
         The same memory.
     counts : ndarray of int64
@@ -101,8 +102,7 @@ class Table:
         self.moving: Callable[[], None] = lambda: None
         # Where the set is declared, an untried action counts with the initial value from the start.
         self._blank_worth = array("d", [NEVER if declared is None else initial])
-        self.values = _NEVER * (2 * self.width)
-        self.worths = self._blank_worth * 2
+        self._keep(_NEVER * (2 * self.width), self._blank_worth * 2)
         self.used = 2
         for reserved in (self.values, self.worths):
             reserved[UNSEEN] = initial
@@ -110,15 +110,16 @@ class Table:
         self._counts = np.zeros(0, np.int64)
         self._log: list[NDArray[np.int64]] = []  # cells of updates not yet counted
         self._logged = 0
-        self._look()
         self.add_actions(tuple(declared or ()))
         self.declared = len(self.actions)
 
     # -- growth -------------------------------------------------------------------------------------------------
 
-    def _look(self) -> None:
-        self.value_view = np.frombuffer(self.values)
-        self.worth_view = np.frombuffer(self.worths)
+    def _keep(self, values: array[float], worths: array[float]) -> None:
+        self.values: MutableSequence[float] = values
+        self.worths: MutableSequence[float] = worths
+        self.value_view = np.frombuffer(values)
+        self.worth_view = np.frombuffer(worths)
 
     def _append(self, blocks: int) -> range:
         """Return the numbers of so many new blocks. Amortized O(blocks)."""
@@ -127,9 +128,7 @@ class Table:
             # New arrays, because one that a NumPy view looks at cannot be resized; with half as much room again.
             values, worths = self.value_view, self.worth_view
             room = self.used + self.used // 2
-            self.values = _NEVER * (room * self.width)
-            self.worths = self._blank_worth * room
-            self._look()
+            self._keep(_NEVER * (room * self.width), self._blank_worth * room)
             self.value_view[: values.size] = values
             self.worth_view[: worths.size] = worths
         return range(start, self.used)
@@ -140,13 +139,11 @@ class Table:
         if new <= old:
             return
         self.moving()
-        counts, values = self.counts.reshape(-1, old), self.value_view.reshape(-1, old)
-        self._counts = np.zeros(len(values) * new, np.int64)
-        self._counts.reshape(-1, new)[:, :old] = counts
+        self._counts = _widened(self.counts, old, np.zeros(len(self.worths) * new, np.int64), new)
+        values, worths = self.value_view, self.worth_view
+        self._keep(_NEVER * (len(worths) * new), array("d", worths.tobytes()))
+        _widened(values, old, self.value_view, new)
         self.width = new
-        self.values = _NEVER * (len(values) * new)
-        self._look()
-        self.value_view.reshape(-1, new)[:, :old] = values
 
     def add_states(self, keys: Sequence[Any]) -> Sequence[int]:
         """Return the home of each state, made in order where need be."""
@@ -363,6 +360,21 @@ class Table:
             cells[(homes == UNSEEN) | (columns == 0) | (cells < 2 * self.width)] = UNSEEN
         return cells
 
+    @contextmanager
+    def unpacked(self, *, for_updates: int) -> Iterator[None]:
+        """Make ``values`` and ``worths`` lists meanwhile, if so many updates pay for it: those are read much faster."""
+        values, worths = self.values, self.worths
+        if len(values) > for_updates * PAYS:
+            yield
+            return
+        self.values, self.worths = self.value_view.tolist(), self.worth_view.tolist()
+        try:
+            yield
+        finally:
+            pack_into(f"{len(values)}d", self.value_view.data, 0, *self.values)
+            pack_into(f"{len(worths)}d", self.worth_view.data, 0, *self.worths)
+            self.values, self.worths = values, worths
+
     # -- everything ---------------------------------------------------------------------------------------------
 
     def entries(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -392,6 +404,12 @@ class Table:
         self.counts[cells] = counts
         self.worth_view[homes] = STALE
         self.known = len(cells)
+
+
+def _widened(blocks: NDArray[N], old: int, into: NDArray[N], new: int) -> NDArray[N]:
+    """Return ``into``, with what is in blocks of the old width written to the beginning of those of the new one."""
+    into.reshape(-1, new)[:, :old] = blocks.reshape(-1, old)
+    return into
 
 
 def packed(numbers: Sequence[float], dtype: type[N]) -> NDArray[N]:

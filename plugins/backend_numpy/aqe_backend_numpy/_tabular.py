@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 
 from aqe_backend_numpy import _learner_input as given
-from aqe_backend_numpy._qtable import TERMINAL, UNSEEN, Table, packed
+from aqe_backend_numpy._qtable import STALE, TERMINAL, UNSEEN, Table, packed
 from aqe_backend_numpy._td import Updater
 from aqe_core.errors import InvalidActionError
 from aqe_core.state import EngineState, Portable
@@ -208,12 +208,13 @@ class Tabular(Streamed, Portable):
         """Learn what waits."""
         waiting, self._waiting = self._waiting, []
         ends, self._ends = self._ends, False
-        if len(waiting) <= FEW * WIDTH:
-            self._updater.finish()
-            for start in range(0, len(waiting), WIDTH):
-                self._learn_one(*waiting[start : start + WIDTH])
-            return
         states, actions, rewards, after = [waiting[start::WIDTH] for start in range(WIDTH)]
+        if len(states) <= FEW:
+            self._updater.finish()
+            numbers = self._behind.add_actions(actions)  # all at once, as it may widen the table
+            updates = [*map(self._numbered, states, numbers, rewards, after)]
+            self._updater.one_by_one(updates, pairwise=self._pairwise)
+            return
         dones = following = None
         if ends:
             dones = np.array([each is END for each in after])
@@ -223,11 +224,10 @@ class Tabular(Streamed, Portable):
             after, following = map(list, zip(*after, strict=True))
         self._learn(states, actions, packed(rewards, np.float64), after, dones, following)
 
-    def _learn_one(self, state: Key, action: Key, reward: float, after: Any) -> None:
-        """Learn from one checked update, as it waits."""
+    def _numbered(self, state: Key, number: int, reward: float, after: Any) -> tuple[int, int, int, float, float]:
+        """Count an update, as it waits, and return it as the updater takes it."""
         table = self._behind
         home = table.states.get(state) or table.add_states([state])[0]
-        number = table.actions.get(action) or table.add_actions([action])[0]
         cell = table.add_cell(home, number)
         if after is END:
             source = TERMINAL
@@ -236,7 +236,7 @@ class Tabular(Streamed, Portable):
         else:
             source = table.states.get(after, UNSEEN)
         table.counts[cell] += 1
-        self._updater.one(home, cell, source, reward, pairwise=self._pairwise)
+        return home, cell, source, reward, STALE
 
     def _allowed(self, action: Key) -> Key:
         if self._declared is not None and action not in self._declared:
