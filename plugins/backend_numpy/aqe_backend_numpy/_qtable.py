@@ -8,12 +8,13 @@ Layout. Actions are numbered as they appear and fall into tiles of 16. A state o
 first tile, and one further block for each other tile that it uses; a cell is one action. Blocks are only ever appended,
 so their numbers stay valid for the life of the table. They are as wide as there are actions, 4 to 16, so that as much
 as possible of the table stays in the cache: while there are fewer than 16 actions, each second new one moves the cells.
-Memory is bounded by 528 bytes (and the dict entries) per state and per pair, whatever the shape: 264 per block, half as
+Memory is bounded by 784 bytes (and the dict entries) per state and per pair, whatever the shape: 392 per block, half as
 much room to grow into, and the old arrays while growing.
 
 ========== ================== =========================================================================================
 ``values`` double per cell    the value; ``-inf``: never updated
 ``counts`` int64 per cell     updates learned; a few hundred thousand wait in a log, as counting many is cheaper
+``lasts``  int64 per cell     number of the last of them among all updates, from 1 on; 0: none, or unknown
 ``worths`` double per block   at a home, what the state is worth to the one before; ``nan``: stale; ``-inf``: nothing
                               was tried yet. Small enough to stay in the cache.
 ========== ================== =========================================================================================
@@ -75,7 +76,7 @@ class Table:
         See the module. Replaced, never resized, when they grow. Lists within `unpacked`.
     value_view, worth_view : ndarray of float64
         The same memory.
-    counts : ndarray of int64
+    counts, lasts : ndarray of int64
     states : dict
         Home by state.
     actions : dict
@@ -84,6 +85,8 @@ class Table:
         Cells of a block; a cell is its block's number times this, plus the action's place in its tile.
     known : int
         Number of pairs that were updated.
+    steps : int
+        Number of updates.
     moving : callable
         Called before the cells move; whoever holds numbers of cells lets go of them.
     """
@@ -96,6 +99,7 @@ class Table:
         self.tiles: list[dict[int, int]] = [{}]  # of each tile beyond the first, block by home
         self.more: dict[int, list[tuple[int, int]]] = {}  # home -> (tile, block) beyond the first tile, sorted
         self.known = 0
+        self.steps = 0
         self._state_cache = np.zeros(0, np.int64)
         self._action_cache = np.zeros(0, np.int64)
         self.width = MIN_WIDTH
@@ -108,6 +112,7 @@ class Table:
             reserved[UNSEEN] = initial
             reserved[TERMINAL] = 0.0
         self._counts = np.zeros(0, np.int64)
+        self._lasts = np.zeros(0, np.int64)
         self._log: list[NDArray[np.int64]] = []  # cells of updates not yet counted
         self._logged = 0
         self.add_actions(tuple(declared or ()))
@@ -139,7 +144,11 @@ class Table:
         if new <= old:
             return
         self.moving()
-        self._counts = _widened(self.counts, old, np.zeros(len(self.worths) * new, np.int64), new)
+        numbers = np.zeros((2, len(self.worths) * new), np.int64)
+        self._counts, self._lasts = (
+            _widened(self.counts, old, numbers[0], new),
+            _widened(self.lasts, old, numbers[1], new),
+        )
         values, worths = self.value_view, self.worth_view
         self._keep(_NEVER * (len(worths) * new), array("d", worths.tobytes()))
         _widened(values, old, self.value_view, new)
@@ -187,9 +196,10 @@ class Table:
     # -- counting -----------------------------------------------------------------------------------------------
 
     def count(self, cells: NDArray[np.int64]) -> None:
-        """Count one update of each of these cells. The array is kept until then, and must not change."""
+        """Count one update of each of these cells, in order. The array is kept until then, and must not change."""
         self._log.append(cells)
         self._logged += cells.size
+        self.steps += cells.size
         if self._logged >= MAX_LOGGED:
             self._tally()
 
@@ -200,14 +210,29 @@ class Table:
             self._tally()
         return self._counts
 
+    @property
+    def lasts(self) -> NDArray[np.int64]:
+        """Number of the last update of each cell."""
+        _ = self.counts  # to the last
+        return self._lasts
+
+    def count_one(self, cell: int) -> None:
+        """Count one update."""
+        self.counts[cell] += 1
+        self.steps += 1
+        self._lasts[cell] = self.steps
+
     def _tally(self) -> None:
         if self._counts.size < len(self.values):
-            grown = np.zeros(len(self.values), np.int64)
-            grown[: self._counts.size] = self._counts
-            self._counts = grown
+            self._counts = _grown(self._counts, len(self.values))
+            self._lasts = _grown(self._lasts, len(self.values))
         log, self._log = self._log, []
+        number = self.steps - self._logged + 1
         for cells in log:
             np.add.at(self._counts, cells, 1)
+            # Of equal indices the last assignment stays.
+            self._lasts[cells] = np.arange(number, number + cells.size)
+            number += cells.size
         self._logged = 0
 
     # -- reading ------------------------------------------------------------------------------------------------
@@ -377,8 +402,8 @@ class Table:
 
     # -- everything ---------------------------------------------------------------------------------------------
 
-    def entries(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Return rows, columns, counts (int64) and values (float64) of the known pairs, by row, then column."""
+    def entries(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Return rows, columns, values (float64), counts and lasts of the known pairs, by row, then column."""
         row_of = np.zeros(self.used, np.int64)
         tile_of = np.zeros(self.used, np.int64)
         for row, home in enumerate(self.states.values()):
@@ -393,17 +418,31 @@ class Table:
         rows, columns = row_of[blocks], tile_of[blocks] * TILE + positions
         order = np.lexsort((columns, rows))
         cells = cells[order]
-        counts = self.counts[cells]
-        return rows[order], columns[order], counts, self.value_view[cells]
+        return rows[order], columns[order], self.value_view[cells], self.counts[cells], self.lasts[cells]
 
-    def fill(self, rows: NDArray[Any], columns: NDArray[Any], counts: NDArray[Any], values: NDArray[Any]) -> None:
+    def fill(
+        self,
+        rows: NDArray[Any],
+        columns: NDArray[Any],
+        values: NDArray[Any],
+        counts: NDArray[Any],
+        lasts: NDArray[Any],
+    ) -> None:
         """Enter what `entries` returned into a table that has the states and actions, but no pairs."""
         homes = np.fromiter(self.states.values(), np.int64, len(self.states))[rows]
         cells = self.pairs(homes, columns + 1, add=True)
         self.value_view[cells] = values
         self.counts[cells] = counts
+        self.lasts[cells] = lasts
         self.worth_view[homes] = STALE
         self.known = len(cells)
+        self.steps = int(counts.sum())
+
+
+def _grown(array: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    grown = np.zeros(size, np.int64)
+    grown[: array.size] = array
+    return grown
 
 
 def _widened(blocks: NDArray[N], old: int, into: NDArray[N], new: int) -> NDArray[N]:
@@ -440,9 +479,7 @@ def _numbers(
         found[order] = of(distinct[order].tolist())
         return found[inverse], cache
     if high >= cache.size:
-        grown = np.zeros(max(1024, 1 << high.bit_length()), np.int64)
-        grown[: cache.size] = cache
-        cache = grown
+        cache = _grown(cache, max(1024, 1 << high.bit_length()))
     numbers = cache[keys]
     if np.count_nonzero(numbers) < numbers.size:
         missing = np.flatnonzero(numbers == 0)

@@ -96,8 +96,8 @@ class Tabular(Streamed, Portable):
 
     @property
     def steps(self) -> int:
-        """Number of updates learned. O(pairs)."""
-        return int(self._table.entries()[2].sum())
+        """Number of updates learned."""
+        return self._behind.steps + len(self._waiting) // WIDTH
 
     def get_params(self) -> dict[str, Any]:
         """Return the hyper-parameters, defaults included; ``make_learner`` takes them as they are."""
@@ -235,7 +235,7 @@ class Tabular(Streamed, Portable):
             source = table.find(*after)
         else:
             source = table.states.get(after, UNSEEN)
-        table.counts[cell] += 1
+        table.count_one(cell)
         return home, cell, source, reward, STALE
 
     def _allowed(self, action: Key) -> Key:
@@ -402,28 +402,42 @@ class Tabular(Streamed, Portable):
         cell = self._table.find(state, action)
         return int(self._table.counts[cell])
 
+    def last_update(self, state: StateKey, action: ActionKey) -> int:
+        """Return the number of the last update of a pair among all updates, counted from 1. O(1).
+
+        0 if it was never tried, or if it is unknown: the pair was not updated since a state of version 1 was imported.
+
+        Raises
+        ------
+        InputError, InvalidActionError
+            As `value`.
+        """
+        state, action = as_key_name(state, "state"), self._allowed(as_key_name(action, "action"))
+        cell = self._table.find(state, action)
+        return int(self._table.lasts[cell])
+
     # -- moving -------------------------------------------------------------------------------------------------
 
     def export_state(self) -> EngineState:
         """Return everything learned, with the generator, so that ``import_state`` continues bit for bit.
 
-        Kind ``learner/<algorithm>/1``. The manifest holds ``params``; ``states`` and ``actions`` (lists of str and
+        Kind ``learner/<algorithm>/2``. The manifest holds ``params``; ``states`` and ``actions`` (lists of str and
         int, in order of first update); ``rng``, the state of Python's `random.Random` (Mersenne Twister). The arrays
         have one entry per known pair, by row, then column: ``rows`` and ``columns`` (int64, positions in those
-        lists), ``values`` (float64) and ``visits`` (int64, number of updates).
+        lists), ``values`` (float64), ``visits`` (int64, number of updates) and ``last_updates`` (int64, see
+        `last_update`); version 1 lacks the last, and is read.
         """
         table = self._table
-        rows, columns, visits, values = table.entries()
         version, words, _ = self._random.getstate()
         return EngineState(
-            kind=f"learner/{self.algorithm}/1",
+            kind=f"learner/{self.algorithm}/{given.VERSION}",
             manifest={
                 "params": self.get_params(),
                 "states": list(table.states),
                 "actions": list(table.actions),
                 "rng": [version, list(words), None],
             },
-            arrays={"rows": rows, "columns": columns, "values": values, "visits": visits},
+            arrays=dict(zip(given.PAIRS, table.entries(), strict=True)),
         )
 
     def import_state(self, state: EngineState) -> None:
@@ -434,10 +448,10 @@ class Tabular(Streamed, Portable):
         InputError
             It is not a state of this kind of learner; nothing was changed.
         """
-        learned = given.as_learned(state, f"learner/{self.algorithm}/1")
+        learned = given.as_learned(state, self.algorithm)
         self._start(learned.params)
         table = self._behind
         table.add_states(learned.states)
         table.add_actions(learned.actions)
-        table.fill(learned.rows, learned.columns, learned.visits, learned.values)
+        table.fill(*learned.pairs)
         self._random.setstate(learned.generator)
