@@ -261,11 +261,10 @@ def _patterns(connection: apsw.Connection, version: int, _rows: dict[str, int]) 
 
 def _doubtful_patterns(connection: apsw.Connection, fields: list[str]) -> Iterator[tuple[Any, ...]]:
     """Yield the rows whose checksum does not fit what SQLite puts together, or that have none."""
-    content = " || char(0) || ".join(fields[:-1])
-    together = f"SELECT key, {fields[-1]}, CAST({content} AS BLOB) FROM patterns"  # noqa: S608  # ours
+    together = f"SELECT key, {fields[-1]}, CAST(concat_ws(char(0), {', '.join(fields[:-1])}) AS BLOB) FROM patterns"  # noqa: S608  # ours
     one = f"SELECT key, {', '.join(fields)} FROM patterns WHERE key = ?"  # noqa: S608  # ours
     for key, crc32, data in connection.execute(together):
-        if crc32 is None or data is None or zlib.crc32(data) != crc32:
+        if crc32 is None or zlib.crc32(data) != crc32:
             yield from connection.execute(one, (key,))
 
 
