@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
@@ -264,7 +263,7 @@ def _doubtful_patterns(connection: apsw.Connection, fields: list[str]) -> Iterat
     together = f"SELECT key, {fields[-1]}, CAST(concat_ws(char(0), {', '.join(fields[:-1])}) AS BLOB) FROM patterns"  # noqa: S608  # ours
     one = f"SELECT key, {', '.join(fields)} FROM patterns WHERE key = ?"  # noqa: S608  # ours
     for key, crc32, data in connection.execute(together):
-        if crc32 is None or zlib.crc32(data) != crc32:
+        if crc32 is None or checksums.crc32(data) != crc32:
             yield from connection.execute(one, (key,))
 
 
