@@ -113,6 +113,7 @@ class _Structure(threading.Thread):
     def run(self) -> None:
         try:
             with closing(open_to_read(self._path, self._timeout_s, alone=self._alone)) as connection:
+                connection.drop_modules(None)  # else the text index is compared with itself, which is derived
                 self.findings = list(_structure(connection, 0, {}))
         except Exception as error:  # told by the thread that waits
             self.findings = [_unreadable("structure", error)]
