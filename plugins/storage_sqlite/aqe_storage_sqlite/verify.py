@@ -158,9 +158,10 @@ def examine(
     findings: list[Finding] = []
     connection.execute("BEGIN")  # all checks see one state, whoever writes meanwhile
     if structure is None:
-        checks: tuple[_Check, ...] = (_structure, *((_schema, *_TRUTH, _points, *_MADE_ANEW) if version else ()))
+        whole: tuple[_Check, ...] = (_schema, *_TRUTH, _points, *_MADE_ANEW) if version else ()
+        checks: tuple[_Check, ...] = (_structure, _references, *whole)
     else:
-        checks = (_schema, *_TRUTH, _sums_of_points) if version else ()
+        checks = (_references, *((_schema, *_TRUTH, _sums_of_points) if version else ()))
         connection.set_progress_handler(partial(_is_damaged, structure), 10_000)
     for check in checks:
         if check is _words and any(finding.severity == "error" for finding in findings):
@@ -219,6 +220,9 @@ def _structure(connection: apsw.Connection, _version: int, _rows: dict[str, int]
         message = str(line).removeprefix("*** in database main ***\n")
         if message != "ok":
             yield Finding(severity="error", check="structure", message=message, fix=_REPAIR)
+
+
+def _references(connection: apsw.Connection, _version: int, _rows: dict[str, int]) -> Iterator[Finding]:
     dangling: Any = connection.execute("PRAGMA foreign_key_check").fetchall()
     for table, row, parent, _ in dangling:
         message = f"refers to a row of {parent} that is not there"
