@@ -27,22 +27,24 @@ from __future__ import annotations
 
 from array import array
 from bisect import insort
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import reduce
-from operator import add, itemgetter
+from operator import add
 from struct import pack_into
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+
+from aqe_backend_numpy._numbering import Numbering
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["NEVER", "STALE", "TERMINAL", "UNSEEN", "Key", "Table", "packed"]
+    from aqe_backend_numpy._numbering import Key
 
-Key: TypeAlias = str | int
+__all__ = ["NEVER", "STALE", "TERMINAL", "UNSEEN", "Table"]
 
 N = TypeVar("N", np.int64, np.float64)
 
@@ -55,7 +57,6 @@ TERMINAL = 1
 PAYS = 4  # cells that are made a list for one update
 MAX_LOGGED = 1 << 18  # updates wait to be counted, 2 MiB of them and a batch at most: counting all through is cheaper
 _NEVER = array("d", [NEVER])
-MAX_DENSE = 1 << 20  # integer keys below it are looked up in an array (8 MiB at most), others one by one
 
 
 class Table:
@@ -94,14 +95,12 @@ class Table:
     def __init__(self, initial: float, declared: Iterable[Key] | None, epsilon: float | None) -> None:
         self.initial = initial
         self.epsilon = epsilon
-        self.states: dict[Key, int] = {}
-        self.actions: dict[Key, int] = {}
+        self._states, self._actions = Numbering(self._append), Numbering(self._name)
+        self.states, self.actions = self._states.of, self._actions.of
         self.tiles: list[dict[int, int]] = [{}]  # of each tile beyond the first, block by home
         self.more: dict[int, list[tuple[int, int]]] = {}  # home -> (tile, block) beyond the first tile, sorted
         self.known = 0
         self.steps = 0
-        self._state_cache = np.zeros(0, np.int64)
-        self._action_cache = np.zeros(0, np.int64)
         self.width = MIN_WIDTH
         self.moving: Callable[[], None] = lambda: None
         # Where the set is declared, an untried action counts with the initial value from the start.
@@ -115,7 +114,7 @@ class Table:
         self._lasts = np.zeros(0, np.int64)
         self._log: list[NDArray[np.int64]] = []  # cells of updates not yet counted
         self._logged = 0
-        self.add_actions(tuple(declared or ()))
+        self.add_actions(list(declared or ()))
         self.declared = len(self.actions)
 
     # -- growth -------------------------------------------------------------------------------------------------
@@ -138,11 +137,18 @@ class Table:
             self.worth_view[: worths.size] = worths
         return range(start, self.used)
 
-    def _widen(self) -> None:
-        """Make the blocks as wide as there are actions. O(cells), and done seven times at most."""
-        old, new = self.width, min(len(self.actions) + len(self.actions) % 2, TILE)
-        if new <= old:
-            return
+    def _name(self, actions: int) -> range:
+        """Return the numbers of so many new actions, for which there is room now."""
+        start, stop = len(self.actions) + 1, len(self.actions) + 1 + actions
+        self.tiles.extend({} for _ in range(len(self.tiles), -(-(stop - 1) // TILE)))
+        width = min(stop - stop % 2, TILE)
+        if width > self.width:
+            self._widen(width)
+        return range(start, stop)
+
+    def _widen(self, new: int) -> None:
+        """Make the blocks wider. O(cells), and done seven times at most."""
+        old = self.width
         self.moving()
         numbers = np.zeros((2, len(self.worths) * new), np.int64)
         self._counts, self._lasts = (
@@ -154,28 +160,17 @@ class Table:
         _widened(values, old, self.value_view, new)
         self.width = new
 
-    def add_states(self, keys: Sequence[Any]) -> Sequence[int]:
-        """Return the home of each state, made in order where need be."""
-        states = self.states
-        with suppress(KeyError):
-            return _looked_up(states, keys)
-        new = dict.fromkeys(keys)
-        if not states.keys().isdisjoint(new):
-            new = dict.fromkeys(key for key in new if key not in states)
-        homes = self._append(len(new))
-        states.update(zip(new, homes, strict=True))
-        return homes if len(new) == len(keys) else _looked_up(states, keys)
+    def add_state(self, key: Key) -> int:
+        """Return the home of a state, made if need be."""
+        return self._states.add_one(key)
 
-    def add_actions(self, keys: Sequence[Any]) -> Sequence[int]:
-        """Return the number of each action, made in order where need be."""
-        actions = self.actions
-        with suppress(KeyError):
-            return _looked_up(actions, keys)
-        for key in keys:
-            actions.setdefault(key, len(actions) + 1)
-        self.tiles.extend({} for _ in range(len(self.tiles), -(-len(actions) // TILE)))
-        self._widen()
-        return _looked_up(actions, keys)
+    def add_states(self, keys: NDArray[np.int64] | list[Key]) -> NDArray[np.int64]:
+        """Return the home of each state, made in order where need be."""
+        return self._states.add(keys)
+
+    def add_actions(self, keys: NDArray[np.int64] | list[Key]) -> NDArray[np.int64]:
+        """Return the number of each action, from 1; new ones in order where need be."""
+        return self._actions.add(keys)
 
     def add_block(self, home: int, tile: int) -> int:
         """Return the block of a tile in a state, made if need be."""
@@ -237,11 +232,13 @@ class Table:
 
     # -- reading ------------------------------------------------------------------------------------------------
 
-    def find_states(self, keys: Sequence[Any]) -> Sequence[int]:
+    def find_states(self, keys: NDArray[np.int64] | list[Key]) -> NDArray[np.int64]:
         """Return the home of each state, `UNSEEN` where there is none."""
-        with suppress(KeyError):
-            return _looked_up(self.states, keys)
-        return [self.states.get(key, UNSEEN) for key in keys]
+        return self._states.find(keys)
+
+    def find_actions(self, keys: NDArray[np.int64] | list[Key]) -> NDArray[np.int64]:
+        """Return the number of each action, from 1; 0 where there is none."""
+        return self._actions.find(keys)
 
     def find_block(self, home: int, tile: int) -> int:
         """Return the block of a tile in a state, or `UNSEEN`."""
@@ -351,23 +348,7 @@ class Table:
         tried[list(self.more)] = True  # homes of further blocks, which hold a pair each
         self.worth_view[tried] = STALE
 
-    # -- many keys at once --------------------------------------------------------------------------------------
-
-    def homes(self, keys: NDArray[np.int64] | list[Key], *, add: bool) -> NDArray[np.int64]:
-        """Return the home of each state (`UNSEEN` if none); with ``add`` new ones are made in order."""
-        of = self.add_states if add else self.find_states
-        if isinstance(keys, list):
-            return packed(of(keys), np.int64)
-        numbers, self._state_cache = _numbers(keys, self._state_cache, of)
-        return numbers
-
-    def columns(self, keys: NDArray[np.int64] | list[Key], *, add: bool) -> NDArray[np.int64]:
-        """Return the number of each action, from 1 (0 if none); with ``add`` new ones are made in order."""
-        of = self.add_actions if add else lambda keys: [self.actions.get(key, 0) for key in keys]
-        if isinstance(keys, list):
-            return packed(of(keys), np.int64)
-        numbers, self._action_cache = _numbers(keys, self._action_cache, of)
-        return numbers
+    # -- many at once -------------------------------------------------------------------------------------------
 
     def pairs(self, homes: NDArray[np.int64], columns: NDArray[np.int64], *, add: bool) -> NDArray[np.int64]:
         """Return the cell of each pair of a home and a column (`UNSEEN` if none); ``add`` makes them."""
@@ -449,46 +430,3 @@ def _widened(blocks: NDArray[N], old: int, into: NDArray[N], new: int) -> NDArra
     """Return ``into``, with what is in blocks of the old width written to the beginning of those of the new one."""
     into.reshape(-1, new)[:, :old] = blocks.reshape(-1, old)
     return into
-
-
-def packed(numbers: Sequence[float], dtype: type[N]) -> NDArray[N]:
-    """Return Python's numbers as an array of int64 or float64; a third of the time that `numpy.fromiter` takes."""
-    array = np.empty(len(numbers), dtype)
-    pack_into(f"{len(numbers)}{array.dtype.char}", array.data, 0, *numbers)
-    return array
-
-
-def _looked_up(numbers: dict[Key, int], keys: Sequence[Any]) -> Sequence[int]:
-    # What itemgetter does it does several times as fast as a loop; of one key it returns no tuple.
-    return itemgetter(*keys)(numbers) if len(keys) > 1 else [numbers[key] for key in keys]
-
-
-def _numbers(
-    keys: NDArray[np.int64], cache: NDArray[np.int64], of: Callable[[list[Any]], Sequence[int]]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the number of each key, and the cache.
-
-    ``of`` is asked for the numbers of distinct keys in order of first appearance. The cache holds numbers by key for
-    small keys, 0 where there is none (yet).
-    """
-    high = int(keys.view(np.uint64).max())  # negative keys look huge
-    if high >= MAX_DENSE:
-        distinct, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-        order = np.argsort(first)
-        found = np.empty(distinct.size, np.int64)
-        found[order] = of(distinct[order].tolist())
-        return found[inverse], cache
-    if high >= cache.size:
-        cache = _grown(cache, max(1024, 1 << high.bit_length()))
-    numbers = cache[keys]
-    if np.count_nonzero(numbers) < numbers.size:
-        missing = np.flatnonzero(numbers == 0)
-        asked = keys[missing]
-        # Of equal indices the last assignment stays: written backwards, each key keeps its first position.
-        order = np.arange(asked.size)
-        cache[asked[::-1]] = order[::-1]
-        distinct = asked[cache[asked] == order]
-        cache[distinct] = 0
-        cache[distinct] = packed(of(distinct.tolist()), np.int64)
-        numbers[missing] = cache[asked]
-    return numbers, cache
