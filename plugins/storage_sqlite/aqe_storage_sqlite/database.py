@@ -206,7 +206,13 @@ class Database:
     def _new_reader(self) -> Reader:
         self._check_same_file()
         with sqlite.translated(self.path):
-            return Reader(self._connect_reader())
+            reader = Reader(self._connect_reader())
+        try:
+            self._check_same_file()  # once more: it is only ever asked whether it has moved since it was opened
+        except StorageError:
+            reader.close()
+            raise
+        return reader
 
     def put_back(self, reader: Reader) -> None:
         """Keep a connection, which has no transaction open, for the next one who reads."""
