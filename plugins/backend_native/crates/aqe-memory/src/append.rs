@@ -1,7 +1,7 @@
 //! Encoding of new rows.
 
 use crate::code::{self, Factors};
-use crate::kernels::{dot, vectorized};
+use crate::kernels::{self, dot, vectorized};
 use crate::level::Level;
 use crate::planes;
 use crate::state::{State, normalize_extreme};
@@ -75,22 +75,21 @@ impl Frame {
         values[..self.dim].copy_from_slice(vector);
         let square = dot(self.level, values, values);
         let cosine = self.metric == Metric::Cosine;
+        let mut factor = 1.0;
         if !square.is_finite() || cosine && !(1e-30..1e30).contains(&square) {
             settle_extreme(values, self.metric, self.level)?;
         } else if cosine {
-            let inverse = 1.0 / square.sqrt();
-            values.iter_mut().for_each(|x| *x *= inverse);
+            factor = 1.0 / square.sqrt();
         }
-        for ((out, x), mean) in centred.iter_mut().zip(&*values).zip(&self.mean) {
-            *out = x - mean;
-        }
-        let scale = planes::encode(centred, a, rest);
+        let sums = kernels::centre(self.level, values, factor, &self.mean, centred, signs);
+        let [square_of, size, along, signed, largest] = sums;
+        let scale = planes::encode_within(centred, largest, a, rest);
         let half_square = if self.metric == Metric::L2 {
             0.5 * square
         } else {
             0.0
         };
-        let mut factors = code::encode(self.level, values, &self.mean, signs);
+        let mut factors = code::factors([square_of, size, along, signed]);
         factors.offset -= half_square;
         Ok(Measures {
             scale,
