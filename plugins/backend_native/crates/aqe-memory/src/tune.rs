@@ -484,10 +484,12 @@ fn goal(recall: f64, strangeness: f64) -> f64 {
 /// How many times as much a query may miss as a row without its copies.
 ///
 /// Where rows are made of each other, or are variants of few texts, there are more copies than chance explains, and what
-/// is left around such a row is still nearer than what is around a query: it misses more, about in proportion.
-fn strangeness(trials: &[Trial]) -> f64 {
+/// is left around such a row is still nearer than what is around a query: it misses more, about in proportion. In a large
+/// store the 50 neighbours by which copies are told are variants themselves: there it misses more than copies tell.
+fn strangeness(trials: &[Trial], n: usize) -> f64 {
     let copies: usize = trials.iter().map(|trial| trial.copies.len() - 1).sum();
-    (copies as f64 / trials.len().max(1) as f64 / BY_CHANCE).clamp(1.0, MOST)
+    let told = (copies as f64 / trials.len().max(1) as f64 / BY_CHANCE).clamp(1.0, MOST);
+    1.0 + (told - 1.0) * (n as f64 / LARGE).max(1.0).powf(GROWTH)
 }
 
 /// The best other rows of a trial, best first.
