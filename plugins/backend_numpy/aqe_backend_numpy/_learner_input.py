@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from aqe_backend_numpy._qtable import Key
+    from aqe_backend_numpy._numbering import Key
     from aqe_core.state import EngineState
 
 __all__ = [

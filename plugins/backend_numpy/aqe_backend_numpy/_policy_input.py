@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from aqe_backend_numpy._qtable import Key
+    from aqe_backend_numpy._numbering import Key
     from aqe_core.state import EngineState
 
 __all__ = ["ACTOR_CRITIC", "PPO", "LearnedPolicy", "Waiting", "as_learned_policy", "as_policy_params"]

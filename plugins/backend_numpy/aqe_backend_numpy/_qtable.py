@@ -27,22 +27,24 @@ from __future__ import annotations
 
 from array import array
 from bisect import insort
-from contextlib import suppress
+from contextlib import contextmanager
 from functools import reduce
-from operator import add, itemgetter
+from operator import add
 from struct import pack_into
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from aqe_backend_numpy._numbering import Numbering
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["NEVER", "STALE", "TERMINAL", "UNSEEN", "Key", "Table", "packed"]
+    from aqe_backend_numpy._numbering import Key
 
-Key: TypeAlias = str | int
+__all__ = ["NEVER", "STALE", "TERMINAL", "UNSEEN", "Table"]
 
 N = TypeVar("N", np.int64, np.float64)
 
@@ -52,9 +54,9 @@ NEVER = float("-inf")
 STALE = float("nan")
 UNSEEN = 0
 TERMINAL = 1
+PAYS = 4  # cells that are made a list for one update
 MAX_LOGGED = 1 << 18  # updates wait to be counted, 2 MiB of them and a batch at most: counting all through is cheaper
 _NEVER = array("d", [NEVER])
-MAX_DENSE = 1 << 20  # integer keys below it are looked up in an array (8 MiB at most), others one by one
 
 
 class Table:
@@ -72,7 +74,7 @@ class Table:
     Attributes
     ----------
     values, worths : array of double
-        See the module. Replaced, never resized, when they grow.
+        See the module. Replaced, never resized, when they grow. Lists within `unpacked`.
     value_view, worth_view : ndarray of float64
         The same memory.
     counts, lasts : ndarray of int64
@@ -93,20 +95,17 @@ class Table:
     def __init__(self, initial: float, declared: Iterable[Key] | None, epsilon: float | None) -> None:
         self.initial = initial
         self.epsilon = epsilon
-        self.states: dict[Key, int] = {}
-        self.actions: dict[Key, int] = {}
+        self._states, self._actions = Numbering(self._append), Numbering(self._name)
+        self.states, self.actions = self._states.of, self._actions.of
         self.tiles: list[dict[int, int]] = [{}]  # of each tile beyond the first, block by home
         self.more: dict[int, list[tuple[int, int]]] = {}  # home -> (tile, block) beyond the first tile, sorted
         self.known = 0
         self.steps = 0
-        self._state_cache = np.zeros(0, np.int64)
-        self._action_cache = np.zeros(0, np.int64)
         self.width = MIN_WIDTH
         self.moving: Callable[[], None] = lambda: None
         # Where the set is declared, an untried action counts with the initial value from the start.
         self._blank_worth = array("d", [NEVER if declared is None else initial])
-        self.values = _NEVER * (2 * self.width)
-        self.worths = self._blank_worth * 2
+        self._keep(_NEVER * (2 * self.width), self._blank_worth * 2)
         self.used = 2
         for reserved in (self.values, self.worths):
             reserved[UNSEEN] = initial
@@ -115,15 +114,16 @@ class Table:
         self._lasts = np.zeros(0, np.int64)
         self._log: list[NDArray[np.int64]] = []  # cells of updates not yet counted
         self._logged = 0
-        self._look()
-        self.add_actions(tuple(declared or ()))
+        self.add_actions(list(declared or ()))
         self.declared = len(self.actions)
 
     # -- growth -------------------------------------------------------------------------------------------------
 
-    def _look(self) -> None:
-        self.value_view = np.frombuffer(self.values)
-        self.worth_view = np.frombuffer(self.worths)
+    def _keep(self, values: array[float], worths: array[float]) -> None:
+        self.values: MutableSequence[float] = values
+        self.worths: MutableSequence[float] = worths
+        self.value_view = np.frombuffer(values)
+        self.worth_view = np.frombuffer(worths)
 
     def _append(self, blocks: int) -> range:
         """Return the numbers of so many new blocks. Amortized O(blocks)."""
@@ -132,48 +132,45 @@ class Table:
             # New arrays, because one that a NumPy view looks at cannot be resized; with half as much room again.
             values, worths = self.value_view, self.worth_view
             room = self.used + self.used // 2
-            self.values = _NEVER * (room * self.width)
-            self.worths = self._blank_worth * room
-            self._look()
+            self._keep(_NEVER * (room * self.width), self._blank_worth * room)
             self.value_view[: values.size] = values
             self.worth_view[: worths.size] = worths
         return range(start, self.used)
 
-    def _widen(self) -> None:
-        """Make the blocks as wide as there are actions. O(cells), and done seven times at most."""
-        old, new = self.width, min(len(self.actions) + len(self.actions) % 2, TILE)
-        if new <= old:
-            return
+    def _name(self, actions: int) -> range:
+        """Return the numbers of so many new actions, for which there is room now."""
+        start, stop = len(self.actions) + 1, len(self.actions) + 1 + actions
+        self.tiles.extend({} for _ in range(len(self.tiles), -(-(stop - 1) // TILE)))
+        width = min(stop - stop % 2, TILE)
+        if width > self.width:
+            self._widen(width)
+        return range(start, stop)
+
+    def _widen(self, new: int) -> None:
+        """Make the blocks wider. O(cells), and done seven times at most."""
+        old = self.width
         self.moving()
-        values = self.value_view.reshape(-1, old)
-        self._counts, self._lasts = _wider(self.counts, old, new), _wider(self.lasts, old, new)
+        numbers = np.zeros((2, len(self.worths) * new), np.int64)
+        self._counts, self._lasts = (
+            _widened(self.counts, old, numbers[0], new),
+            _widened(self.lasts, old, numbers[1], new),
+        )
+        values, worths = self.value_view, self.worth_view
+        self._keep(_NEVER * (len(worths) * new), array("d", worths.tobytes()))
+        _widened(values, old, self.value_view, new)
         self.width = new
-        self.values = _NEVER * (len(values) * new)
-        self._look()
-        self.value_view.reshape(-1, new)[:, :old] = values
 
-    def add_states(self, keys: Sequence[Any]) -> Sequence[int]:
+    def add_state(self, key: Key) -> int:
+        """Return the home of a state, made if need be."""
+        return self._states.add_one(key)
+
+    def add_states(self, keys: NDArray[np.int64] | list[Key]) -> NDArray[np.int64]:
         """Return the home of each state, made in order where need be."""
-        states = self.states
-        with suppress(KeyError):
-            return _looked_up(states, keys)
-        new = dict.fromkeys(keys)
-        if not states.keys().isdisjoint(new):
-            new = dict.fromkeys(key for key in new if key not in states)
-        homes = self._append(len(new))
-        states.update(zip(new, homes, strict=True))
-        return homes if len(new) == len(keys) else _looked_up(states, keys)
+        return self._states.add(keys)
 
-    def add_actions(self, keys: Sequence[Any]) -> Sequence[int]:
-        """Return the number of each action, made in order where need be."""
-        actions = self.actions
-        with suppress(KeyError):
-            return _looked_up(actions, keys)
-        for key in keys:
-            actions.setdefault(key, len(actions) + 1)
-        self.tiles.extend({} for _ in range(len(self.tiles), -(-len(actions) // TILE)))
-        self._widen()
-        return _looked_up(actions, keys)
+    def add_actions(self, keys: NDArray[np.int64] | list[Key]) -> NDArray[np.int64]:
+        """Return the number of each action, from 1; new ones in order where need be."""
+        return self._actions.add(keys)
 
     def add_block(self, home: int, tile: int) -> int:
         """Return the block of a tile in a state, made if need be."""
@@ -235,11 +232,13 @@ class Table:
 
     # -- reading ------------------------------------------------------------------------------------------------
 
-    def find_states(self, keys: Sequence[Any]) -> Sequence[int]:
+    def find_states(self, keys: NDArray[np.int64] | list[Key]) -> NDArray[np.int64]:
         """Return the home of each state, `UNSEEN` where there is none."""
-        with suppress(KeyError):
-            return _looked_up(self.states, keys)
-        return [self.states.get(key, UNSEEN) for key in keys]
+        return self._states.find(keys)
+
+    def find_actions(self, keys: NDArray[np.int64] | list[Key]) -> NDArray[np.int64]:
+        """Return the number of each action, from 1; 0 where there is none."""
+        return self._actions.find(keys)
 
     def find_block(self, home: int, tile: int) -> int:
         """Return the block of a tile in a state, or `UNSEEN`."""
@@ -349,23 +348,7 @@ class Table:
         tried[list(self.more)] = True  # homes of further blocks, which hold a pair each
         self.worth_view[tried] = STALE
 
-    # -- many keys at once --------------------------------------------------------------------------------------
-
-    def homes(self, keys: NDArray[np.int64] | list[Key], *, add: bool) -> NDArray[np.int64]:
-        """Return the home of each state (`UNSEEN` if none); with ``add`` new ones are made in order."""
-        of = self.add_states if add else self.find_states
-        if isinstance(keys, list):
-            return packed(of(keys), np.int64)
-        numbers, self._state_cache = _numbers(keys, self._state_cache, of)
-        return numbers
-
-    def columns(self, keys: NDArray[np.int64] | list[Key], *, add: bool) -> NDArray[np.int64]:
-        """Return the number of each action, from 1 (0 if none); with ``add`` new ones are made in order."""
-        of = self.add_actions if add else lambda keys: [self.actions.get(key, 0) for key in keys]
-        if isinstance(keys, list):
-            return packed(of(keys), np.int64)
-        numbers, self._action_cache = _numbers(keys, self._action_cache, of)
-        return numbers
+    # -- many at once -------------------------------------------------------------------------------------------
 
     def pairs(self, homes: NDArray[np.int64], columns: NDArray[np.int64], *, add: bool) -> NDArray[np.int64]:
         """Return the cell of each pair of a home and a column (`UNSEEN` if none); ``add`` makes them."""
@@ -382,6 +365,21 @@ class Table:
         if not add:
             cells[(homes == UNSEEN) | (columns == 0) | (cells < 2 * self.width)] = UNSEEN
         return cells
+
+    @contextmanager
+    def unpacked(self, *, for_updates: int) -> Iterator[None]:
+        """Make ``values`` and ``worths`` lists meanwhile, if so many updates pay for it: those are read much faster."""
+        values, worths = self.values, self.worths
+        if len(values) > for_updates * PAYS:
+            yield
+            return
+        self.values, self.worths = self.value_view.tolist(), self.worth_view.tolist()
+        try:
+            yield
+        finally:
+            pack_into(f"{len(values)}d", self.value_view.data, 0, *self.values)
+            pack_into(f"{len(worths)}d", self.worth_view.data, 0, *self.worths)
+            self.values, self.worths = values, worths
 
     # -- everything ---------------------------------------------------------------------------------------------
 
@@ -428,50 +426,7 @@ def _grown(array: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     return grown
 
 
-def _wider(array: NDArray[np.int64], old: int, new: int) -> NDArray[np.int64]:
-    rows = np.zeros((array.size // old, new), np.int64)
-    rows[:, :old] = array.reshape(-1, old)
-    return rows.ravel()
-
-
-def packed(numbers: Sequence[float], dtype: type[N]) -> NDArray[N]:
-    """Return Python's numbers as an array of int64 or float64; a third of the time that `numpy.fromiter` takes."""
-    array = np.empty(len(numbers), dtype)
-    pack_into(f"{len(numbers)}{array.dtype.char}", array.data, 0, *numbers)
-    return array
-
-
-def _looked_up(numbers: dict[Key, int], keys: Sequence[Any]) -> Sequence[int]:
-    # What itemgetter does it does several times as fast as a loop; of one key it returns no tuple.
-    return itemgetter(*keys)(numbers) if len(keys) > 1 else [numbers[key] for key in keys]
-
-
-def _numbers(
-    keys: NDArray[np.int64], cache: NDArray[np.int64], of: Callable[[list[Any]], Sequence[int]]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the number of each key, and the cache.
-
-    ``of`` is asked for the numbers of distinct keys in order of first appearance. The cache holds numbers by key for
-    small keys, 0 where there is none (yet).
-    """
-    high = int(keys.view(np.uint64).max())  # negative keys look huge
-    if high >= MAX_DENSE:
-        distinct, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-        order = np.argsort(first)
-        found = np.empty(distinct.size, np.int64)
-        found[order] = of(distinct[order].tolist())
-        return found[inverse], cache
-    if high >= cache.size:
-        cache = _grown(cache, max(1024, 1 << high.bit_length()))
-    numbers = cache[keys]
-    if np.count_nonzero(numbers) < numbers.size:
-        missing = np.flatnonzero(numbers == 0)
-        asked = keys[missing]
-        # Of equal indices the last assignment stays: written backwards, each key keeps its first position.
-        order = np.arange(asked.size)
-        cache[asked[::-1]] = order[::-1]
-        distinct = asked[cache[asked] == order]
-        cache[distinct] = 0
-        cache[distinct] = packed(of(distinct.tolist()), np.int64)
-        numbers[missing] = cache[asked]
-    return numbers, cache
+def _widened(blocks: NDArray[N], old: int, into: NDArray[N], new: int) -> NDArray[N]:
+    """Return ``into``, with what is in blocks of the old width written to the beginning of those of the new one."""
+    into.reshape(-1, new)[:, :old] = blocks.reshape(-1, old)
+    return into

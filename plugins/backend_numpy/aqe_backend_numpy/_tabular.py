@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 
 from aqe_backend_numpy import _learner_input as given
-from aqe_backend_numpy._qtable import TERMINAL, UNSEEN, Table, packed
+from aqe_backend_numpy._numbering import packed
+from aqe_backend_numpy._qtable import STALE, TERMINAL, UNSEEN, Table
 from aqe_backend_numpy._td import Updater
 from aqe_core.errors import InvalidActionError
 from aqe_core.state import EngineState, Portable
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from aqe_backend_numpy._qtable import Key
+    from aqe_backend_numpy._numbering import Key
     from aqe_core.contracts.learner import ActionKey, StateKey
 
 __all__ = ["Tabular"]
@@ -162,9 +163,9 @@ class Tabular(Streamed, Portable):
         if (
             type(reward) is float
             and -1e290 <= reward <= 1e290
-            and type(state) is str
-            and type(action) is str
-            and type(next_state) is str
+            and (type(state) is str or (type(state) is int and -MAX_KEY <= state <= MAX_KEY))
+            and (type(action) is str or (type(action) is int and -MAX_KEY <= action <= MAX_KEY))
+            and (type(next_state) is str or (type(next_state) is int and -MAX_KEY <= next_state <= MAX_KEY))
             and done is False
             and next_action is None
             and self._declared is None
@@ -208,12 +209,13 @@ class Tabular(Streamed, Portable):
         """Learn what waits."""
         waiting, self._waiting = self._waiting, []
         ends, self._ends = self._ends, False
-        if len(waiting) <= FEW * WIDTH:
-            self._updater.finish()
-            for start in range(0, len(waiting), WIDTH):
-                self._learn_one(*waiting[start : start + WIDTH])
-            return
         states, actions, rewards, after = [waiting[start::WIDTH] for start in range(WIDTH)]
+        if len(states) <= FEW:
+            self._updater.finish()
+            numbers = self._behind.add_actions(actions)  # all at once, as it may widen the table
+            updates = [*map(self._numbered, states, numbers.tolist(), rewards, after)]
+            self._updater.one_by_one(updates, pairwise=self._pairwise)
+            return
         dones = following = None
         if ends:
             dones = np.array([each is END for each in after])
@@ -223,11 +225,10 @@ class Tabular(Streamed, Portable):
             after, following = map(list, zip(*after, strict=True))
         self._learn(states, actions, packed(rewards, np.float64), after, dones, following)
 
-    def _learn_one(self, state: Key, action: Key, reward: float, after: Any) -> None:
-        """Learn from one checked update, as it waits."""
+    def _numbered(self, state: Key, number: int, reward: float, after: Any) -> tuple[int, int, int, float, float]:
+        """Count an update, as it waits, and return it as the updater takes it."""
         table = self._behind
-        home = table.states.get(state) or table.add_states([state])[0]
-        number = table.actions.get(action) or table.add_actions([action])[0]
+        home = table.states.get(state) or table.add_state(state)
         cell = table.add_cell(home, number)
         if after is END:
             source = TERMINAL
@@ -236,7 +237,7 @@ class Tabular(Streamed, Portable):
         else:
             source = table.states.get(after, UNSEEN)
         table.count_one(cell)
-        self._updater.one(home, cell, source, reward, pairwise=self._pairwise)
+        return home, cell, source, reward, STALE
 
     def _allowed(self, action: Key) -> Key:
         if self._declared is not None and action not in self._declared:
@@ -310,19 +311,19 @@ class Tabular(Streamed, Portable):
     ) -> None:
         """Learn from checked columns."""
         table = self._behind
-        columns = table.columns(actions, add=True)  # first, as it may widen the table
-        homes = table.homes(states, add=True)
+        columns = table.add_actions(actions)  # first, as it may widen the table
+        homes = table.add_states(states)
         cells = table.pairs(homes, columns, add=True)
-        sources = table.homes(next_states, add=False)
+        sources = table.find_states(next_states)
         if next_actions is not None:
-            sources = table.pairs(sources, table.columns(next_actions, add=False), add=False)
+            sources = table.pairs(sources, table.find_actions(next_actions), add=False)
         if dones is not None:
             sources[dones] = TERMINAL
         self._updater.apply(homes, cells, sources, rewards, pairwise=next_actions is not None)
 
     def _all_allowed(self, actions: NDArray[np.int64] | list[Key]) -> NDArray[np.int64] | list[Key]:
         if self._declared is not None and len(actions):
-            unknown = np.flatnonzero(self._behind.columns(actions, add=False) == 0)
+            unknown = np.flatnonzero(self._behind.find_actions(actions) == 0)
             if unknown.size:
                 self._allowed(as_key_name(actions[unknown[0]], "action"))  # raises
         return actions
@@ -451,7 +452,7 @@ class Tabular(Streamed, Portable):
         learned = given.as_learned(state, self.algorithm)
         self._start(learned.params)
         table = self._behind
-        table.add_states(learned.states)
         table.add_actions(learned.actions)
+        table.add_states(learned.states)
         table.fill(*learned.pairs)
         self._random.setstate(learned.generator)

@@ -28,6 +28,8 @@ import numpy as np
 from aqe_backend_numpy._qtable import NEVER, STALE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from aqe_backend_numpy._qtable import Table
@@ -37,7 +39,8 @@ __all__ = ["Updater"]
 Columns: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]"
 """Homes, cells, sources and rewards of updates, the latest first."""
 
-SMALL = 64  # so many updates are faster one by one than as a wave
+SMALL = 256  # fewer updates are faster one by one than as a wave
+MAX_ALONE = 2**14  # so many are done one by one before the next wave is tried, where waves are too small
 MIN_WINDOW, MAX_WINDOW = 512, 8192  # so many are compared with each other; adapted to how many wait
 MASK = 2**16 - 1
 MAX_CLOCK = 2**31 - 1
@@ -72,6 +75,7 @@ class Updater:
         self._waiting = _NOBODY
         self._pairwise = False
         self._size = 4 * MIN_WINDOW
+        self._alone = MIN_WINDOW
         self._clock = 0
         self._marks = np.zeros((2, MASK + 1), np.int32)
 
@@ -112,7 +116,14 @@ class Updater:
             # The window: the next ones to come, and behind them those that wait, in the place of some that are done.
             stop = start + held.size
             start -= min(max(self._size - held.size, 0), start)
-            held = self._advance(_part(batch, start, stop), held)
+            left = self._wave(_part(batch, start, stop), held)
+            if left is None:
+                start = max(start - self._alone, 0)
+                left = self._in_turn(_part(batch, start, stop), held)
+                self._alone = min(self._alone * 2, MAX_ALONE)
+            else:
+                self._alone = MIN_WINDOW
+            held = left
         if held.size:
             self._waiting = _Waiting(_part(batch, 0, held.size), held)
 
@@ -121,26 +132,28 @@ class Updater:
         waiting, self._waiting = self._waiting, _NOBODY
         held = waiting.held
         while held.size:
-            held = self._advance(_part(waiting.columns, 0, held.size), held)
+            window = _part(waiting.columns, 0, held.size)
+            left = self._wave(window, held)
+            held = self._in_turn(window, held) if left is None else left
 
-    def _advance(self, window: Columns, held: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Do one wave of the window (or all of it one by one).
-
-        Move those still waiting to the front of the window, and return what each of them holds.
-        """
+    def _in_turn(self, window: Columns, held: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Do all of the window one by one; return what those still waiting hold, of whom there are none."""
         n = len(window[0])
-        left = self._wave(window, held) if n > SMALL else None
-        if left is None:
-            read = held[::-1].tolist() + [STALE] * (n - held.size)
-            for update in zip(*[column[::-1].tolist() for column in window], read, strict=True):
-                self.one(*update, pairwise=self._pairwise)
-            return held[:0]
-        return left
+        read = held[::-1].tolist() + [STALE] * (n - held.size)
+        updates = zip(*[column[::-1].tolist() for column in window], read, strict=True)
+        with self.table.unpacked(for_updates=n):
+            self.one_by_one(updates, pairwise=self._pairwise)
+        return held[:0]
 
     def _wave(self, window: Columns, held: NDArray[np.float64]) -> NDArray[np.float64] | None:
-        """Advance by one wave, or return None: it would be too small to pay."""
+        """Advance by one wave, or do nothing and return None: it would be too small to pay.
+
+        Those still waiting are moved to the front of the window; what each of them holds is returned.
+        """
         homes, cells, sources, rewards = window
         n, table = len(cells), self.table
+        if n < SMALL:
+            return None
         worth = table.values_of(sources) if self._pairwise else table.worths_of(sources)
         values = table.value_view
         old = values[cells]
@@ -236,30 +249,28 @@ class Updater:
             np.maximum.at(worths, risen[above], top[above])
         worths[homes[falls]] = STALE
 
-    def one(
-        self, home: int, cell: int, source: int, reward: float, held: float = STALE, *, pairwise: bool = False
-    ) -> None:
-        """Learn from one update; ``held`` is what it has read already, or `STALE`."""
+    def one_by_one(self, updates: Iterable[tuple[int, int, int, float, float]], *, pairwise: bool) -> None:
+        """Learn from (home, cell, source, reward, held) in order; what is held was read already, or is `STALE`."""
         table = self.table
-        values, worths = table.values, table.worths
-        worth = held
-        if worth != worth:  # noqa: PLR0124  # true for STALE only
-            worth = (values if pairwise else worths)[source]
-        if not worth > NEVER:
-            worth = table.value(source) if pairwise else table.worth(source)
-        old = values[cell]
-        if old == NEVER:
-            old = table.initial
-            table.known += 1
-        values[cell] = new = old + self.learning_rate * (reward + self.discount * worth - old)
-        if table.epsilon is None:
+        values, worths, initial = table.values, table.worths, table.initial
+        learning_rate, discount, greedy = self.learning_rate, self.discount, table.epsilon is None
+        read, find = (values, table.value) if pairwise else (worths, table.worth)
+        for home, cell, source, reward, held in updates:
+            worth = held if held == held else read[source]  # noqa: PLR0124  # false for STALE only
+            if not worth > NEVER:
+                worth = find(source)
+            old = values[cell]
+            if old == NEVER:
+                old = initial
+                table.known += 1
+            values[cell] = new = old + learning_rate * (reward + discount * worth - old)
             best = worths[home]
-            if new >= best:
+            if not greedy:
+                worths[home] = STALE
+            elif new >= best:
                 worths[home] = new
             elif old == best:
                 worths[home] = STALE
-        else:
-            worths[home] = STALE
 
 
 def _part(columns: Columns, start: int, stop: int) -> Columns:
