@@ -13,7 +13,6 @@ use crate::table::{Cell, NEVER, Rules, Shard, TERMINAL, TILE, UNSEEN, followed, 
 
 const SLICE: usize = 512; // its numbers stay in the first cache
 const AHEAD: usize = 14; // so many updates before it is used, memory is asked for
-const CACHED_BYTES: usize = 1 << 20; // of a table that needs no asking
 
 type Guards<'a> = [Option<MutexGuard<'a, Shard>>; SHARDS];
 
@@ -268,15 +267,13 @@ fn run<const PAIRWISE: bool, const ON_POLICY: bool>(
                 (cells[number], worths[number]) = (&mut shard.cells, &mut shard.worths);
             }
         }
-        let bytes = cells.iter().map(|cells| size_of_val(*cells)).sum::<usize>();
-        let ahead = if bytes > CACHED_BYTES { AHEAD } else { n };
         for i in 0..n {
-            if let (Some(&source), Some(&place)) = (sources.get(i + ahead), places.get(i + ahead)) {
+            if let (Some(&source), Some(&place)) = (sources.get(i + AHEAD), places.get(i + AHEAD)) {
                 let (shard, home) = split(source);
                 ask(worths[shard], home);
                 let (shard, home) = split(place);
                 ask(worths[shard], home);
-                ask(cells[shard], home * TILE + actions[i + ahead] as usize - 1);
+                ask(cells[shard], home * TILE + actions[i + AHEAD] as usize - 1);
             }
             let (shard, home) = split(sources[i]);
             let next = if PAIRWISE {
