@@ -43,26 +43,17 @@ impl Scale {
     /// where it does not go down so far.
     fn new(scores: impl Iterator<Item = f32>, depth: usize, low: Option<f64>) -> Self {
         let mut list: Vec<f32> = scores.filter(|score| !score.is_nan()).collect();
-        let top = list.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let lowest = if list.len() > depth {
-            *list
-                .select_nth_unstable_by(depth - 1, |a, b| b.total_cmp(a))
-                .1
+        let (n, top) = (list.len(), list.iter().copied().reduce(f32::max));
+        let lowest = if n > depth {
+            let at = depth.saturating_sub(1);
+            Some(*list.select_nth_unstable_by(at, |a, b| b.total_cmp(a)).1)
         } else {
-            list.iter().copied().fold(f32::INFINITY, f32::min)
+            list.iter().copied().reduce(f32::min)
         };
-        match low.filter(|_| list.len() < depth) {
-            Some(low) if list.is_empty() => Self { low, top: low },
-            Some(low) => Self {
-                low,
-                top: f64::from(top),
-            },
-            None if list.is_empty() => Self { low: 0.0, top: 0.0 },
-            None => Self {
-                low: f64::from(lowest),
-                top: f64::from(top),
-            },
-        }
+        let low = low.filter(|_| n < depth);
+        let low = low.or(lowest.map(f64::from)).unwrap_or(0.0);
+        let top = top.map_or(low, f64::from);
+        Self { low, top }
     }
 
     fn of(self, score: f32) -> f64 {

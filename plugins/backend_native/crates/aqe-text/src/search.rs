@@ -201,8 +201,9 @@ impl<'i> Frequent<'i> {
 
     /// How much less than a row's sum its sum by upper planes can be.
     fn most_missing(&self) -> u32 {
-        let most = |&(planes, weight): &(&Planes, u32)| weight * ((1 << planes.shift) - 1);
-        self.0.iter().map(most).sum()
+        self.0.iter().fold(0, |sum: u32, &(planes, weight)| {
+            sum.saturating_add(weight.saturating_mul((1 << planes.shift) - 1))
+        })
     }
 
     /// Add what the lower planes tell of rows.
