@@ -10,10 +10,12 @@ import json
 import zlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+import numpy as np
 
-__all__ = ["of_entry", "of_pattern", "of_row", "of_run"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["is_run", "of_entry", "of_pattern", "of_row", "of_run"]
 
 
 def of_pattern(fields: tuple[Any, ...]) -> int:
@@ -28,20 +30,48 @@ def of_pattern(fields: tuple[Any, ...]) -> int:
     return zlib.crc32("\0".join([id_, content_hash, str(line), *texts]).encode("utf-8", "surrogatepass"))
 
 
-def of_run(run: tuple[str, str, str, float], results: Iterable[tuple[str, int, float, str]]) -> int:
-    """Return the CRC-32 of a run and of its results in their order.
+def of_run(
+    run: tuple[str, str, str, float],
+    tests: Sequence[str],
+    outcomes: bytes,
+    durations_s: Sequence[float],
+    messages: Sequence[str],
+) -> int:
+    """Return the CRC-32 of a run and of its results, column by column.
 
     Parameters
     ----------
     run : tuple
         id, source, tool, started_s.
-    results : iterable of tuples
-        Name of the test, code of the outcome, duration_s, message.
+    tests, outcomes, durations_s, messages : sequences of one length
+        Names, codes, seconds, and texts, in the order of the results.
     """
     total = zlib.crc32(_encode(run))
-    for result in results:
-        total = zlib.crc32(_encode(result), total)
+    seconds = np.array(durations_s, "<f8") + 0.0  # SQLite does not keep -0.0
+    for column in (_joined(tests), outcomes, seconds.tobytes(), _joined(messages)):
+        total = zlib.crc32(column, total)
     return total
+
+
+def _joined(texts: Iterable[str]) -> bytes:
+    return "\0".join(texts).encode("utf-8", "surrogatepass")
+
+
+def is_run(total: int, run: tuple[str, str, str, float], results: Sequence[tuple[str, int, float, str]]) -> bool:
+    """Say whether a run and its results, given row by row, fit their checksum.
+
+    Before version 6 of the schema it was that of one JSON array after the other.
+    """
+    try:
+        tests, outcomes, durations_s, messages = zip(*results, strict=True) if results else ((), (), (), ())
+        if of_run(run, tests, bytes(outcomes), durations_s, messages) == total:
+            return True
+        by_rows = zlib.crc32(_encode(run))
+        for result in results:
+            by_rows = zlib.crc32(_encode(result), by_rows)
+    except (TypeError, ValueError):  # in a damaged file a value may be of any type
+        return False
+    return by_rows == total
 
 
 _encode_json = json.JSONEncoder(separators=(",", ":")).encode

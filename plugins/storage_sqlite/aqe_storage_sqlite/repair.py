@@ -159,10 +159,10 @@ def _is_whole(run: dict[str, Any], results: list[dict[str, Any]], tests: _Rows) 
     head = (run["id"], run["source"], run["tool"], run["started_s"])
     if None in head:
         return False
-    rows = (
+    rows = [
         (tests[each["test"]]["name"], each["outcome"], float(each["duration_s"]), each["message"]) for each in results
-    )
-    return bool(checksums.of_run((*head[:3], float(head[3])), rows) == total)
+    ]
+    return checksums.is_run(total, (*head[:3], float(head[3])), rows)
 
 
 def _check_taken_over(found: Salvaged) -> None:

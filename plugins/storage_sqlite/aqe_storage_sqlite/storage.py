@@ -314,9 +314,8 @@ class SqliteStorage:
 
     def put_run(self, run: Run, results: Sequence[TestResult]) -> bool:
         """Store a run with its results. Return False, and write nothing, if the run's id is known."""
-        given = list(results)
-        result_table.check(run, given)
-        return self._database.write(result_table.put, run, given)
+        result_table.check(run)
+        return self._database.write(result_table.put, run, result_table.to_columns(results))
 
     def results(self, *, after_run: int = 0) -> ResultTable:
         """Return results of the runs stored after run number ``after_run``."""

@@ -278,7 +278,7 @@ def _runs(connection: apsw.Connection, version: int, _rows: dict[str, int]) -> I
             (number,),
         ).fetchall()
         message = ""
-        if total is not None and checksums.of_run(tuple(head), (row[1:] for row in results)) != total:
+        if total is not None and not checksums.is_run(total, tuple(head), [row[1:] for row in results]):
             message = f"the run {head[0]!r:.80} or its results have a wrong checksum"
         elif [row[0] for row in results] != list(range(len(results))):
             message = f"results of the run {head[0]!r:.80} are missing"
