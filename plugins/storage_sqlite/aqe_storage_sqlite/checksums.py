@@ -81,9 +81,10 @@ def _encode(values: tuple[str | int | float, ...]) -> bytes:
     return _encode_json(values).encode("ascii")
 
 
-def of_entry(namespace: int, written: int, key: int) -> int:
+def of_entry(namespace: int, written: int, key: int, count: int) -> int:
     """Return the CRC-32 of a journal entry."""
-    return zlib.crc32(b"%d %d %d" % (namespace, written, key))
+    one = b"%d %d %d" % (namespace, written, key)
+    return zlib.crc32(one if count == 1 else b"%s %d" % (one, count))
 
 
 def of_row(values: Iterable[str | float | bytes | None]) -> int:
