@@ -286,13 +286,16 @@ def _write(
         text_index.put(connection, changed)
     added = [row for id_, row in rows.items() if id_ not in keys]
     first: float = inf
+    new: Sequence[int] = ()
     if added:
         connection.executemany(_INSERT, ((number, *row) for row in added))
-        first = connection.last_insert_rowid() + 1 - len(added)  # AUTOINCREMENT gives consecutive keys
-        keys.update((row[0], key) for key, row in enumerate(added, first))
-        text_index.add(connection, [(key, row[_NAME], row[_TEXT]) for key, row in enumerate(added, first)])
+        newest = connection.last_insert_rowid()
+        new = range(newest + 1 - len(added), newest + 1)  # AUTOINCREMENT gives consecutive keys
+        first = new[0]
+        keys.update(zip([row[0] for row in added], new, strict=True))
+        text_index.add(connection, new, [row[_NAME] for row in added], [row[_TEXT] for row in added])
     replaced = [key for key, *_ in changed]
-    journal.append(connection, number, written=[*replaced, *(keys[row[0]] for row in added)])
+    journal.append(connection, number, written=[*replaced, *new])
     return keys, set(replaced), first
 
 
@@ -309,7 +312,7 @@ def _means(stored: bytes | None, given: str) -> bool:
     """Say whether JSON that was put in another way means the same; None: it is the same."""
     try:
         return stored is None or _canonical(stored) == _canonical(given)
-    except ValueError:  # it is damaged
+    except (ValueError, RecursionError):  # it is damaged
         return False
 
 

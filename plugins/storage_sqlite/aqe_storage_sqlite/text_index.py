@@ -83,21 +83,22 @@ def _parted_together(texts: Sequence[str]) -> Sequence[str]:
     return [spaced[start : stop - 1] for start, stop in pairwise(bounds.tolist())]
 
 
-def add(connection: apsw.Connection, patterns: Sequence[tuple[int, str, str]]) -> None:
-    """Index patterns, given as key, name and text, under keys that the index does not have."""
-    connection.executemany("INSERT INTO pattern_words (rowid, name, text) VALUES (?, ?, ?)", _parted(patterns))
+def add(connection: apsw.Connection, keys: Sequence[int], names: Sequence[str], texts: Sequence[str]) -> None:
+    """Index patterns under ascending keys that the index does not have."""
+    connection.executemany(
+        "INSERT INTO pattern_words (rowid, name, text) VALUES (?, ?, ?)",
+        zip(keys, parted_all(names), parted_all(texts), strict=True),
+    )
 
 
 def put(connection: apsw.Connection, patterns: Sequence[tuple[int, str, str]]) -> None:
-    """Index patterns, given as in `add`, in place of what was indexed under their keys."""
-    connection.executemany("REPLACE INTO pattern_words (rowid, name, text) VALUES (?, ?, ?)", _parted(patterns))
-
-
-def _parted(patterns: Sequence[tuple[int, str, str]]) -> Iterable[tuple[int, str, str]]:
-    if not patterns:
-        return ()
-    keys, names, texts = zip(*patterns, strict=True)
-    return zip(keys, parted_all(names), parted_all(texts), strict=True)
+    """Index patterns, given as key, name and text, in place of what was indexed under their keys."""
+    if patterns:
+        keys, names, texts = zip(*patterns, strict=True)
+        connection.executemany(
+            "REPLACE INTO pattern_words (rowid, name, text) VALUES (?, ?, ?)",
+            zip(keys, parted_all(names), parted_all(texts), strict=True),
+        )
 
 
 def put_all(connection: apsw.Connection, source: apsw.Connection) -> None:
