@@ -84,7 +84,7 @@ def as_k(k: Any) -> int:
     except TypeError:
         raise InputError(f"k is {k!r}, but must be an integer.", fix="pass e.g. k=10.") from None
     if not 1 <= value <= _MAX_K:
-        raise InputError(f"k is {value}, but must be in 1 .. {_MAX_K}.", fix="ask for at least one hit.")
+        raise InputError(f"k is {value}, but must be in 1 .. {_MAX_K}.", fix="pass e.g. k=10.")
     return value
 
 

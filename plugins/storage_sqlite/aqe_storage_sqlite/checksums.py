@@ -7,15 +7,19 @@ index does. A row written before the sums existed has NULL, which fits anything.
 from __future__ import annotations
 
 import json
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+try:  # the extra "isal": the same sums by instructions made for them, in a quarter of the time
+    from isal.isal_zlib import crc32
+except ImportError:
+    from zlib import crc32
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["is_run", "of_entry", "of_pattern", "of_row", "of_run"]
+__all__ = ["crc32", "is_run", "of_entry", "of_pattern", "of_row", "of_run"]
 
 
 def of_pattern(fields: tuple[Any, ...]) -> int:
@@ -27,7 +31,7 @@ def of_pattern(fields: tuple[Any, ...]) -> int:
         One that must be text is not.
     """
     id_, content_hash, line, *texts = fields
-    return zlib.crc32("\0".join([id_, content_hash, str(line), *texts]).encode("utf-8", "surrogatepass"))
+    return crc32("\0".join([id_, content_hash, str(line), *texts]).encode("utf-8", "surrogatepass"))
 
 
 def of_run(
@@ -46,10 +50,10 @@ def of_run(
     tests, outcomes, durations_s, messages : sequences of one length
         Names, codes, seconds, and texts, in the order of the results.
     """
-    total = zlib.crc32(_encode(run))
+    total = crc32(_encode(run))
     seconds = np.array(durations_s, "<f8") + 0.0  # SQLite does not keep -0.0
     for column in (_joined(tests), outcomes, seconds.tobytes(), _joined(messages)):
-        total = zlib.crc32(column, total)
+        total = crc32(column, total)
     return total
 
 
@@ -66,9 +70,9 @@ def is_run(total: int, run: tuple[str, str, str, float], results: Sequence[tuple
         tests, outcomes, durations_s, messages = zip(*results, strict=True) if results else ((), (), (), ())
         if of_run(run, tests, bytes(outcomes), durations_s, messages) == total:
             return True
-        by_rows = zlib.crc32(_encode(run))
+        by_rows = crc32(_encode(run))
         for result in results:
-            by_rows = zlib.crc32(_encode(result), by_rows)
+            by_rows = crc32(_encode(result), by_rows)
     except (TypeError, ValueError):  # in a damaged file a value may be of any type
         return False
     return by_rows == total
@@ -84,7 +88,7 @@ def _encode(values: tuple[str | int | float, ...]) -> bytes:
 def of_entry(namespace: int, written: int, key: int, count: int) -> int:
     """Return the CRC-32 of a journal entry."""
     one = b"%d %d %d" % (namespace, written, key)
-    return zlib.crc32(one if count == 1 else b"%s %d" % (one, count))
+    return crc32(one if count == 1 else b"%s %d" % (one, count))
 
 
 def of_row(values: Iterable[str | float | bytes | None]) -> int:
@@ -93,10 +97,10 @@ def of_row(values: Iterable[str | float | bytes | None]) -> int:
     Numbers count by their value, since SQLite gives back 1.0 for a 1 in a column of REAL.
     """
     given = list(values)
-    total = zlib.crc32(_encode_json([_by_value(value) for value in given]).encode("ascii"))
+    total = crc32(_encode_json([_by_value(value) for value in given]).encode("ascii"))
     for value in given:
         if isinstance(value, bytes):
-            total = zlib.crc32(value, total)
+            total = crc32(value, total)
     return total
 
 
