@@ -31,6 +31,8 @@ def append(
 
     Consecutive keys make one entry; each takes a number all the same.
     """
+    if not (written or removed):
+        return
     before = newest = last_seq(connection)
     rows = []
     for kind, keys in ((1, written), (0, removed)):
@@ -88,10 +90,11 @@ _ENTRY = np.dtype([("seq", "i8"), ("key", "i8"), ("count", "i8"), ("written", "?
 
 def _are_sound(entries: NDArray[np.void], namespace: int, most: int) -> bool:
     """Say whether the entries for several keys are undamaged: they tell how much memory is needed."""
-    several = entries[entries["count"] > 1]
-    return int(several["count"].astype(np.float64).sum()) <= most and all(
+    if (entries["count"] < 1).any() or entries["count"].sum(dtype=np.float64) > most:
+        return False
+    return all(
         checksums.of_entry(namespace, int(written), key, count) == crc32
-        for _, key, count, written, crc32 in several.tolist()
+        for _, key, count, written, crc32 in entries[entries["count"] > 1].tolist()
     )
 
 
