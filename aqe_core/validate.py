@@ -158,8 +158,11 @@ def _refuse_non_finite(array: NDArray[np.float32], what: str) -> None:
 
 def refuse_bad_rows(array: NDArray[np.float32], metric: str, what: str) -> None:
     """Raise if a row of a float32 matrix is not finite, or all zeros under ``cosine``."""
-    if len(array) == 1 and 0.0 < float(np.vdot(array, array)) < float("inf"):
-        return  # the usual case of a search; an overflow or a zero is looked at again below
+    if len(array) == 1 or metric != "cosine":
+        # Squares do not cancel, so a finite sum tells that all is; an overflow or a zero is looked at again below.
+        total = float(np.vdot(array, array))
+        if total < float("inf") and (total > 0.0 or metric != "cosine"):
+            return
     # The sum of squares in float64 overflows for no float32 row: it is finite exactly when the row is.
     squares = np.einsum("ij,ij->i", array, array, dtype=np.float64)
     if not np.isfinite(squares).all():

@@ -106,7 +106,7 @@ def check_put_and_get(kit: Context) -> None:
 def check_put_again(kit: Context) -> None:
     """An unchanged pattern is not written again; a changed one keeps its key; of equal ids the last one counts.
 
-    If this fails, look at the comparison by content_hash(), and at the upsert.
+    If this fails, look at how contents are compared, and at the upsert.
     """
     with opened(kit) as (storage, _):
         given = patterns(4)

@@ -33,6 +33,9 @@ __all__ = ["CALLERS", "benchmark"]
 CALLERS = (1, 8, 32, 128)
 DIM = 384
 
+_WITH = ", with words and checksums"
+_INDEXED = "SQLite" + _WITH
+
 _POINTS = 50  # for each row asked for
 
 
@@ -177,7 +180,9 @@ class _Bench:
             "/s",
             self._put,
             {"SQLite": lambda: self.rows / peer.fill(self._new(), self.patterns, self.vectors)}
-            | self._node("", "fill", per=self.rows, rows=self.rows, dim=DIM),
+            | self._node("", "fill", per=self.rows, rows=self.rows, dim=DIM)
+            | {_INDEXED: lambda: self.rows / peer.fill_indexed(self._new(), self.patterns, self.vectors)}
+            | self._node(_WITH, "fillIndexed", per=self.rows, rows=self.rows, dim=DIM),
         )
         yield _Measure(
             "put_results",

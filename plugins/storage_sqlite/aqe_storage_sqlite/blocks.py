@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from aqe_core.errors import ConfigError
-from aqe_storage_sqlite.compression import Compression, damaged, require_zstd
+from aqe_storage_sqlite.compression import Compression, damaged, has_zstd, require_zstd
 
 __all__ = ["CODECS", "MAX_BYTES", "RAW", "ZLIB", "ZSTD", "codec_number", "compress", "decompress"]
 
@@ -27,7 +27,7 @@ _FASTEST = {number: Compression(name, level=None if number == RAW else 1) for na
 
 
 def codec_number(name: Any) -> int:
-    """Return the number of a codec that can be written here.
+    """Return the number of a codec that can be written here; of ``auto``, the fastest one that compresses.
 
     Raises
     ------
@@ -36,8 +36,10 @@ def codec_number(name: Any) -> int:
     MissingExtraError
         Its library is not installed.
     """
+    if name == "auto":
+        return ZSTD if has_zstd() else ZLIB
     if not isinstance(name, str) or name not in CODECS:
-        raise ConfigError(f"codec is {name!r:.60}, but must be one of {', '.join(CODECS)}.", fix="use 'zlib'.")
+        raise ConfigError(f"codec is {name!r:.60}, but must be auto or one of {', '.join(CODECS)}.", fix="use 'auto'.")
     if CODECS[name] == ZSTD:
         require_zstd("blocks are to be compressed with zstd")
     return CODECS[name]

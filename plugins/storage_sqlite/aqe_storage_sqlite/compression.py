@@ -19,7 +19,7 @@ from aqe_storage_sqlite.connection import RESTORE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Compression", "damaged", "require_zstd"]
+__all__ = ["Compression", "damaged", "has_zstd", "require_zstd"]
 
 _WINDOW_LOG = 24  # 16 MiB: a frame that wants a larger window is refused before it is allocated
 _ZLIB_LEVELS = (0, 9)
@@ -224,6 +224,11 @@ def _zstd_dictionary(content: bytes) -> Any:
         return zstd.ZstdDict(content)
     except (zstd.ZstdError, ValueError) as error:
         raise ConfigError(f"these {len(content)} bytes are no zstd dictionary ({error}).", fix="train one.") from error
+
+
+def has_zstd() -> bool:
+    """Say whether something is installed for zstd."""
+    return _zstd() is not None
 
 
 def require_zstd(why: str) -> Any:

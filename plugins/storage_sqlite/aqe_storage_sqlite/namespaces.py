@@ -31,8 +31,14 @@ def ensure(connection: apsw.Connection, namespace: str) -> int:
 
 def present(connection: apsw.Connection, number: int, keys: Iterable[int]) -> list[int]:
     """Return those of the keys that are patterns of a namespace, ascending, each once."""
+    asked = sorted(set(keys))
+    if len(asked) > 1 and asked[-1] - asked[0] == len(asked) - 1 <= MAX_INTEGER - asked[0]:
+        # The sign keeps SQLite from looking through all keys of the namespace.
+        sql = "SELECT count(*) FROM patterns WHERE key BETWEEN ? AND ? AND +namespace = ?"
+        if connection.execute(sql, (asked[0], asked[-1], number)).get == len(asked):
+            return asked
     rows = connection.executemany(
         "SELECT key FROM patterns WHERE key = ? AND namespace = ?",
-        ((key, number) for key in sorted(set(keys)) if key <= MAX_INTEGER),
+        ((key, number) for key in asked if key <= MAX_INTEGER),
     )
     return [key for (key,) in rows]

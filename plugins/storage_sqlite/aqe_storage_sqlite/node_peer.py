@@ -8,6 +8,8 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
+from aqe_storage_sqlite.bench_worker import TEXT
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -15,13 +17,15 @@ __all__ = ["available", "describe", "run"]
 
 # Data are made before the clock starts; what is printed are seconds, or for "write" a number per second.
 _SCRIPT = """
-const [task, path, given] = process.argv.slice(1), {mode, seconds, rows, dim} = JSON.parse(given);
+const [task, path, given] = process.argv.slice(1), {mode, seconds, rows, dim, text} = JSON.parse(given);
 const db = new (require("better-sqlite3"))(path), now = process.hrtime.bigint;
 const since = (start) => Number(now() - start) / 1e9;
 const setUp = (table) => {
   db.pragma("journal_mode = " + mode); db.pragma("synchronous = FULL"); db.exec(table);
 };
 const PATTERNS = "CREATE TABLE t (id TEXT PRIMARY KEY, name TEXT, text TEXT, vector BLOB)";
+const INDEXED = PATTERNS.replace("vector BLOB", "vector BLOB, crc32 INTEGER, vector_crc32 INTEGER") + `;
+  CREATE VIRTUAL TABLE words USING fts5(name, text, content = '', contentless_delete = 1)`;
 const POINTS = "CREATE TABLE points (time_s REAL PRIMARY KEY, value REAL) WITHOUT ROWID";
 const RESULTS = `CREATE TABLE results (run INTEGER, position INTEGER, test TEXT, outcome INTEGER, duration_s REAL,
   message TEXT, PRIMARY KEY (run, position)) WITHOUT ROWID`;
@@ -29,7 +33,6 @@ const VALUES = `CREATE TABLE q_values (state TEXT, action TEXT, value REAL, PRIM
   WITHOUT ROWID`;
 const UPSERT = `INSERT INTO q_values VALUES (?, ?, ?)
   ON CONFLICT DO UPDATE SET value = excluded.value`;
-const text = "t".repeat(270);
 const tasks = {
   write() {
     setUp(PATTERNS);
@@ -45,6 +48,21 @@ const tasks = {
     db.transaction(() => {
       for (let i = 0; i < rows; i++)
         insert.run("p" + i, "test_" + i, text + i, bytes.subarray(i * size, i * size + size));
+    })();
+    return since(start);
+  },
+  fillIndexed() {
+    setUp(INDEXED);
+    const {crc32} = require("zlib");
+    const all = new Float32Array(rows * dim).map((_, i) => Math.sin(i)), bytes = Buffer.from(all.buffer);
+    const insert = db.prepare("INSERT INTO t VALUES (?, ?, ?, ?, ?, ?)"), size = 4 * dim;
+    const index = db.prepare("INSERT INTO words (rowid, name, text) VALUES (?, ?, ?)"), start = now();
+    db.transaction(() => {
+      for (let i = 0; i < rows; i++) {
+        const id = "p" + i, name = "test_" + i, own = text + i, vector = bytes.subarray(i * size, i * size + size);
+        insert.run(id, name, own, vector, crc32(id + "\\0" + name + "\\0" + own), crc32(vector));
+        index.run(i + 1, name, own);
+      }
     })();
     return since(start);
   },
@@ -113,7 +131,8 @@ def run(  # pragma: no cover  # where it is installed
     Parameters
     ----------
     task : str
-        ``write``, ``fill`` (patterns with vectors in one transaction), ``lookUp`` (by id, in what ``fill`` made),
+        ``write``, ``fill`` (patterns with vectors in one transaction), ``fillIndexed`` (with an index of words and
+        checksums too, as aqe stores them), ``lookUp`` (by id, in what ``fill`` made),
         ``putResults`` (of tests), ``putValues`` (of states and actions, for the second time), ``putPoints`` (a row
         each, one transaction), ``readPoints`` (into two arrays).
     path : Path
@@ -127,6 +146,6 @@ def run(  # pragma: no cover  # where it is installed
     """
     node = shutil.which("node")
     assert node is not None
-    given = json.dumps({"mode": mode, "seconds": seconds, "rows": rows, "dim": dim})
+    given = json.dumps({"mode": mode, "seconds": seconds, "rows": rows, "dim": dim, "text": TEXT})
     command = [node, "-e", _SCRIPT, task, str(path), given]
     return float(json.loads(subprocess.run(command, capture_output=True, check=True).stdout))  # noqa: S603  # ours

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_left
 from math import inf
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BY_ID",
     "WHOLE",
-    "Entry",
+    "Fields",
     "Given",
     "Put",
     "Row",
@@ -38,8 +39,8 @@ __all__ = [
     "put",
     "put_together",
     "remove",
-    "to_entries",
     "to_pattern",
+    "to_rows",
 ]
 
 _TEXTS = ("id", "name", "text", "path", "class_name", "docstring", "origin")
@@ -62,12 +63,8 @@ class Row(NamedTuple):
     crc32: int | None
 
 
-class Entry(NamedTuple):
-    """A pattern made ready to be stored, as much of the work as needs no transaction."""
-
-    row: Row
-    words: tuple[str, str]
-    """Name and text as the text index takes them."""
+Fields: TypeAlias = tuple[Any, ...]
+"""A `Row` that was given, as a plain tuple, which is made in a third of the time."""
 
 
 class Put(NamedTuple):
@@ -97,6 +94,20 @@ class Put(NamedTuple):
 _FIELDS = ", ".join(Row._fields)
 _INSERT = f"INSERT INTO patterns (namespace, {_FIELDS}) VALUES (?, {', '.join('?' * len(Row._fields))})"  # noqa: S608  # ours
 _UPDATE = f"UPDATE patterns SET {', '.join(f'{field} = ?' for field in Row._fields)} WHERE key = ?"  # noqa: S608  # ours
+_COMPARED = (*("line", "origin"), *("name", "path", "class_name", "docstring", "text"), *("markers", "metadata"))
+_STORED = f"""
+SELECT key, id, {" AND ".join(f"{name} = ?" for name in _COMPARED[:2])},
+    {" AND ".join(f"{name} = ?" for name in _COMPARED[2:-2])},
+    {", ".join(f"CASE WHEN {name} = ? THEN NULL ELSE CAST({name} AS BLOB) END" for name in _COMPARED[-2:])}
+FROM patterns WHERE namespace = ? AND id = ?
+"""  # noqa: S608  # ours
+"""Finds key, id, whether place and texts are the same, and the JSON that is not. SQLite compares bytes, whatever damage
+has made of them."""
+_get_compared = itemgetter(*map(Row._fields.index, _COMPARED))
+_NAME, _TEXT, _MARKERS, _METADATA = map(Row._fields.index, ("name", "text", "markers", "metadata"))
+_WORTH_ASKING = 100
+"""So many rows are worth asking first whether the namespace has any at all."""
+
 _NAMESPACE = "(SELECT id FROM namespaces WHERE name = ?)"
 _JOINED = f"SELECT key, crc32, concat_ws(char(0), {', '.join(Row._fields[:-1])}) FROM patterns"  # noqa: S608  # ours
 _BY_KEY = f"{_JOINED} WHERE key = ? AND namespace = {_NAMESPACE}"
@@ -106,45 +117,54 @@ WHOLE = f"SELECT key, {_FIELDS} FROM patterns WHERE key = ?"  # noqa: S608  # ou
 """Finds the row, for `to_pattern`, of a key."""
 
 
-def to_entries(patterns: Iterable[Pattern]) -> dict[str, Entry]:
-    """Check and encode patterns, by id; of equal ids the last one counts."""
-    return {entry.row.id: entry for entry in map(_to_entry, patterns)}
+def to_rows(patterns: Iterable[Pattern]) -> dict[str, Fields]:
+    """Check and encode patterns, by id; of equal ids the last one counts.
+
+    Raises
+    ------
+    InputError, NonFiniteError
+        One cannot be stored.
+    """
+    given = list(patterns)
+    try:
+        return {row[0]: row for row in map(_to_row, given)}
+    except (TypeError, AttributeError):  # `join` wants strings, which is what most checks would ask
+        for each in given:
+            _check(each)
+        raise
 
 
-_get_texts = attrgetter(*_TEXTS)
+def _to_row(pattern: Pattern) -> Fields:
+    line = pattern.line
+    if type(pattern) is not Pattern or type(line) is not int or not 0 <= line <= MAX_INTEGER:
+        _check(pattern)
+        line = int(line)
+    id_ = pattern.id
+    texts = (
+        pattern.name,
+        pattern.path,
+        pattern.class_name,
+        pattern.origin,
+        _encode_markers(pattern.markers, id_) if pattern.markers else "[]",
+        _encode_metadata(pattern.metadata, id_) if pattern.metadata else "{}",
+        pattern.docstring,
+        pattern.text,
+    )
+    return (id_, "", line, *texts, checksums.of_pattern((id_, "", line, *texts)))
 
 
-def _to_entry(pattern: Any) -> Entry:
+def _check(pattern: Any) -> None:
     if not isinstance(pattern, Pattern):
         raise InputError(f"{pattern!r:.60} is no Pattern.", fix="pass aqe_core.contracts.Pattern.")
     # Types are told apart by hand: the fields are declared, but nothing has enforced that yet.
     given: Any = pattern
-    if set(map(type, _get_texts(given))) != {str}:
-        for field in _TEXTS:
-            as_text(getattr(given, field), f"{field} of pattern {given.id!r:.80}")
+    for field in _TEXTS:
+        as_text(getattr(given, field), f"{field} of pattern {given.id!r:.80}")
     if not (isinstance(given.line, int) and 0 <= given.line <= MAX_INTEGER):
         raise InputError(
             f"line of pattern {given.id!r:.80} must be an integer in 0 .. 2**63 - 1.",
             fix="pass 0 when it is unknown.",
         )
-    markers = _encode_markers(given.markers, pattern.id) if given.markers else "[]"
-    metadata = _encode_metadata(given.metadata, pattern.id) if given.metadata else "{}"
-    content_hash = pattern.content_hash()
-    fields = (
-        pattern.id,
-        content_hash,
-        int(pattern.line),
-        pattern.name,
-        pattern.path,
-        pattern.class_name,
-        pattern.origin,
-        markers,
-        metadata,
-        pattern.docstring,
-        pattern.text,
-    )
-    row = Row(*fields, checksums.of_pattern(fields))
-    return Entry(row, (text_index.parted(pattern.name), text_index.parted(pattern.text)))
 
 
 def _encode_markers(markers: Any, id_: str) -> str:
@@ -245,9 +265,9 @@ class Given(NamedTuple):
 
     namespace: str
     ids: Sequence[str]
-    entries: Mapping[str, Entry]
+    rows: Mapping[str, Fields]
     complete: Collection[str] = ()
-    """Origins of which the entries are all there is."""
+    """Origins of which the rows are all there is."""
 
 
 def put(connection: apsw.Connection, given: Given) -> Put:
@@ -269,24 +289,24 @@ def _independent(calls: Sequence[Given]) -> Iterator[list[Given]]:
     seen: set[str] = set()
     for call in calls:
         alone = call.complete or (group and (group[0].complete or group[0].namespace != call.namespace))
-        if group and (alone or not seen.isdisjoint(call.entries)):
+        if group and (alone or not seen.isdisjoint(call.rows)):
             yield group
             group, seen = [], set()
         group.append(call)
-        seen.update(call.entries)
+        seen.update(call.rows)
     yield group
 
 
 def _put_group(connection: apsw.Connection, group: list[Given]) -> Iterator[Put]:
-    namespace, _, entries, complete = group[0]
+    namespace, _, rows, complete = group[0]
     if len(group) > 1:
-        entries = {id_: entry for call in group for id_, entry in call.entries.items()}
-    number = (namespaces.ensure if entries else namespaces.number_of)(connection, namespace)
-    keys, changed, first = _write(connection, number, entries)
-    vanished = _vanished(connection, number, entries, complete) if complete else []
+        rows = {id_: row for call in group for id_, row in call.rows.items()}
+    number = (namespaces.ensure if rows else namespaces.number_of)(connection, namespace)
+    keys, changed, first = _write(connection, number, rows)
+    vanished = _vanished(connection, number, rows, complete) if complete else []
     _delete(connection, number, vanished)
     for call in group:
-        own = [keys[id_] for id_ in call.entries]
+        own = [keys[id_] for id_ in call.rows]
         written = sorted(key for key in own if key >= first or key in changed)
         n_changed = bisect_left(written, first)
         counts = len(written) - n_changed, n_changed, len(own) - len(written)
@@ -294,48 +314,67 @@ def _put_group(connection: apsw.Connection, group: list[Given]) -> Iterator[Put]
 
 
 def _write(
-    connection: apsw.Connection, number: int, entries: Mapping[str, Entry]
+    connection: apsw.Connection, number: int, rows: Mapping[str, Fields]
 ) -> tuple[dict[str, int], set[int], float]:
-    """Return the keys of the entries by id, those of the changed ones, and the first one that is new."""
+    """Return the keys of the rows by id, those of the changed ones, and the first one that is new."""
     keys: dict[str, int] = {}
     changed, updates = [], []
-    for id_, key, content_hash, line, origin in connection.executemany(
-        "SELECT id, key, content_hash, line, origin FROM patterns WHERE namespace = ? AND id = ?",
-        [(number, id_) for id_ in entries],
-    ):
+    for key, id_, in_place, alike, *structures in _stored(connection, number, rows):
         keys[id_] = key
-        row = entries[id_].row
-        if row.content_hash != content_hash:
-            changed.append((key, *entries[id_].words))
-            updates.append((*row, key))
-        elif (row.line, row.origin) != (line, origin):
-            updates.append((*row, key))
+        row = rows[id_]
+        if in_place and alike and structures == [None, None]:
+            continue
+        updates.append((*row, key))
+        if not (alike and all(map(_means, structures, (row[_MARKERS], row[_METADATA])))):
+            changed.append((key, row[_NAME], row[_TEXT]))
     changed.sort()
     if updates:
         connection.executemany(_UPDATE, updates)
         vectors.drop(connection, number, np.array([key for key, *_ in changed], np.int64))
         text_index.put(connection, changed)
-    added = [(id_, entry) for id_, entry in entries.items() if id_ not in keys]
+    added = [row for id_, row in rows.items() if id_ not in keys]
     first: float = inf
+    new: Sequence[int] = ()
     if added:
-        connection.executemany(_INSERT, [(number, *entry.row) for _, entry in added])
-        first = connection.last_insert_rowid() + 1 - len(added)  # AUTOINCREMENT gives consecutive keys
-        keys.update((id_, key) for key, (id_, _) in enumerate(added, first))
-        text_index.add(connection, [(key, *entry.words) for key, (_, entry) in enumerate(added, first)])
+        connection.executemany(_INSERT, ((number, *row) for row in added))
+        newest = connection.last_insert_rowid()
+        new = range(newest + 1 - len(added), newest + 1)  # AUTOINCREMENT gives consecutive keys
+        first = new[0]
+        keys.update(zip([row[0] for row in added], new, strict=True))
+        text_index.add(connection, new, [row[_NAME] for row in added], [row[_TEXT] for row in added])
     replaced = [key for key, *_ in changed]
-    journal.append(connection, number, written=[*replaced, *(keys[id_] for id_, _ in added)])
+    journal.append(connection, number, written=[*replaced, *new])
     return keys, set(replaced), first
 
 
-def _vanished(
-    connection: apsw.Connection, number: int, entries: Collection[str], complete: Collection[str]
-) -> list[int]:
-    """Return the ascending keys of what is stored of some origins and not among the entries."""
+def _stored(connection: apsw.Connection, number: int, rows: Mapping[str, Fields]) -> Iterable[Any]:
+    """Return what `_STORED` finds of the rows that are there."""
+    if len(rows) >= _WORTH_ASKING:
+        there = connection.execute("SELECT 1 FROM patterns WHERE namespace = ? LIMIT 1", (number,)).get
+        if there is None:
+            return ()
+    return connection.executemany(_STORED, [(*_get_compared(row), number, id_) for id_, row in rows.items()])
+
+
+def _means(stored: bytes | None, given: str) -> bool:
+    """Say whether JSON that was put in another way means the same; None: it is the same."""
+    try:
+        return stored is None or _canonical(stored) == _canonical(given)
+    except (ValueError, RecursionError):  # it is damaged
+        return False
+
+
+def _canonical(text: str | bytes) -> str:
+    return json.dumps(decode_json(text), sort_keys=True)
+
+
+def _vanished(connection: apsw.Connection, number: int, ids: Collection[str], complete: Collection[str]) -> list[int]:
+    """Return the ascending keys of what is stored of some origins and not among the ids."""
     found = connection.executemany(
         "SELECT id, key FROM patterns WHERE namespace = ? AND origin = ?",
         [(number, origin) for origin in set(complete)],
     )
-    return sorted(key for id_, key in found if id_ not in entries)
+    return sorted(key for id_, key in found if id_ not in ids)
 
 
 def remove(connection: apsw.Connection, namespace: str, keys: Iterable[int]) -> int:

@@ -119,7 +119,8 @@ def _check_patterns(found: Salvaged) -> None:
             values: Any = [row.get(name) for name in pattern_table.Row._fields]
             fields = pattern_table.Row._make(values)
             pattern = pattern_table.to_pattern((row["key"], *fields))
-            if pattern.content_hash() != fields.content_hash:
+            is_summed = fields.crc32 is not None and not fields.content_hash
+            if not is_summed and pattern.content_hash() != fields.content_hash:
                 reason = "its content does not fit its hash"
         except CorruptStorageError:
             reason = "its checksum is wrong"
@@ -159,10 +160,10 @@ def _is_whole(run: dict[str, Any], results: list[dict[str, Any]], tests: _Rows) 
     head = (run["id"], run["source"], run["tool"], run["started_s"])
     if None in head:
         return False
-    rows = (
+    rows = [
         (tests[each["test"]]["name"], each["outcome"], float(each["duration_s"]), each["message"]) for each in results
-    )
-    return bool(checksums.of_run((*head[:3], float(head[3])), rows) == total)
+    ]
+    return checksums.is_run(total, (*head[:3], float(head[3])), rows)
 
 
 def _check_taken_over(found: Salvaged) -> None:

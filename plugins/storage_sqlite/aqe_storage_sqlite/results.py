@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from itertools import compress
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,60 +19,140 @@ if TYPE_CHECKING:
     import apsw
     from numpy.typing import NDArray
 
-__all__ = ["check", "count", "known", "put", "table"]
+__all__ = ["Columns", "check", "count", "known", "put", "table", "to_columns"]
 
 _CODES = {outcome: code for code, outcome in enumerate(OUTCOMES)}
 _ROW = np.dtype([("run", np.int64), ("test", np.int64), ("outcome", np.uint8), ("duration_s", np.float64)])
 
+_AT_ONCE = 50
+"""Rows in one statement: beginning and ending one takes as long as storing a row."""
 
-def check(run: Any, results: Iterable[Any]) -> None:
-    """Raise `InputError` unless a run and its results can be stored."""
-    if not isinstance(run, Run):
-        raise InputError("the run is no Run.", fix="pass aqe_core.contracts.Run.")
-    for field in ("id", "source", "tool"):
-        as_text(getattr(run, field), f"{field} of the run")
-    _check_finite(run.started_s, f"started_s of run {run.id!r:.80}")
+_INTO = "INSERT INTO results (run, position, test, outcome, duration_s, message) VALUES "
+_SILENT, _TELLING = "(?1, ?, ?, ?, ?, '')", "(?1, ?, ?, ?, ?, ?)"
+_INTO_TESTS, _TEST = "INSERT INTO tests (id, name) VALUES ", "(?, ?)"
+
+
+class Columns(NamedTuple):
+    """Results of tests in their order, checked."""
+
+    tests: list[str]
+    outcomes: bytes
+    """Codes."""
+    durations_s: list[float]
+    messages: list[str]
+
+
+def to_columns(results: Iterable[Any]) -> Columns:
+    """Check and encode results.
+
+    Raises
+    ------
+    InputError
+        One cannot be stored.
+    """
+    given = list(results)
+    if not {*map(type, given)} <= {TestResult}:
+        _check_each(given)
+    tests, messages = [each.test for each in given], [each.message for each in given]
+    outcomes, durations_s = [each.outcome for each in given], [each.duration_s for each in given]
+    plain = {*map(type, tests), *map(type, messages), *map(type, outcomes)} <= {str}
+    plain = plain and {*map(type, durations_s)} <= {float} and {*outcomes} <= _CODES.keys()
+    if not (plain and np.isfinite(durations_s).all()):
+        _check_each(given)  # one by one, which takes three times as long
+        durations_s = [float(each) for each in durations_s]
+    return Columns(tests, bytes(map(_CODES.__getitem__, outcomes)), durations_s, messages)
+
+
+def _check_each(results: list[Any]) -> None:
     for position, result in enumerate(results):
         if not isinstance(result, TestResult):
             raise InputError(f"result {position} is no TestResult.", fix="pass aqe_core.contracts.TestResult.")
         as_text(result.test, f"test of result {position}")
         as_text(result.message, f"message of result {position}")
         _check_finite(result.duration_s, f"duration_s of result {position}")
-        if result.outcome not in _CODES:
+        outcome: Any = result.outcome
+        if not isinstance(outcome, str) or outcome not in _CODES:
             raise InputError(
-                f"outcome of result {position} is {result.outcome!r:.40}.",
+                f"outcome of result {position} is {outcome!r:.40}.",
                 fix=f"use one of {', '.join(OUTCOMES)}.",
             )
+
+
+def check(run: Any) -> None:
+    """Raise `InputError` unless a run can be stored."""
+    if not isinstance(run, Run):
+        raise InputError("the run is no Run.", fix="pass aqe_core.contracts.Run.")
+    for field in ("id", "source", "tool"):
+        as_text(getattr(run, field), f"{field} of the run")
+    _check_finite(run.started_s, f"started_s of run {run.id!r:.80}")
 
 
 def _check_finite(value: float, what: str) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InputError(f"{what} is {value!r:.40}, but must be a number.", fix="pass seconds.")
-    if not math.isfinite(value):
-        raise NonFiniteError(f"{what} is {value}.", fix="pass finite seconds; 0 when unknown.")
+    try:
+        finite = math.isfinite(value)
+    except OverflowError:  # an integer that no float comes near
+        finite = False
+    if not finite:
+        raise NonFiniteError(f"{what} is not finite.", fix="pass finite seconds; 0 when unknown.")
 
 
-def put(connection: apsw.Connection, run: Run, results: Sequence[TestResult]) -> bool:
-    """Store a run unless its id is known."""
+def put(connection: apsw.Connection, run: Run, results: Columns) -> bool:
+    """Store a run unless its id is known. O(n log N) for n results and N tests."""
     if known(connection, (run.id,)):
         return False
-    head = (run.id, run.source, run.tool, float(run.started_s))
-    rows = [(each.test, _CODES[each.outcome], float(each.duration_s), each.message) for each in results]
+    head = (run.id, run.source, run.tool, float(run.started_s) + 0.0)  # SQLite does not keep -0.0
     number = connection.execute(
         "INSERT INTO runs (id, source, tool, started_s, crc32) VALUES (?, ?, ?, ?, ?) RETURNING number",
-        (*head, checksums.of_run(head, rows)),
+        (*head, checksums.of_run(head, *results)),
     ).get
-    names = {result.test: None for result in results}  # a set that keeps the order
-    connection.executemany("INSERT INTO tests (name) VALUES (?) ON CONFLICT DO NOTHING", ((name,) for name in names))
-    tests = dict(connection.executemany("SELECT name, id FROM tests WHERE name = ?", ((name,) for name in names)))
-    connection.executemany(
-        "INSERT INTO results (run, position, test, outcome, duration_s, message) VALUES (?, ?, ?, ?, ?, ?)",
-        (
-            (number, position, tests[test], outcome, duration_s, message)
-            for position, (test, outcome, duration_s, message) in enumerate(rows)
-        ),
+    numbers = _ensure(connection, list(dict.fromkeys(results.tests)))  # a set that keeps the order
+    tests = list(map(numbers.__getitem__, results.tests))
+    columns: tuple[Sequence[Any], ...] = (
+        range(len(tests)),
+        tests,
+        results.outcomes,
+        results.durations_s,
+        results.messages,
     )
+    told = list(map(bool, results.messages))
+    if any(told):
+        _insert(connection, _INTO, _TELLING, [list(compress(each, told)) for each in columns], number)
+        silent = [not each for each in told]
+        columns = tuple(list(compress(each, silent)) for each in columns)
+    _insert(connection, _INTO, _SILENT, columns[:-1], number)
     return True
+
+
+def _insert(connection: apsw.Connection, into: str, one: str, columns: Sequence[Sequence[Any]], *shared: int) -> None:
+    """Insert the rows of columns, many to a statement; ``one`` is what a row is bound to, after what all share."""
+    width, rows = len(columns), len(columns[0])
+    flat: list[Any] = [None] * (width * rows)
+    for position, column in enumerate(columns):
+        flat[position::width] = column
+    step = _AT_ONCE * width
+    odd = len(flat) - len(flat) % step
+    connection.executemany(
+        into + ", ".join([one] * _AT_ONCE), ((*shared, *flat[start : start + step]) for start in range(0, odd, step))
+    )
+    connection.executemany(
+        into + one, ((*shared, *flat[start : start + width]) for start in range(odd, len(flat), width))
+    )
+
+
+def _ensure(connection: apsw.Connection, names: list[str]) -> dict[str, int]:
+    """Return the numbers of tests by name; those that are not known yet get the next ones, in their order."""
+    newest = connection.execute("SELECT max(id) FROM tests").get
+    numbers: dict[str, int] = {}
+    if newest is not None:
+        numbers.update(connection.executemany("SELECT name, id FROM tests WHERE name = ?", ((name,) for name in names)))
+    missing = [name for name in names if name not in numbers]
+    if missing:
+        following = range((newest or 0) + 1, (newest or 0) + 1 + len(missing))
+        _insert(connection, _INTO_TESTS, _TEST, (following, missing))
+        numbers.update(zip(missing, following, strict=True))
+    return numbers
 
 
 def table(connection: apsw.Connection, after_run: int) -> ResultTable:

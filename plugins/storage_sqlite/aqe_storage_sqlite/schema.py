@@ -22,6 +22,7 @@ __all__ = [
     "CHECKSUMS_SINCE",
     "LEGACY_CHECKSUMS_SINCE",
     "MIGRATIONS",
+    "RANGES_SINCE",
     "TAKEN_OVER",
     "apply",
     "migrate",
@@ -271,7 +272,13 @@ TAKEN_OVER = ("experiences", "q_values", "entries", "metrics", "legacy_embedding
 
 _LEGACY_CHECKSUMS = "".join(f"ALTER TABLE {table} ADD COLUMN crc32 INTEGER;\n" for table in TAKEN_OVER)
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _LEGACY, _TEXT_AND_POINTS, _CHECKSUMS, _LEGACY_CHECKSUMS)
+_RANGES = """
+-- An entry stands for that many consecutive keys, from ``key`` on, and for as many numbers, up to ``seq``. From here on
+-- patterns.content_hash is empty where a row is written: contents are compared, and crc32 tells damage.
+ALTER TABLE journal ADD COLUMN count INTEGER NOT NULL DEFAULT 1 CHECK (count > 0);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _LEGACY, _TEXT_AND_POINTS, _CHECKSUMS, _LEGACY_CHECKSUMS, _RANGES)
 """SQL that brings a file from version ``i`` to ``i + 1``."""
 
 CHECKSUMS_SINCE = MIGRATIONS.index(_CHECKSUMS) + 1
@@ -279,6 +286,9 @@ CHECKSUMS_SINCE = MIGRATIONS.index(_CHECKSUMS) + 1
 
 LEGACY_CHECKSUMS_SINCE = MIGRATIONS.index(_LEGACY_CHECKSUMS) + 1
 """The first version whose taken-over rows carry checksums."""
+
+RANGES_SINCE = MIGRATIONS.index(_RANGES) + 1
+"""The first version whose journal entries stand for several keys."""
 
 POINTS_SINCE = MIGRATIONS.index(_TEXT_AND_POINTS) + 1
 """The first version with time series and a text index."""

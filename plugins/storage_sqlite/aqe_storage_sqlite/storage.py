@@ -56,9 +56,10 @@ class SqliteStorage:
     durability : {"full", "normal"}
         ``full``: what returned survives power loss. ``normal``: it survives the end of the process, but the newest
         commits may be lost with the power; a commit need not wait for the disk then.
-    codec : {"zlib", "raw", "zstd"}
+    codec : {"auto", "zlib", "raw", "zstd"}
         How blocks of points are compressed that are written from now on; all are read. ``zstd`` is faster and needs
-        the extra ``zstd`` (or Python 3.14).
+        the extra ``zstd`` (or Python 3.14), also to read what it compressed; ``auto`` is ``zstd`` where that is
+        there, else ``zlib``.
 
     Raises
     ------
@@ -90,7 +91,7 @@ class SqliteStorage:
         read_only: bool = False,
         timeout_s: float = 10.0,
         durability: str = "full",
-        codec: str = "zlib",
+        codec: str = "auto",
     ) -> None:
         self._codec = blocks.codec_number(codec)
         self._database = Database(path, read_only=read_only, timeout_s=timeout_s, durability=durability)
@@ -172,9 +173,9 @@ class SqliteStorage:
         as_text(namespace, "namespace")
         complete = _as_texts(origins, "origins")
         given = list(patterns)
-        entries = pattern_table.to_entries(given)
+        rows = pattern_table.to_rows(given)
         ids = [pattern.id for pattern in given]
-        call = pattern_table.Given(namespace, ids, entries, complete)
+        call = pattern_table.Given(namespace, ids, rows, complete)
         return self._database.write_together(pattern_table.put_together, call).report()
 
     def get_patterns(self, namespace: str, keys: ArrayLike) -> list[Pattern]:
@@ -318,9 +319,8 @@ class SqliteStorage:
 
     def put_run(self, run: Run, results: Sequence[TestResult]) -> bool:
         """Store a run with its results. Return False, and write nothing, if the run's id is known."""
-        given = list(results)
-        result_table.check(run, given)
-        return self._database.write(result_table.put, run, given)
+        result_table.check(run)
+        return self._database.write(result_table.put, run, result_table.to_columns(results))
 
     def results(self, *, after_run: int = 0) -> ResultTable:
         """Return results of the runs stored after run number ``after_run``."""

@@ -10,16 +10,30 @@ A removed pattern is not found from then on. Its words leave the index's pages w
 from __future__ import annotations
 
 import re
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any
 
 import apsw
+import numpy as np
 
 from aqe_storage_sqlite import namespaces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-__all__ = ["MAX_WORDS", "add", "is_whole", "optimize", "out_of_step", "parted", "put", "rebuild", "remove", "search"]
+__all__ = [
+    "MAX_WORDS",
+    "add",
+    "is_whole",
+    "optimize",
+    "out_of_step",
+    "parted",
+    "parted_all",
+    "put",
+    "rebuild",
+    "remove",
+    "search",
+]
 
 MAX_WORDS = 64
 """How many distinct words of a query count, the first ones; a query's time grows with its words."""
@@ -31,26 +45,67 @@ _RANK = "bm25(3.0, 1.0)"  # a word in the name tells three times as much as one 
 _INNER_CAPITAL = re.compile(r"[A-Z](?:(?<=[a-z0-9][A-Z])|(?<=[A-Z][A-Z])(?=[a-z]))")
 
 
+_AT_ONCE = 128
+"""Texts that are parted together; they and what is made of them should fit into the cache."""
+_WORTH_ARRAYS = 4
+
+
 def parted(text: str) -> str:
     """Return a text with spaces inside its identifiers, as it is indexed."""
     without_capitals = text.isascii() and text == text.lower()  # told ten times as fast as by the expression
     return text if without_capitals else _INNER_CAPITAL.sub(r" \g<0>", text)
 
 
-def add(connection: apsw.Connection, patterns: Iterable[tuple[int, str, str]]) -> None:
-    """Index patterns under keys that the index does not have; given as key, name and text, both `parted`."""
-    connection.executemany("INSERT INTO pattern_words (rowid, name, text) VALUES (?, ?, ?)", patterns)
+def parted_all(texts: Sequence[str]) -> list[str]:
+    """Return what `parted` makes of each text. For many together: 3 ns a character with capitals, instead of 20."""
+    if len(texts) < _WORTH_ARRAYS:
+        return list(map(parted, texts))
+    found: list[str] = []
+    for start in range(0, len(texts), _AT_ONCE):
+        found += _parted_together(texts[start : start + _AT_ONCE])
+    return found
 
 
-def put(connection: apsw.Connection, patterns: Iterable[tuple[int, str, str]]) -> None:
-    """Index patterns, given as in `add`, in place of what was indexed under their keys."""
-    connection.executemany("REPLACE INTO pattern_words (rowid, name, text) VALUES (?, ?, ?)", patterns)
+def _parted_together(texts: Sequence[str]) -> Sequence[str]:
+    together = "\0".join(texts)  # no letter, so that texts do not part each other
+    codec = "ascii" if together.isascii() else "utf-32-le"  # as many codes as characters
+    if codec == "ascii" and together == together.lower():
+        return texts
+    codes = np.frombuffer(together.encode(codec, "surrogatepass"), "u1" if codec == "ascii" else "<u4")
+    capital, small, digit = (codes - codes.dtype.type(ord(first)) < n for first, n in (("A", 26), ("a", 26), ("0", 10)))
+    begins = capital.copy()
+    begins[:1] = False
+    begins[1:] &= (small | digit)[:-1] | (capital[:-1] & np.append(small[2:], False))
+    (places,) = np.nonzero(begins)
+    spaced = np.insert(codes, places, ord(" ")).tobytes().decode(codec, "surrogatepass")
+    bounds = np.cumsum([0, *(len(text) + 1 for text in texts)])
+    bounds += np.searchsorted(places, bounds)
+    return [spaced[start : stop - 1] for start, stop in pairwise(bounds.tolist())]
+
+
+def add(connection: apsw.Connection, keys: Sequence[int], names: Sequence[str], texts: Sequence[str]) -> None:
+    """Index patterns under ascending keys that the index does not have."""
+    connection.executemany(
+        "INSERT INTO pattern_words (rowid, name, text) VALUES (?, ?, ?)",
+        zip(keys, parted_all(names), parted_all(texts), strict=True),
+    )
+
+
+def put(connection: apsw.Connection, patterns: Sequence[tuple[int, str, str]]) -> None:
+    """Index patterns, given as key, name and text, in place of what was indexed under their keys."""
+    if patterns:
+        keys, names, texts = zip(*patterns, strict=True)
+        connection.executemany(
+            "REPLACE INTO pattern_words (rowid, name, text) VALUES (?, ?, ?)",
+            zip(keys, parted_all(names), parted_all(texts), strict=True),
+        )
 
 
 def put_all(connection: apsw.Connection, source: apsw.Connection) -> None:
     """Index all patterns of a source, which may be the same file."""
-    rows = source.execute("SELECT key, name, text FROM patterns")
-    put(connection, ((key, parted(name), parted(text)) for key, name, text in rows))
+    patterns = source.execute("SELECT key, name, text FROM patterns")
+    while some := list(islice(patterns, _AT_ONCE)):
+        put(connection, some)
 
 
 def remove(connection: apsw.Connection, keys: Iterable[int]) -> None:

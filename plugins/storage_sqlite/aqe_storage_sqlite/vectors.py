@@ -30,6 +30,8 @@ _SLOTS = np.arange(BLOCK, dtype=np.int64)
 _LOCATED = np.dtype([(name, np.int64) for name in ("row", "number", "slots", "crc32", "size")])
 _pack = struct.Struct("<qq").pack
 
+_INSERT = "INSERT INTO vector_blocks (space, block, slots, crc32, data) VALUES (?, ?, ?, ?, ?)"
+
 Blocks = np.ndarray[Any, Any]
 """Of `_LOCATED`: where each block is, and what it says of itself."""
 
@@ -46,12 +48,12 @@ def put(
     Of equal keys the last one counts; keys that are no patterns are passed over. O(n log N).
     """
     number = namespaces.number_of(connection, namespace)
-    distinct, from_end = np.unique(keys[::-1], return_index=True)
+    distinct, last = _distinct(keys)
     kept = np.isin(distinct, np.array(namespaces.present(connection, number, distinct.tolist()), np.uint64))
     if not kept.any():
         return
     ascending = distinct[kept].astype(np.int64)
-    rows = vectors[keys.size - 1 - from_end[kept]]
+    rows = vectors if ascending.size == keys.size and last is None else vectors[kept if last is None else last[kept]]
     dim = rows.shape[1]
     connection.execute(
         "INSERT INTO vector_spaces (namespace, fingerprint, dim) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
@@ -66,8 +68,33 @@ def put(
             fix="give another embedder another fingerprint.",
         )
     drop(connection, number, ascending, but=space)
-    for block, part in _by_block(ascending):
+    parts = dict(_by_block(ascending))
+    stored: Any = connection.executemany(
+        "SELECT block FROM vector_blocks WHERE space = ? AND block = ?", [(space, block) for block in parts]
+    ).fetchall()
+    for (block,) in stored:
+        part = parts.pop(block)
         _merge(connection, space, dim, block, ascending[part] % BLOCK, rows[part])
+    connection.executemany(_INSERT, _new(space, parts, ascending, rows))
+
+
+def _distinct(keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.int64] | None]:
+    """Return ascending keys, each once, and where each stands last; None where all stand there as they are."""
+    if (keys[1:] > keys[:-1]).all():
+        return keys, None
+    distinct, from_end = np.unique(keys[::-1], return_index=True)
+    return distinct, keys.size - 1 - from_end
+
+
+def _new(
+    space: int, parts: dict[int, slice], ascending: NDArray[np.int64], rows: NDArray[np.float32]
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of blocks that are not there yet; nothing is copied."""
+    bits = np.int64(1) << ascending % BLOCK
+    data = np.ascontiguousarray(rows, _FLOAT).view(np.uint8).data
+    for block, part in parts.items():
+        slots, own = int(bits[part].sum()), data[part]
+        yield space, block, slots, _checksum(block, slots, own), own
 
 
 def drop(connection: apsw.Connection, number: int, keys: NDArray[np.int64], *, but: int = -1) -> None:
@@ -120,8 +147,7 @@ def _merge(
         return
     bits, data = int((1 << _SLOTS[taken]).sum()), rows[taken].tobytes()
     connection.execute(
-        "INSERT INTO vector_blocks (space, block, slots, crc32, data) VALUES (?, ?, ?, ?, ?) "
-        "ON CONFLICT DO UPDATE SET slots = excluded.slots, crc32 = excluded.crc32, data = excluded.data",
+        f"{_INSERT} ON CONFLICT DO UPDATE SET slots = excluded.slots, crc32 = excluded.crc32, data = excluded.data",
         (space, block, bits, _checksum(block, bits, data), data),
     )
 

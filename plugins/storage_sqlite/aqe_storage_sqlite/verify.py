@@ -281,7 +281,7 @@ def _runs(connection: apsw.Connection, version: int, _rows: dict[str, int]) -> I
             (number,),
         ).fetchall()
         message = ""
-        if total is not None and checksums.of_run(tuple(head), (row[1:] for row in results)) != total:
+        if total is not None and not checksums.is_run(total, tuple(head), [row[1:] for row in results]):
             message = f"the run {head[0]!r:.80} or its results have a wrong checksum"
         elif [row[0] for row in results] != list(range(len(results))):
             message = f"results of the run {head[0]!r:.80} are missing"
@@ -349,15 +349,20 @@ def _journal(connection: apsw.Connection, version: int, _rows: dict[str, int]) -
     last: dict[int, tuple[int, int, int]] = {}
     expected = None
     crc32 = "crc32" if _has_checksums(version) else "NULL"
-    for seq, namespace, written, key, total in connection.execute(
-        f"SELECT seq, namespace, written, key, {crc32} FROM journal ORDER BY seq"  # noqa: S608  # ours
+    for seq, namespace, written, key, count, total in connection.execute(
+        f"SELECT seq, namespace, written, key, {_count(version)}, {crc32} FROM journal ORDER BY seq"  # noqa: S608  # ours
     ):
-        if total is not None and checksums.of_entry(namespace, written, key) != total:
+        fits = (total is None and count == 1) or checksums.of_entry(namespace, written, key, count) == total
+        if not fits:
             yield found(seq, "its checksum is wrong")
-        if expected is not None and seq != expected:
-            yield found(seq, f"the entries {expected} to {seq - 1} are missing")
+        first = seq - count + 1 if fits else seq if expected is None else expected
+        if expected is not None and first > expected:
+            yield found(seq, f"the entries {expected} to {first - 1} are missing")
+        elif expected is not None and first < expected:
+            yield found(seq, f"it begins at {first}, where the one before it ends at {expected - 1}")
         expected = seq + 1
-        last[key] = (seq, namespace, written)
+        if fits:
+            last.update((each, (seq, namespace, written)) for each in range(key, key + count))
     if expected is not None and expected - 1 != _sequence(connection, "journal"):
         yield found(expected - 1, f"the newest entry should be {_sequence(connection, 'journal')}")
     for key, (seq, namespace, written) in last.items():
@@ -368,9 +373,13 @@ def _journal(connection: apsw.Connection, version: int, _rows: dict[str, int]) -
             yield found(seq, f"the pattern {key} should {'' if written else 'not '}be there")
 
 
-def _sequences(connection: apsw.Connection, _version: int, _rows: dict[str, int]) -> Iterator[Finding]:
+def _count(version: int) -> str:
+    return "count" if version >= schema.RANGES_SINCE else "1"
+
+
+def _sequences(connection: apsw.Connection, version: int, _rows: dict[str, int]) -> Iterator[Finding]:
     for table, key, also in (
-        ("patterns", "key", "SELECT max(key) FROM journal"),
+        ("patterns", "key", f"SELECT max(key + {_count(version)} - 1) FROM journal"),  # noqa: S608  # ours
         ("runs", "number", "SELECT max(run) FROM results"),
     ):
         largest = max(

@@ -7,6 +7,7 @@ import tracemalloc
 import zlib
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 from aqe_storage_sqlite import blocks, compression
 from aqe_storage_sqlite.storage import SqliteStorage
@@ -175,6 +176,19 @@ def test_without_zstd_the_install_command_is_named(tmp_path, monkeypatch):
     with pytest.raises(MissingExtraError, match="pip install"):
         SqliteStorage(tmp_path / "aqe.db", codec="zstd")
     assert not (tmp_path / "aqe.db").exists()
+
+
+def test_the_codec_is_zstd_where_it_is_installed(tmp_path, monkeypatch):
+    def written(name):
+        with SqliteStorage(tmp_path / name, durability="normal") as storage:
+            storage.append_points("s", np.arange(1024.0), np.arange(1024.0) % 7)
+            assert storage.points("s")[1].tolist() == (np.arange(1024.0) % 7).tolist()
+            with storage._database.read() as connection:
+                return connection.execute("SELECT codec FROM point_blocks").get
+
+    assert written("here.db") == (blocks.ZSTD if compression.has_zstd() else blocks.ZLIB)
+    monkeypatch.setattr(compression, "_zstd", lambda: None)
+    assert written("without.db") == blocks.ZLIB
 
 
 @pytest.mark.parametrize("codec", ["lz4", "", 1, None, ["zlib"]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+import zlib
 
 import apsw
 import numpy as np
@@ -268,6 +269,15 @@ def file_of_version(path, version):
             "metadata, docstring, text) VALUES (7, 1, 'a', ?, 3, 'n', '', '', 'o', '[\"m\"]', '{\"k\":1}', '', 't')",
             (OLD.content_hash(),),
         ).fetchall()
+        connection.execute(
+            "INSERT INTO journal (namespace, written, key) VALUES (1, 1, 7);"
+            "INSERT INTO runs (id, source, tool, started_s) VALUES ('r', 's', 'junit', 2);"
+            "INSERT INTO tests VALUES (1, 't'); INSERT INTO results VALUES (1, 0, 1, 2, 0.5, 'm')"
+        ).fetchall()
+    if version >= schema.CHECKSUMS_SINCE:
+        rows = b'["r","s","junit",2.0]', b'["t",2,0.5,"m"]'  # version 6 sums columns; only its storage does so
+        connection.execute("UPDATE journal SET crc32 = ?", (zlib.crc32(b"1 1 7"),))
+        connection.execute("UPDATE runs SET crc32 = ?", (zlib.crc32(b"".join(rows)),))
     if version >= schema.POINTS_SINCE:
         text_index.rebuild(connection)
     connection.close()
@@ -290,7 +300,11 @@ def test_each_older_file_becomes_a_current_one(path, tmp_path, version, check_so
             (pattern,) = storage.get_patterns("n", [7])
             assert pattern == OLD
             assert [key for key, _ in storage.search_text("n", "t", 1)] == [7]
+            assert storage.changes_since("n", 0).written.tolist() == [7]
+            assert storage.count_results() == (1, 1)
+            assert storage.put_patterns("n", [OLD]).unchanged == 1
         storage.put_patterns("n", [PATTERN])
+    assert not SqliteStorage.maintenance(path).verify().findings
     check_sound(path)
     SqliteStorage(tmp_path / "new.db").close()
     assert tables(path) == tables(tmp_path / "new.db")

@@ -207,6 +207,59 @@ def test_an_empty_call_writes_nothing(storage):
     assert storage.last_seq() == 0
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "changed"),
+    [
+        ({"a": 1, "b": [2]}, {"b": [2], "a": 1}, False),
+        ({"a": {"x": 1, "y": 2}}, {"a": {"y": 2, "x": 1}}, False),
+        ({"a": 1}, {"a": 1.0}, True),
+        ({"a": 1}, {"a": True}, True),
+        ({"a": [1, 2]}, {"a": [2, 1]}, True),
+        ({"a": None}, {}, True),
+    ],
+)
+def test_the_order_of_metadata_is_no_change(storage, before, after, changed):
+    storage.put_patterns("n", [pattern(metadata=before, markers=("m",))])
+    assert storage.put_patterns("n", [pattern(metadata=after, markers=("m",))]).changed == changed
+    assert storage.get_patterns("n", [1])[0].metadata == after
+    assert storage.put_patterns("n", [pattern(metadata=after)]).changed == 1
+
+
+@pytest.mark.parametrize("field", ["name", "text", "path", "class_name", "docstring"])
+def test_what_a_reader_sees_is_content(storage, field):
+    storage.put_patterns("n", [pattern()])
+    seq = storage.last_seq()
+    assert storage.put_patterns("n", [pattern(**{field: "new"})]).changed == 1
+    assert storage.last_seq() == seq + 1
+    assert storage.put_patterns("n", [pattern(**{field: "new"})]).unchanged == 1
+
+
+def test_many_at_once_are_put_as_one_by_one(path, tmp_path):
+    given_ = [
+        pattern(f"{i % 400}", name=f"testOf{i}", text=f"HTTPServer {i}", line=i, metadata={"i": i}) for i in range(450)
+    ]
+    with SqliteStorage(path, durability="normal") as many, SqliteStorage(tmp_path / "one.db") as one:
+        for part in (given_[:200], given_[:300], given_, given_[:150]):
+            report = many.put_patterns("n", part)
+            distinct = list({item.id: item for item in part}.values())
+            single = [one.put_patterns("n", [item]) for item in distinct]
+            counts = [sum(getattr(each, what) for each in single) for what in ("added", "changed", "unchanged")]
+            assert [report.added, report.changed, report.unchanged] == counts
+            assert many.get_patterns("n", report.keys) == one.get_patterns("n", report.keys)
+            assert many.search_text("n", "server 7 101", 450) == one.search_text("n", "server 7 101", 450)
+        assert not SqliteStorage.maintenance(path).verify().findings
+
+
+def test_contents_are_compared_with_rows_that_still_have_a_hash(storage):
+    """Until version 5 of the schema the hashes were compared."""
+    storage.put_patterns("n", [pattern()])
+    storage._database.write(
+        lambda connection: connection.execute("UPDATE patterns SET content_hash = 'old', crc32 = NULL").fetchall()
+    )
+    assert storage.put_patterns("n", [pattern()]).unchanged == 1
+    assert storage.put_patterns("n", [pattern(text="new")]).changed == 1
+
+
 def test_line_and_origin_follow_silently(storage):
     storage.put_patterns("n", [pattern(line=1, origin="old")])
     seq = storage.last_seq()

@@ -307,7 +307,7 @@ def sound(tmp_path_factory):
     """A file with full blocks of each codec that is always there, and two small ones."""
     path = tmp_path_factory.mktemp("sound") / "aqe.db"
     times_s, values = noisy(3 * BLOCK)
-    with SqliteStorage(path, durability="normal") as storage:
+    with SqliteStorage(path, durability="normal", codec="zlib") as storage:
         storage.append_points("s", times_s[:BLOCK], np.repeat(np.arange(4.0), BLOCK // 4), {"unit": "s"})
         storage.append_points("s", times_s[BLOCK : 2 * BLOCK], values[:BLOCK])
         storage.append_points("s", times_s[2 * BLOCK : -100], values[2 * BLOCK : -100])

@@ -36,15 +36,19 @@ CALLS = st.lists(
 
 
 def to_call(namespace, patterns, complete):
-    entries = pattern_table.to_entries(patterns)
-    return pattern_table.Given(namespace, [pattern.id for pattern in patterns], entries, complete)
+    rows = pattern_table.to_rows(patterns)
+    return pattern_table.Given(namespace, [pattern.id for pattern in patterns], rows, complete)
 
 
 def content(connection):
     """Return all that a caller can see: rows, what search finds, and the last change of each key."""
     rows = connection.execute("SELECT * FROM patterns ORDER BY key").fetchall()
     found = [text_index.search(connection, space, "one two alpha beta url", 10) for space in "mn"]
-    entries = connection.execute("SELECT key, namespace, written FROM journal ORDER BY seq").fetchall()
+    entries = [
+        (key + i, namespace, written)
+        for key, count, *rest in connection.execute("SELECT key, count, namespace, written FROM journal ORDER BY seq")
+        for i, (namespace, written) in enumerate([rest] * count)
+    ]
     return rows, found, {key: rest for key, *rest in entries}, len(entries)
 
 

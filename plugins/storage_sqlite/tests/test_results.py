@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 
 import attrs
 import numpy as np
@@ -73,6 +74,65 @@ def test_everything_is_kept(storage):
         assert connection.execute("SELECT message FROM results").get == "why\0not"
 
 
+@settings(max_examples=20, deadline=None)
+@given(
+    messages=st.lists(st.sampled_from(["", "", "", "why", "n\0l", "é"]), min_size=1, max_size=170),
+    durations=st.lists(st.one_of(st.floats(0, 1e9), st.sampled_from([-0.0, 7])), min_size=1, max_size=4),
+)
+def test_many_rows_to_a_statement_are_the_same_rows(tmp_path_factory, messages, durations):
+    path = tmp_path_factory.mktemp("db") / "aqe.db"
+    results = [
+        TestResult(
+            test=f"t{i % 60}", outcome=OUTCOMES[i % 4], duration_s=durations[i % len(durations)], message=message
+        )
+        for i, message in enumerate(messages)
+    ]
+    with SqliteStorage(path, durability="normal") as storage:
+        for number in (1, 2):
+            assert storage.put_run(Run(id=f"{number}", source="s", started_s=-0.0), results)
+        with storage._database.read() as connection:
+            stored = connection.execute(
+                "SELECT run, position, name, outcome, duration_s, message FROM results JOIN tests ON id = test "
+                "ORDER BY run, position"
+            ).fetchall()
+    assert stored == [
+        (number, position, each.test, OUTCOMES.index(each.outcome), each.duration_s, each.message)
+        for number in (1, 2)
+        for position, each in enumerate(results)
+    ]
+    assert not SqliteStorage.maintenance(path).verify().findings
+
+
+def test_runs_with_the_checksum_of_older_versions_are_whole(path):
+    """Until version 5 of the schema it was taken over rows, as JSON."""
+    with SqliteStorage(path) as storage:
+        storage.put_run(Run(id="a", source="s"), [TestResult(test="é", outcome="error", duration_s=1.5, message="m")])
+        rows = b'["a","s","junit",0.0]', b'["\\u00e9",2,1.5,"m"]'
+        storage._database.write(
+            lambda connection: connection.execute("UPDATE runs SET crc32 = ?", (zlib.crc32(b"".join(rows)),)).fetchall()
+        )
+    assert not SqliteStorage.maintenance(path).verify().findings
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE results SET duration_s = 2",
+        "UPDATE results SET message = 'n'",
+        "UPDATE results SET outcome = 1",
+        "UPDATE tests SET name = 'u'",
+        "UPDATE runs SET started_s = 1",
+    ],
+)
+def test_each_column_of_a_run_is_in_its_checksum(path, change):
+    with SqliteStorage(path) as storage:
+        storage.put_run(Run(id="a", source="s"), [TestResult(test="t", outcome="error", duration_s=1.5, message="m")])
+        storage._database.write(lambda connection: connection.execute(change).fetchall())
+    (finding,) = SqliteStorage.maintenance(path).verify().findings
+    assert finding.check == "results"
+    assert "wrong checksum" in finding.message
+
+
 def break_(item, **fields):
     """Set fields that the class's validators would refuse."""
     broken = attrs.evolve(item)
@@ -99,6 +159,9 @@ GOOD = TestResult(test="t", outcome="passed")
         (GOOD_RUN, [GOOD, break_(GOOD, test=None)], InputError),
         (GOOD_RUN, [GOOD, break_(GOOD, message=b"x")], InputError),
         (GOOD_RUN, [GOOD, break_(GOOD, outcome="maybe")], InputError),
+        (GOOD_RUN, [GOOD, break_(GOOD, outcome=["passed"])], InputError),
+        (GOOD_RUN, [GOOD, break_(GOOD, duration_s=True)], InputError),
+        (GOOD_RUN, [GOOD, break_(GOOD, duration_s=10**400)], NonFiniteError),
         (GOOD_RUN, [GOOD, break_(GOOD, test="\udcff")], InputError),
     ],
 )

@@ -371,7 +371,7 @@ def test_an_older_file_gets_its_index(path, check_sound):
     connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = 1").fetchall()
     connection.execute("INSERT INTO namespaces VALUES (1, 'n')")
     old = [name for _, name, *_ in connection.execute("PRAGMA table_info(patterns)")]
-    values = dict(zip(columns, row, strict=True))
+    values = dict(zip(columns, row, strict=True)) | {"content_hash": item.content_hash()}
     connection.execute(
         f"INSERT INTO patterns ({', '.join(old)}) VALUES ({', '.join('?' * len(old))})",
         [values[name] for name in old],
@@ -381,6 +381,22 @@ def test_an_older_file_gets_its_index(path, check_sound):
         assert [found for found, _ in storage.search_text("n", "backoff", 1)] == [key]
         assert storage.get_patterns("n", [key]) == [item]
     check_sound(path)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.text(st.sampled_from("aAbB1_ .\0é"), max_size=9),
+            st.text(max_size=5),
+            st.sampled_from(["HTTPServer2X", "\ud800aB", "x" * 70 + "Y"]),
+        ),
+        max_size=9,
+    ),
+    st.integers(1, 40),
+)
+@settings(deadline=None)
+def test_many_texts_are_parted_as_each_one(texts, times):
+    assert list(text_index.parted_all(texts * times)) == [text_index.parted(text) for text in texts] * times
 
 
 def test_the_oracle_splits_as_documented():

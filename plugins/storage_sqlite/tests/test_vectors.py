@@ -48,6 +48,39 @@ def test_nothing_there(storage):
     assert storage.load_vectors("n", "f")[1].shape == (0, 0)
 
 
+@pytest.mark.parametrize("step", [1, 3, 16, 17])
+def test_vectors_that_come_in_pieces(storage, step):
+    """Blocks that are new, that are there in part, and that are filled by the next piece."""
+    keys = put(storage, 120)
+    expected = {}
+    generator = np.random.default_rng(step)
+    for number in range(6):
+        some = generator.permutation(keys)[:: step if number % 2 else 2]
+        given = rows(some.size, seed=number)
+        storage.put_vectors("n", some, given, "f")
+        expected |= dict(zip(some.tolist(), given, strict=True))
+        found, loaded = storage.load_vectors("n", "f")
+        assert found.tolist() == sorted(expected)
+        np.testing.assert_array_equal(loaded, [expected[key] for key in sorted(expected)])
+
+
+def test_consecutive_keys_of_which_some_are_others(storage):
+    put(storage, 20)
+    other = put(storage, 20, namespace="other")
+    gone = put(storage, 20, prefix="x")[5:7]
+    storage.remove_patterns("n", gone)
+    keys = np.arange(1, 61, dtype=np.uint64)
+    vectors = rows(60)
+    storage.put_vectors("n", keys, vectors, "f")
+    kept = ~np.isin(keys, np.concatenate((other, gone)))
+    found, loaded = storage.load_vectors("n", "f")
+    np.testing.assert_array_equal(found, keys[kept])
+    np.testing.assert_array_equal(loaded, vectors[kept])
+    backwards = np.asfortranarray(vectors[::-1])
+    storage.put_vectors("n", keys[::-1], backwards, "f")
+    np.testing.assert_array_equal(storage.load_vectors("n", "f")[1], vectors[kept])
+
+
 def test_order_duplicates_and_unknown_keys(storage):
     keys = put(storage, 40)
     vectors = rows(40)

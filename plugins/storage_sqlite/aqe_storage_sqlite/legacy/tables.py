@@ -219,5 +219,5 @@ def _store_patterns(
         patterns.append(evolve(record.pattern, id=id_, origin=origin))
         if record.embedding is not None:
             embeddings.append((source, row, "pattern", id_, record.embedding))
-    pattern_table.put(connection, pattern_table.Given(namespace, [], pattern_table.to_entries(patterns)))
+    pattern_table.put(connection, pattern_table.Given(namespace, [], pattern_table.to_rows(patterns)))
     _insert_checked(connection, _INSERT_EMBEDDING, embeddings)
