@@ -78,8 +78,9 @@ class Patterns:
         StorageError
             Writing failed; nothing was stored.
         """
-        is_one = isinstance(items, (str, Mapping, Pattern)) or not isinstance(items, Iterable)
-        listed = [items] if is_one else items
+        listed: Iterable[Any] = [items]
+        if isinstance(items, Iterable) and not isinstance(items, (str, Mapping, Pattern)):
+            listed = items
         return self.put([as_pattern(item) for item in listed]).keys
 
     def put(
