@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from aqe_core.caching import LruCache
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["PatternCache"]
 
-_MAX_BYTES = 2**24
+_MAX_BYTES = 2**25
 _ENTRY_BYTES = 1024  # of a pattern without its texts, roughly
 
 
 class PatternCache:
     """Patterns of a namespace by key, read from storage where they are not at hand.
 
-    Reading one from storage, with its checksum, takes as long as scoring hundreds. Bounded to about 16 MiB, the least
+    Reading one from storage, with its checksum, takes as long as scoring hundreds. Bounded to about 32 MiB, the least
     recently used make room. Safe for use from several threads.
     """
 
@@ -46,9 +46,8 @@ class PatternCache:
             A key is unknown.
         """
         kept = self._kept.get_many(keys, version=version)
-        at_hand = [pattern for pattern in kept if pattern is not None]
-        if len(at_hand) == len(keys):
-            return at_hand
+        if all(kept):  # a pattern is true
+            return cast("list[Pattern]", kept)
         found = dict(zip(keys, kept, strict=True))
         missing = [key for key, pattern in found.items() if pattern is None]
         for key, read in zip(missing, self._storage.get_patterns(self._namespace, missing), strict=True):

@@ -47,6 +47,7 @@ def engines(n, missing=0, **options):
 
 
 SMALL, LARGE, APART = engines(40), engines(1500), engines(60, missing=20)
+GAPS = engines(2000, missing=700)
 EMPTY = NativeTextIndex(), NativeLexicalEmbedder(dim=64), make_store(dim=64)
 
 
@@ -57,7 +58,7 @@ def assert_same(found, expected):
 
 
 @given(
-    st.sampled_from([EMPTY, SMALL, LARGE, APART]),
+    st.sampled_from([EMPTY, SMALL, LARGE, APART, GAPS]),
     st.lists(st.sampled_from([*WORDS, "zebra", "\ud800", "test_retryLogin"]), max_size=6).map(" ".join),
     st.integers(1, 700),
     st.sampled_from([(1.0, 0.5), (0.0, 1.0), (2.0, 0.0), (0.3, 7.0)]),

@@ -522,8 +522,25 @@ def test_an_unknown_algorithm_is_refused(algorithm):
 def test_unknown_parameters_are_refused():
     with pytest.raises(ConfigError, match="learning_rat"):
         make_native(learning_rat=0.1)
-    with pytest.raises(CapabilityError, match="agentic-qe"):
-        make_native(compat="agentic-qe-2.8")
+
+
+@pytest.mark.parametrize("algorithm", ["q-learning", "sarsa", "actor-critic", "ppo"])
+def test_the_ancestors_learners_are_those_of_numpy(algorithm):
+    one, other = (make(algorithm=algorithm, compat="agentic-qe-2.8") for make in (make_numpy, make_native))
+    assert type(one) is type(other)
+    for learner in (one, other):
+        for i in range(30):
+            learner.update(i % 3, i % 2, float(i % 5), (i + 1) % 3, i % 10 == 9)
+        learner.end_episode()
+    states = [through_json(learner.export_state()) for learner in (one, other)]
+    assert states[0].kind == states[1].kind == f"learner/{algorithm}/agentic-qe-2.8/1"
+    assert states[0].manifest == states[1].manifest
+    assert all(np.array_equal(states[1].arrays[name], array) for name, array in states[0].arrays.items())
+    for wrong in ({"compat": "agentic-qe-1"}, {"algorithm": "expected-sarsa"}, {"gamma": 1}):
+        asked = {"algorithm": algorithm, "compat": "agentic-qe-2.8", **wrong}
+        refusals = [outcome(lambda make=make, asked=asked: make(**asked)) for make in (make_numpy, make_native)]
+        assert refusals[0] == refusals[1]
+        assert refusals[0][0] in {"CapabilityError", "ConfigError"}
 
 
 def test_it_is_a_learner():

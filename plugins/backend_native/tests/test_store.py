@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from aqe_core.contracts import StoreCapabilities
-from aqe_core.errors import ConfigError, DimensionError, InputError
+from aqe_core.errors import ConfigError, DimensionError, InputError, NonFiniteError
 from aqe_core.testing import PatternStoreConformance
 
 pytest.importorskip(
@@ -225,7 +226,35 @@ def test_recall_on_real_patterns(target):
     assert recall(store, rows, queries) >= target - 0.01
 
 
-@pytest.mark.parametrize("level", ["portable", "avx2", "avx512"])
+def test_what_another_thread_writes_meanwhile_makes_no_row_that_is_not_finite():
+    rows, spoiled = clustered(6000, 128), threading.Event()
+    good, done = rows.copy(), threading.Event()
+
+    def spoil():
+        while not done.is_set():
+            rows[2000:, 5] = np.nan
+            spoiled.set()
+            rows[2000:] = good[2000:]
+
+    thread = threading.Thread(target=spoil)
+    thread.start()
+    store = make_store(dim=128, index="flat", background=False)
+    try:
+        spoiled.wait()
+        for turn in range(12):
+            with contextlib.suppress(NonFiniteError):
+                store.add(np.arange(6000) + 6000 * (turn % 4), rows)
+    finally:
+        done.set()
+        thread.join()
+    store.add(np.arange(6000), good)
+    hits = store.search(good[0], len(store))
+    assert len(store) >= 6000
+    assert np.isfinite(hits.scores).all()
+    assert hits.scores[0] == pytest.approx(1, abs=2e-3)
+
+
+@pytest.mark.parametrize("level", ["portable", "avx2", "avx512", "neon"])
 def test_a_forced_level_gives_the_same_answers(level):
     code = (
         "import numpy as np, aqe_backend_native.store as s\n"

@@ -249,12 +249,7 @@ class LexicalEmbedder:
             for start in range(0, len(documents), _CHUNK):
                 self._cache = self._cache.emptied_if_full()
                 self._sum(documents[start : start + _CHUNK], out[start : start + _CHUNK])
-        wide = out.astype(np.float64)
-        squares = np.matmul(wide[:, None, :], wide[:, :, None])[:, 0, 0]
-        if not squares.all():
-            out[squares == 0] = signs_of("", self._dim)
-            squares[squares == 0] = self._dim
-        out /= np.sqrt(squares).astype(np.float32)[:, None]
+        _normalise(out)
         return out
 
     def _sum(self, documents: list[tuple[str, str]], out: NDArray[np.float32]) -> None:
@@ -287,6 +282,22 @@ class LexicalEmbedder:
         for i, end in enumerate(ends):
             np.dot(exact[start:end], vectors.take(taken[start:end], axis=0).astype(np.float32), out=out[i])
             start = end
+
+
+def _normalise(out: NDArray[np.float32]) -> None:
+    """Scale rows to unit length; one of zeros becomes that of the empty subtoken."""
+    wide = out.astype(np.float64)
+    if len(out) == 1:  # a query: the same in fewer steps
+        square = float(wide[0] @ wide[0])
+        if not square:
+            out[0] = signs_of("", out.shape[1])
+        out /= np.float32(math.sqrt(square or out.shape[1]))
+        return
+    squares = np.matmul(wide[:, None, :], wide[:, :, None])[:, 0, 0]
+    if not squares.all():
+        out[squares == 0] = signs_of("", out.shape[1])
+        squares[squares == 0] = out.shape[1]
+    out /= np.sqrt(squares).astype(np.float32)[:, None]
 
 
 def _as_weight(value: Any) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from aqe_backend_numpy import _learner_input as given
 from aqe_backend_numpy.learner import made
+from aqe_backend_numpy.learner import make_learner as make_numpy
 
 from aqe_backend_native._careful import Careful
 from aqe_backend_native._native import SHARDS, TabularLearner
@@ -192,7 +193,8 @@ def make_learner(*, algorithm: str = "q-learning", compat: str | None = None, **
         ``q-learning``, ``sarsa``, ``expected-sarsa``, ``actor-critic`` or ``ppo`` (`aqe_core.contracts.Learner`);
         ``linucb``, ``discounted-linucb`` or ``thompson`` (`aqe_core.contracts.Bandit`).
     compat : str, optional
-        Refused: compatible forms are the NumPy backend's.
+        ``agentic-qe-2.8``: as `aqe_backend_numpy.learner.make_learner`, whose learners these are: they are there to
+        compute what the ancestor did, and nothing of them is written in Rust.
     **hyper_parameters
         With the ranges and defaults of the NumPy backend's class: `aqe_backend_numpy.learner.QLearning`,
         `aqe_backend_numpy.actor_critic.ActorCritic`, `aqe_backend_numpy.ppo.Ppo`, `aqe_backend_numpy.bandits`.
@@ -200,17 +202,18 @@ def make_learner(*, algorithm: str = "q-learning", compat: str | None = None, **
     Raises
     ------
     CapabilityError
-        There is no such algorithm, or a compatible form was asked for.
+        There is no such algorithm, or not in that compatible form.
     ConfigError
         There is no such hyper-parameter, or one is needed.
     InputError
         A parameter is out of range.
     """
+    if compat is not None:
+        return make_numpy(algorithm=algorithm, compat=compat, **hyper_parameters)
     known_algorithms = (*_ALGORITHMS, *_POLICIES, *_BANDITS)
-    if algorithm not in known_algorithms or compat is not None:
-        how = f" compatibly with {compat}" if compat else ""
+    if algorithm not in known_algorithms:
         raise CapabilityError(
-            f"this backend does not learn by {algorithm!r}{how}, only by {', '.join(sorted(known_algorithms))}.",
+            f"this backend does not learn by {algorithm!r}, only by {', '.join(sorted(known_algorithms))}.",
             fix="choose one of those, or another backend (aqe backends lists them).",
         )
     if algorithm in _BANDITS:

@@ -57,7 +57,7 @@ class NativeTextIndex:
     A search costs O(postings of the query's terms + n). Adding costs O(terms of the documents); a removal
     O(postings of the document's terms), of many documents at once one pass over all postings. Postings are weighed
     anew, all of them, by the first search after the mean length passed to another sixteenth of an octave. Memory is
-    about 14 bytes a posting, and the vocabulary.
+    about 12 bytes a posting, and the vocabulary.
 
     Thread-safe: searches run at the same time, beside Python; changes wait for their turn.
 

@@ -6,11 +6,12 @@
 
 use std::sync::MutexGuard;
 
-use crate::keys::{AsKey, Key};
-use crate::learner::{Column, SHARD_BITS, SHARDS, Table, Transitions, place, shard_of};
-use crate::table::{Block, NEVER, Rules, Shard, TERMINAL, TILE, UNSEEN, worth_of_home};
+use crate::keys::{AsKey, Dense, Key};
+use crate::learner::{Column, SHARDS, Table, Transitions, place, shard_of, split};
+use crate::prefetch::ask;
+use crate::table::{Cell, NEVER, Rules, Shard, TERMINAL, TILE, UNSEEN, followed, worth_of_home};
 
-const SLICE: usize = 1024; // its numbers stay in the first cache
+const SLICE: usize = 512; // its numbers stay in the first cache
 const AHEAD: usize = 14; // so many updates before it is used, memory is asked for
 
 type Guards<'a> = [Option<MutexGuard<'a, Shard>>; SHARDS];
@@ -49,6 +50,7 @@ pub(crate) fn learn(table: &Table, guards: &mut Guards<'_>, transitions: &Transi
             &mut numbers.places,
         );
         number_sources(
+            table,
             guards,
             part(transitions.next_states, &range),
             dones,
@@ -88,35 +90,52 @@ fn part<'a>(column: Column<'a>, range: &std::ops::Range<usize>) -> Column<'a> {
     }
 }
 
+const POISONED: &str = "no thread panicked while it numbered states or actions";
+
 /// Number actions (0: none), with `add` all of them; return how many actions the table knows.
 fn number_actions(table: &Table, column: Column<'_>, add: bool, numbers: &mut Vec<u32>) -> usize {
-    fn each<K: AsKey>(table: &Table, keys: &[K], add: bool, numbers: &mut Vec<u32>) -> usize {
-        let poisoned = "no thread panicked while it numbered actions";
-        let number = |column: Option<usize>| column.map_or(0, |column| column as u32 + 1);
-        numbers.clear();
-        {
-            let actions = table.actions.read().expect(poisoned);
-            let mut least = u32::MAX;
-            numbers.extend(keys.iter().map(|key| {
-                let number = number(actions.find(key.key()));
-                least = least.min(number);
-                number
-            }));
-            if !add || least > 0 {
-                return actions.len();
+    let number = |column: Option<usize>| column.map_or(0, |column| column as u32 + 1);
+    numbers.clear();
+    {
+        let actions = table.actions.read().expect(POISONED);
+        match column {
+            Column::Ints(keys) => {
+                let dense = actions.dense();
+                numbers.extend(keys.iter().map(|&key| dense.get(key)));
+                each_missing(keys, numbers, |key| number(actions.find(key)));
+            }
+            Column::Keys(keys) => {
+                numbers.extend(keys.iter().map(|&key| number(actions.find(key))));
             }
         }
-        let mut actions = table.actions.write().expect(poisoned);
-        numbers.clear();
-        numbers.extend(
-            keys.iter()
-                .map(|key| number(actions.find_or_add(key.key()).ok())),
-        );
-        actions.len()
+        if !add || all_there(numbers) {
+            return actions.len();
+        }
     }
+    let mut actions = table.actions.write().expect(POISONED);
+    let add = |key: Key<'_>| number(actions.find_or_add(key).ok());
     match column {
-        Column::Ints(keys) => each(table, keys, add, numbers),
-        Column::Keys(keys) => each(table, keys, add, numbers),
+        Column::Ints(keys) => each_missing(keys, numbers, add),
+        Column::Keys(keys) => each_missing(keys, numbers, add),
+    }
+    actions.len()
+}
+
+/// Whether no number is 0. Without an early exit, so that the processor looks at several at once.
+fn all_there(numbers: &[u32]) -> bool {
+    !numbers
+        .iter()
+        .fold(false, |none, &number| none | (number == 0))
+}
+
+/// Look for the keys whose number is 0 once more, in order.
+fn each_missing<K: AsKey>(keys: &[K], numbers: &mut [u32], mut look: impl FnMut(Key<'_>) -> u32) {
+    if all_there(numbers) {
+        return;
+    }
+    let pairs = keys.iter().zip(numbers);
+    for (key, number) in pairs.filter(|(_, number)| **number == 0) {
+        *number = look(key.key());
     }
 }
 
@@ -129,54 +148,61 @@ fn number_states(
     column: Column<'_>,
     places: &mut Vec<u32>,
 ) {
-    fn each<K: AsKey>(table: &Table, guards: &mut Guards<'_>, keys: &[K], places: &mut [u32]) {
-        for (key, found) in keys
-            .iter()
-            .zip(places)
-            .filter(|(_, found)| split(**found).1 == UNSEEN as usize)
-        {
-            let number = shard_of(key.key());
-            let shard = guards[number].as_mut().expect(HELD);
-            *found = place(shard.find_or_add(key.key(), || table.next_stamp()), number);
-        }
-    }
-    if find_all(guards, column, places) {
+    find_all(table, guards, column, places);
+    if all_there(places) {
         return;
     }
+    let mut ints = table.ints.write().expect(POISONED);
+    let add = |key: Key<'_>| {
+        let number = shard_of(key);
+        let shard = guards[number].as_mut().expect(HELD);
+        match key {
+            Key::Int(small) if Dense::takes(small) => {
+                if ints.get(small) == 0 {
+                    ints.set(small, place(shard.add(key, table.next_stamp()), number));
+                }
+                ints.get(small)
+            }
+            _ => match shard.find(key) {
+                UNSEEN => place(shard.add(key, table.next_stamp()), number),
+                home => place(home, number),
+            },
+        }
+    };
     match column {
-        Column::Ints(keys) => each(table, guards, keys, places),
-        Column::Keys(keys) => each(table, guards, keys, places),
+        Column::Ints(keys) => each_missing(keys, places, add),
+        Column::Keys(keys) => each_missing(keys, places, add),
     }
 }
 
-/// Find each state; return whether all are there.
-fn find_all(guards: &Guards<'_>, column: Column<'_>, places: &mut Vec<u32>) -> bool {
-    let held: [Option<&Shard>; SHARDS] = std::array::from_fn(|number| guards[number].as_deref());
+/// Find each state; 0 where there is none.
+fn find_all(table: &Table, guards: &Guards<'_>, column: Column<'_>, places: &mut Vec<u32>) {
+    let ints = table.ints.read().expect(POISONED);
     let find = |key: Key<'_>| {
+        if let Key::Int(small) = key
+            && Dense::takes(small)
+        {
+            return ints.get(small);
+        }
         let number = shard_of(key);
-        place(held[number].expect(HELD).find(key), number)
+        match guards[number].as_ref().expect(HELD).find(key) {
+            UNSEEN => 0,
+            home => place(home, number),
+        }
     };
-    let dense: [&[u32]; SHARDS] = held.map(|shard| shard.map_or(&[][..], Shard::dense));
     places.clear();
     match column {
-        Column::Ints(keys) => places.extend(keys.iter().map(|&key| {
-            let number = key as usize % SHARDS;
-            // A negative key is a huge position, where nothing is.
-            match dense[number].get((key >> SHARD_BITS) as usize) {
-                Some(&home) => place(home, number),
-                None => find(Key::Int(key)),
-            }
-        })),
+        Column::Ints(keys) => {
+            places.extend(keys.iter().map(|&key| ints.get(key)));
+            each_missing(keys, places, find);
+        }
         Column::Keys(keys) => places.extend(keys.iter().map(|&key| find(key))),
     }
-    places
-        .iter()
-        .fold(u32::MAX, |least, &found| least.min(found >> SHARD_BITS))
-        > UNSEEN
 }
 
 /// Find each next state; where there is none, or none that counts, a home that stands for it.
 fn number_sources(
+    table: &Table,
     guards: &Guards<'_>,
     column: Column<'_>,
     dones: Option<&[bool]>,
@@ -185,8 +211,13 @@ fn number_sources(
     let Numbers {
         places, sources, ..
     } = numbers;
-    // A next state that is not there reads the same in its own shard.
-    find_all(guards, column, sources);
+    find_all(table, guards, column, sources);
+    // One that is not there reads the same in its own shard.
+    let unseen = |key: Key<'_>| place(UNSEEN, shard_of(key));
+    match column {
+        Column::Ints(keys) => each_missing(keys, sources, unseen),
+        Column::Keys(keys) => each_missing(keys, sources, unseen),
+    }
     if let Some(dones) = dones {
         for ((source, done), own) in sources.iter_mut().zip(dones).zip(places) {
             *source = if *done {
@@ -206,12 +237,6 @@ fn forget_sources_of_unknown(numbers: &mut Numbers) {
             *source = place(UNSEEN, shard);
         }
     }
-}
-
-/// Shard and home of a place.
-#[inline(always)]
-fn split(place: u32) -> (usize, usize) {
-    (place as usize % SHARDS, (place >> SHARD_BITS) as usize)
 }
 
 /// Learn a slice while no state has more than its home block; the first update has this number.
@@ -234,40 +259,37 @@ fn run<const PAIRWISE: bool, const ON_POLICY: bool>(
     );
     let mut known = [0_usize; SHARDS];
     {
-        let mut blocks: [&mut [Block]; SHARDS] = Default::default();
-        for (blocks, guard) in blocks.iter_mut().zip(guards.iter_mut()) {
+        let mut cells: [&mut [Cell]; SHARDS] = Default::default();
+        let mut worths: [&mut [f64]; SHARDS] = Default::default();
+        for (number, guard) in guards.iter_mut().enumerate() {
             if let Some(shard) = guard {
-                *blocks = &mut shard.blocks;
+                let shard: &mut Shard = shard;
+                (cells[number], worths[number]) = (&mut shard.cells, &mut shard.worths);
             }
         }
-        let firsts = blocks.each_ref().map(|blocks| blocks.as_ptr());
-        let ask = |i: usize| {
-            let (shard, home) = split(sources[i]);
-            Block::prefetch(firsts[shard].wrapping_add(home), None);
-            let (shard, home) = split(places[i]);
-            Block::prefetch(
-                firsts[shard].wrapping_add(home),
-                Some(actions[i] as usize - 1),
-            );
-        };
-        (0..n.min(AHEAD)).for_each(ask);
         for i in 0..n {
-            if i + AHEAD < n {
-                ask(i + AHEAD);
+            if let (Some(&source), Some(&place)) = (sources.get(i + AHEAD), places.get(i + AHEAD)) {
+                let (shard, home) = split(source);
+                ask(worths[shard], home);
+                let (shard, home) = split(place);
+                ask(worths[shard], home);
+                ask(cells[shard], home * TILE + actions[i + AHEAD] as usize - 1);
             }
             let (shard, home) = split(sources[i]);
-            let source = &mut blocks[shard][home];
             let next = if PAIRWISE {
-                value_of(source, numbers.next_actions[i], rules)
+                value_of(cells[shard], home, numbers.next_actions[i], rules)
             } else {
-                worth_of_home(source, rules)
+                let worth = &mut worths[shard][home];
+                if worth.is_nan() {
+                    *worth = worth_of_home(cells[shard], home, rules);
+                }
+                *worth
             };
             let (shard, home) = split(places[i]);
-            let block = &mut blocks[shard][home];
-            let offset = actions[i] as usize - 1;
-            let number = first.wrapping_add(i as u32);
-            let step = block.step(offset, rewards[i], next, rules, number);
-            block.follow(&step, ON_POLICY);
+            let cell = &mut cells[shard][home * TILE + actions[i] as usize - 1];
+            let step = cell.step(rewards[i], next, rules, first.wrapping_add(i as u32));
+            let worth = &mut worths[shard][home];
+            *worth = followed(*worth, &step, ON_POLICY);
             known[shard] += usize::from(step.first);
         }
     }
@@ -280,9 +302,9 @@ fn run<const PAIRWISE: bool, const ON_POLICY: bool>(
 
 /// The value of a pair in a home block, which may stand for a state that is not there.
 #[inline(always)]
-fn value_of(block: &Block, action: u32, rules: &Rules) -> f64 {
+fn value_of(cells: &[Cell], home: usize, action: u32, rules: &Rules) -> f64 {
     // Blocks that stand for a state hold one value everywhere, so that any action may be read.
-    let value = block.cells[(action as usize).saturating_sub(1)].value;
+    let value = cells[home * TILE + (action as usize).saturating_sub(1)].value;
     if value == NEVER { rules.initial } else { value }
 }
 

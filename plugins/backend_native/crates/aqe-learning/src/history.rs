@@ -4,14 +4,13 @@
 //! Before numbers would pass the border by 2**32 all that lies there is added to 64-bit numbers here, and the border
 //! moves. Until then nothing here takes memory.
 
-use crate::table::{Block, Cell, TILE};
+use crate::table::Cell;
 
-/// Where a pair's cell is: in a home, or in an extra block.
+/// Where a pair's cell is: among those of homes, or of further blocks.
 #[derive(Clone, Copy)]
 pub(crate) struct Spot {
     pub is_extra: bool,
-    pub block: usize,
-    pub offset: usize,
+    pub cell: usize,
 }
 
 /// What was learned of a pair before the border.
@@ -21,30 +20,8 @@ struct Past {
     last: u64,
 }
 
-/// Of one list of blocks, what was learned of their pairs before the border; shorter than the list where there is none.
-#[derive(Default)]
-struct Pasts(Vec<[Past; TILE]>);
-
-impl Pasts {
-    fn at(&self, block: usize, offset: usize) -> Past {
-        self.0
-            .get(block)
-            .map_or_else(Past::default, |pasts| pasts[offset])
-    }
-
-    fn take(&mut self, blocks: &mut [Block], border: u64) {
-        self.0.resize(blocks.len(), Default::default());
-        for (block, pasts) in blocks.iter_mut().zip(&mut self.0) {
-            for (cell, past) in block.cells.iter_mut().zip(pasts) {
-                *past = added(cell, *past, border);
-                (cell.visits, cell.last) = (0, 0);
-            }
-        }
-    }
-}
-
 /// The whole of what is told in a cell and before it.
-fn added(cell: &Cell, past: Past, border: u64) -> Past {
+fn whole(cell: &Cell, past: Past, border: u64) -> Past {
     if cell.visits == 0 {
         return past;
     }
@@ -57,37 +34,39 @@ fn added(cell: &Cell, past: Past, border: u64) -> Past {
 /// The border of a shard, and what lies before it.
 pub(crate) struct History {
     border: u64,
-    homes: Pasts,
-    extra: Pasts,
+    homes: Vec<Past>, // by cell; shorter where there is none
+    extra: Vec<Past>,
 }
 
 impl History {
     /// The history of a shard that begins after so many updates.
     pub fn new(steps: u64) -> Self {
+        // As long as 32 bits do, everything lies in the cells.
+        let all_in_cells = u32::try_from(steps).is_ok();
         Self {
-            // As long as 32 bits do, everything lies in the cells.
-            border: if u32::try_from(steps).is_ok() {
-                0
-            } else {
-                steps
-            },
-            homes: Pasts::default(),
-            extra: Pasts::default(),
+            border: if all_in_cells { 0 } else { steps },
+            homes: Vec::new(),
+            extra: Vec::new(),
         }
     }
 
     /// Let updates `first` to `last` come: at most 2**32 - 1, and all later than any before.
     #[inline]
-    pub fn make_room(&mut self, first: u64, last: u64, homes: &mut [Block], extra: &mut [Block]) {
+    pub fn make_room(&mut self, first: u64, last: u64, homes: &mut [Cell], extra: &mut [Cell]) {
         if last - self.border > u64::from(u32::MAX) {
             self.move_border(first - 1, homes, extra);
         }
     }
 
     #[cold]
-    fn move_border(&mut self, border: u64, homes: &mut [Block], extra: &mut [Block]) {
-        self.homes.take(homes, self.border);
-        self.extra.take(extra, self.border);
+    fn move_border(&mut self, border: u64, homes: &mut [Cell], extra: &mut [Cell]) {
+        for (cells, pasts) in [(homes, &mut self.homes), (extra, &mut self.extra)] {
+            pasts.resize(cells.len(), Past::default());
+            for (cell, past) in cells.iter_mut().zip(pasts) {
+                *past = whole(cell, *past, self.border);
+                (cell.visits, cell.last) = (0, 0);
+            }
+        }
         self.border = border;
     }
 
@@ -98,7 +77,8 @@ impl History {
         } else {
             &self.homes
         };
-        let whole = added(cell, pasts.at(at.block, at.offset), self.border);
+        let past = pasts.get(at.cell).copied().unwrap_or_default();
+        let whole = whole(cell, past, self.border);
         (whole.visits, whole.last)
     }
 
@@ -110,13 +90,13 @@ impl History {
             return;
         }
         let pasts = if at.is_extra {
-            &mut self.extra.0
+            &mut self.extra
         } else {
-            &mut self.homes.0
+            &mut self.homes
         };
-        if pasts.len() <= at.block {
-            pasts.resize(at.block + 1, Default::default());
+        if pasts.len() <= at.cell {
+            pasts.resize(at.cell + 1, Past::default());
         }
-        pasts[at.block][at.offset] = Past { visits, last };
+        pasts[at.cell] = Past { visits, last };
     }
 }

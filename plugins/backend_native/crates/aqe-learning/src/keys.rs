@@ -81,11 +81,41 @@ impl From<Key<'_>> for Name {
     }
 }
 
+/// Numbers by small integer, 0 where there is none.
+#[derive(Default)]
+pub(crate) struct Dense(Vec<u32>);
+
+impl Dense {
+    /// Whether an integer is small enough.
+    #[inline]
+    pub fn takes(key: i64) -> bool {
+        (0..DENSE).contains(&key)
+    }
+
+    /// The number of an integer, 0 if it has none or is not small.
+    #[inline]
+    pub fn get(&self, key: i64) -> u32 {
+        // A negative key is a huge position, where nothing is.
+        self.0.get(key as usize).copied().unwrap_or(0)
+    }
+
+    /// Give a small integer a number. O(1) amortized over the range.
+    pub fn set(&mut self, key: i64, number: u32) {
+        let position = key as usize;
+        if position >= self.0.len() {
+            // A fresh zeroed array: memory that no key touches is never made resident.
+            let mut grown = vec![0; (position + 1).next_power_of_two().max(64)];
+            grown[..self.0.len()].copy_from_slice(&self.0);
+            self.0 = grown;
+        }
+        self.0[position] = number;
+    }
+}
+
 /// Numbers by name, given in order of appearance from `base` on; 0 stands for none.
 pub(crate) struct Index {
     base: u32,
-    shift: u32,
-    dense: Vec<u32>,
+    dense: Dense,
     slots: Vec<Slot>, // open addressing, linear probing, at most half full
     hashed: usize,
     names: Vec<Name>,
@@ -98,13 +128,12 @@ struct Slot {
 }
 
 impl Index {
-    /// An empty index. Integers that share their lower `shift` bits lie together in the array.
-    pub fn new(base: u32, shift: u32) -> Self {
+    /// An empty index.
+    pub fn new(base: u32) -> Self {
         assert!(base > 0, "0 stands for none");
         Self {
             base,
-            shift,
-            dense: Vec::new(),
+            dense: Dense::default(),
             slots: vec![Slot::default(); 16],
             hashed: 0,
             names: Vec::new(),
@@ -124,9 +153,9 @@ impl Index {
         &self.names
     }
 
-    /// Numbers of the integers that are looked up in an array; [`dense_position`] says where.
+    /// Numbers of the small integers.
     #[inline]
-    pub fn dense(&self) -> &[u32] {
+    pub fn dense(&self) -> &Dense {
         &self.dense
     }
 
@@ -134,10 +163,7 @@ impl Index {
     #[inline]
     pub fn find(&self, key: Key<'_>) -> u32 {
         match key {
-            Key::Int(number) if (0..DENSE).contains(&number) => {
-                let position = (number >> self.shift) as usize;
-                self.dense.get(position).copied().unwrap_or(0)
-            }
+            Key::Int(number) if Dense::takes(number) => self.dense.get(number),
             Key::Int(number) => self.probe(key, hash_int(number)),
             Key::Text(_, hash) => self.probe(key, hash),
         }
@@ -158,22 +184,19 @@ impl Index {
 
     /// Number a name that has none yet. O(1) amortized, or O(length) for a text.
     pub fn add(&mut self, key: Key<'_>) -> u32 {
-        let number = self.base + u32::try_from(self.names.len()).expect("fewer than 2**32 names");
-        self.names.push(key.into());
+        let number = self.add_unfound(key);
         match key {
-            Key::Int(small) if (0..DENSE).contains(&small) => {
-                let position = (small >> self.shift) as usize;
-                if position >= self.dense.len() {
-                    // A fresh zeroed array: memory that no key touches is never made resident.
-                    let mut grown = vec![0; (position + 1).next_power_of_two().max(64)];
-                    grown[..self.dense.len()].copy_from_slice(&self.dense);
-                    self.dense = grown;
-                }
-                self.dense[position] = number;
-            }
+            Key::Int(small) if Dense::takes(small) => self.dense.set(small, number),
             Key::Int(large) => self.enter(number, hash_int(large)),
             Key::Text(_, hash) => self.enter(number, hash),
         }
+        number
+    }
+
+    /// Number a name that is not to be found here.
+    pub fn add_unfound(&mut self, key: Key<'_>) -> u32 {
+        let number = self.base + u32::try_from(self.names.len()).expect("fewer than 2**32 names");
+        self.names.push(key.into());
         number
     }
 
@@ -266,7 +289,7 @@ mod tests {
 
     #[test]
     fn numbers_names_in_order_and_finds_them() {
-        let mut index = Index::new(2, 4);
+        let mut index = Index::new(2);
         let mut texts: Vec<Vec<u8>> = (0..if cfg!(miri) { 20 } else { 300_u32 })
             .map(|i| format!("{i}").into_bytes())
             .collect();

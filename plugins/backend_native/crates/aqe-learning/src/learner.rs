@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
 
 use crate::batch;
-use crate::keys::{AsKey, Index, Key, Name};
+use crate::keys::{AsKey, Dense, Index, Key, Name};
 use crate::table::{Entry, Rules, Shard, TERMINAL, UNSEEN};
 use crate::twister::Twister;
 
@@ -36,7 +36,7 @@ pub(crate) struct Actions {
 impl Actions {
     /// The declared actions, each once; none where the set is open.
     pub fn new(declared: &[Name]) -> Self {
-        let mut index = Index::new(1, 0);
+        let mut index = Index::new(1);
         for action in declared {
             index.add(action.key());
         }
@@ -77,6 +77,11 @@ impl Actions {
         }
     }
 
+    /// Numbers (columns + 1) of the small integers.
+    pub fn dense(&self) -> &Dense {
+        self.index.dense()
+    }
+
     /// Refuse a column that has an action outside the declared set. O(column), O(1) where the set is open.
     pub fn check_all(&self, column: Column<'_>) -> Result<(), Undeclared> {
         if !self.declared {
@@ -106,6 +111,8 @@ pub struct Table {
     pub(crate) rules: Rules,
     pub(crate) actions: RwLock<Actions>,
     pub(crate) shards: Vec<Mutex<Shard>>,
+    /// Places of the states that are small integers.
+    pub(crate) ints: RwLock<Dense>,
     pub(crate) stamp: AtomicU64,
     /// Number of updates learned.
     steps: AtomicU64,
@@ -145,8 +152,9 @@ impl Table {
             rules,
             actions: RwLock::new(Actions::new(declared)),
             shards: (0..SHARDS)
-                .map(|_| Mutex::new(Shard::new(rules.initial, SHARD_BITS, steps)))
+                .map(|_| Mutex::new(Shard::new(rules.initial, steps)))
                 .collect(),
+            ints: RwLock::default(),
             stamp: AtomicU64::new(0),
             steps: AtomicU64::new(steps),
             generator: Twister::new(seed),
@@ -209,50 +217,98 @@ impl Table {
             actions.check(next_action)?;
         }
         let column = actions.find_or_add(action)?;
-        let home_shard = shard_of(state);
-        let stamp = self.stamp.get_mut();
-        let home = own(&mut self.shards[home_shard]).find_or_add(state, || {
-            *stamp += 1;
-            *stamp
-        });
-        own(&mut self.shards[home_shard]).prefetch(home, column);
-        let source = own(&mut self.shards[shard_of(next_state)]);
-        let next = match next_action {
-            _ if done => 0.0,
-            None => source.worth(source.find(next_state), &rules),
-            Some(next_action) => match (source.find(next_state), actions.find(next_action)) {
-                (UNSEEN, _) | (_, None) => rules.initial,
-                (next_home, Some(next_column)) => source.value(next_home, next_column),
-            },
+        let next_column = next_action.map(|next_action| actions.find(next_action));
+        let (home_shard, home) = split(self.place_or_add(state));
+        own(&mut self.shards[home_shard]).prefetch(home as u32, column);
+        let next = if done {
+            0.0
+        } else {
+            let (shard, next_home) = split(self.place_of(next_state));
+            let source = own(&mut self.shards[shard]);
+            match next_column {
+                None => source.worth(next_home as u32, &rules),
+                Some(Some(next_column)) if next_home != UNSEEN as usize => {
+                    source.value(next_home as u32, next_column)
+                }
+                Some(_) => rules.initial,
+            }
         };
         let number = self.steps.get_mut();
         *number += 1;
         let own = own(&mut self.shards[home_shard]);
         own.make_room(*number, *number);
-        own.learn(home, column, reward, next, &rules, *number as u32);
+        own.learn(home as u32, column, reward, next, &rules, *number as u32);
         Ok(())
+    }
+
+    /// Shard and home of a state, or of one that stands for it.
+    #[inline]
+    fn place_of(&mut self, state: Key<'_>) -> u32 {
+        let number = shard_of(state);
+        if let Key::Int(key) = state
+            && Dense::takes(key)
+        {
+            let found = self.ints.get_mut().expect(POISONED).get(key);
+            return if found == 0 {
+                place(UNSEEN, number)
+            } else {
+                found
+            };
+        }
+        place(own(&mut self.shards[number]).find(state), number)
+    }
+
+    /// Shard and home of a state, made if need be.
+    #[inline]
+    fn place_or_add(&mut self, state: Key<'_>) -> u32 {
+        let found = self.place_of(state);
+        if split(found).1 == UNSEEN as usize {
+            self.add_state(state)
+        } else {
+            found
+        }
+    }
+
+    #[cold]
+    fn add_state(&mut self, state: Key<'_>) -> u32 {
+        let (stamp, number) = (self.next_stamp(), shard_of(state));
+        let added = place(own(&mut self.shards[number]).add(state, stamp), number);
+        if let Key::Int(key) = state
+            && Dense::takes(key)
+        {
+            self.ints.get_mut().expect(POISONED).set(key, added);
+        }
+        added
     }
 
     /// The value of a pair; the initial value if it was never updated. O(1).
     pub fn value(&mut self, state: Key<'_>, action: Key<'_>) -> Result<f64, Undeclared> {
+        let found = self.pair_of(state, action)?;
+        Ok(found.map_or(self.rules.initial, |(shard, home, column)| {
+            own(&mut self.shards[shard]).value(home, column)
+        }))
+    }
+
+    /// Shard, home and column of a pair whose state and action are known.
+    fn pair_of(
+        &mut self,
+        state: Key<'_>,
+        action: Key<'_>,
+    ) -> Result<Option<(usize, u32, usize)>, Undeclared> {
         let actions = self.actions.get_mut().expect(POISONED);
         actions.check(action)?;
-        let shard = own(&mut self.shards[shard_of(state)]);
-        Ok(match (shard.find(state), actions.find(action)) {
-            (UNSEEN, _) | (_, None) => self.rules.initial,
-            (home, Some(column)) => shard.value(home, column),
-        })
+        let column = actions.find(action);
+        let (shard, home) = split(self.place_of(state));
+        let known = column.filter(|_| home != UNSEEN as usize);
+        Ok(known.map(|column| (shard, home as u32, column)))
     }
 
     /// The number of updates of a pair, and the number of the last of them among all; zero if there is none. O(1).
     pub fn visits(&mut self, state: Key<'_>, action: Key<'_>) -> Result<(u64, u64), Undeclared> {
-        let actions = self.actions.get_mut().expect(POISONED);
-        actions.check(action)?;
-        let shard = own(&mut self.shards[shard_of(state)]);
-        Ok(match (shard.find(state), actions.find(action)) {
-            (UNSEEN, _) | (_, None) => (0, 0),
-            (home, Some(column)) => shard.visits(home, column),
-        })
+        let found = self.pair_of(state, action)?;
+        Ok(found.map_or((0, 0), |(shard, home, column)| {
+            own(&mut self.shards[shard]).visits(home, column)
+        }))
     }
 
     /// Change the rates from here on. O(states) where a state is worth what the own policy expects.
@@ -284,12 +340,13 @@ impl Table {
         if explore && self.generator.random() < self.rules.epsilon {
             return Ok((self.generator.random() * offered.len() as f64) as usize);
         }
-        let shard = own(&mut self.shards[shard_of(state)]);
-        let home = shard.find(state);
+        let (shard, home) = split(self.place_of(state));
+        let shard = own(&mut self.shards[shard]);
+        let actions = self.actions.get_mut().expect(POISONED);
         let (mut best, mut chosen) = (f64::NEG_INFINITY, 0);
         for (position, &action) in offered.iter().enumerate() {
             let value = match actions.find(action) {
-                Some(column) if home != UNSEEN => shard.value(home, column),
+                Some(column) if home != UNSEEN as usize => shard.value(home as u32, column),
                 _ => self.rules.initial,
             };
             if value > best {
@@ -344,15 +401,11 @@ impl Table {
         }
         let mut places = Vec::with_capacity(learned.states.len());
         for state in &learned.states {
-            let number = shard_of(state.key());
-            let stamp = table.stamp.get_mut();
-            *stamp += 1;
-            let home = own(&mut table.shards[number]).find_or_add(state.key(), || *stamp);
-            places.push((number, home));
+            places.push(split(table.place_or_add(state.key())));
         }
         for &(row, entry) in &learned.pairs {
             let (number, home) = places[row];
-            own(&mut table.shards[number]).enter(home, entry);
+            own(&mut table.shards[number]).enter(home as u32, entry);
         }
         Some(table)
     }
@@ -478,4 +531,10 @@ fn shards_of(column: Column<'_>) -> u32 {
 pub(crate) fn place(home: u32, shard: usize) -> u32 {
     debug_assert!(home < 1 << (u32::BITS - SHARD_BITS) && (home == TERMINAL || shard < SHARDS));
     home << SHARD_BITS | shard as u32
+}
+
+/// Shard and home of a place.
+#[inline(always)]
+pub(crate) fn split(place: u32) -> (usize, usize) {
+    (place as usize % SHARDS, (place >> SHARD_BITS) as usize)
 }

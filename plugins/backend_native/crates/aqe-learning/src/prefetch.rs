@@ -1,5 +1,11 @@
 //! Memory asked for before it is needed.
 
+/// Ask for an item of a slice, without waiting for it; one that is not there is nothing.
+#[inline(always)]
+pub(crate) fn ask<T>(items: &[T], index: usize) {
+    prefetch(items.as_ptr().wrapping_add(index));
+}
+
 /// Ask for a cache line, without waiting for it.
 #[inline(always)]
 pub(crate) fn prefetch<T>(address: *const T) {

@@ -1,14 +1,15 @@
 //! A shard of the table: values and visits of the (state, action) pairs of some states.
 //!
-//! Actions are numbered as they appear and fall into tiles of 11. A state owns one *home* block of three cache lines
-//! for the first tile, and one further block for each other tile that it uses, so that states with different actions
-//! do not make the table explode. Blocks are only ever appended.
+//! Actions are numbered as they appear and fall into tiles of 11. A state owns one *home* block of cells for the first
+//! tile, and one further block for each other tile that it uses, so that states with different actions do not make the
+//! table explode. Blocks are only ever appended. What states are worth lies apart: it is read more than all else, and so
+//! stays in the cache.
 
 use crate::history::{History, Spot};
-use crate::keys::{Index, Key};
-use crate::prefetch::prefetch;
+use crate::keys::{Dense, Index, Key};
+use crate::prefetch::ask;
 
-/// Actions per block.
+/// Actions, and cells, per block.
 pub(crate) const TILE: usize = 11;
 /// Value of a pair that was never updated.
 pub(crate) const NEVER: f64 = f64::NEG_INFINITY;
@@ -38,24 +39,14 @@ pub struct Rules {
 
 /// A pair: its value; the number of its updates, and the number of the last of them, as [`History`] reads them.
 #[derive(Clone, Copy)]
+#[repr(align(16))] // so that it lies in one cache line
 pub(crate) struct Cell {
     pub value: f64,
     pub visits: u32,
     pub last: u32,
 }
 
-/// Three cache lines: what a state is worth, and up to 11 of its pairs. An update touches one or two of them.
-#[repr(C, align(64))]
-#[derive(Clone)]
-pub(crate) struct Block {
-    /// Of the whole state, in its home; NaN: to be computed anew.
-    pub worth: f64,
-    /// Position + 1 of the list of the state's further blocks, in its home.
-    more: u64,
-    pub cells: [Cell; TILE],
-}
-
-/// What one update did to a block.
+/// What one update did to a cell.
 pub(crate) struct Step {
     pub old: f64,
     pub new: f64,
@@ -63,63 +54,37 @@ pub(crate) struct Step {
     pub first: bool,
 }
 
-impl Block {
-    fn new(worth: f64, value: f64) -> Self {
+impl Cell {
+    fn new(value: f64) -> Self {
         Self {
-            worth,
-            more: 0,
-            cells: [Cell {
-                value,
-                visits: 0,
-                last: 0,
-            }; TILE],
+            value,
+            visits: 0,
+            last: 0,
         }
     }
 
     /// Move a value towards `reward + discount * next`, by the update of this number. The order of operations is that
     /// of every backend.
     #[inline(always)]
-    pub fn step(
-        &mut self,
-        offset: usize,
-        reward: f64,
-        next: f64,
-        rules: &Rules,
-        number: u32,
-    ) -> Step {
-        let cell = &mut self.cells[offset];
-        let first = cell.value == NEVER;
-        let old = if first { rules.initial } else { cell.value };
+    pub fn step(&mut self, reward: f64, next: f64, rules: &Rules, number: u32) -> Step {
+        let first = self.value == NEVER;
+        let old = if first { rules.initial } else { self.value };
         let new = old + rules.learning_rate * (reward + rules.discount * next - old);
-        cell.value = new;
-        cell.visits += 1;
-        cell.last = number;
+        self.value = new;
+        self.visits += 1;
+        self.last = number;
         Step { old, new, first }
     }
+}
 
-    /// Ask for the worth of a state, and what an update of a pair touches, without waiting for it.
-    #[inline(always)]
-    pub fn prefetch(block: *const Self, offset: Option<usize>) {
-        prefetch(block);
-        if let Some(offset) = offset {
-            prefetch(
-                block.wrapping_byte_add(
-                    std::mem::offset_of!(Self, cells) + offset * size_of::<Cell>(),
-                ),
-            );
-        }
-    }
-
-    /// Keep the worth of a state after an update of one of its values.
-    ///
-    /// A state without any value has the initial value as its worth, which also is the old value of its first update.
-    #[inline(always)]
-    pub fn follow(&mut self, step: &Step, on_policy: bool) {
-        let best = self.worth;
-        let fallen = if step.old == best { f64::NAN } else { best };
-        let worth = if step.new >= best { step.new } else { fallen };
-        self.worth = if on_policy { f64::NAN } else { worth };
-    }
+/// What a state is worth after an update of one of its values; NaN: to be computed anew.
+///
+/// A state without any value has the initial value as its worth, which also is the old value of its first update.
+#[inline(always)]
+pub(crate) fn followed(best: f64, step: &Step, on_policy: bool) -> f64 {
+    let fallen = if step.old == best { f64::NAN } else { best };
+    let worth = if step.new >= best { step.new } else { fallen };
+    if on_policy { f64::NAN } else { worth }
 }
 
 /// The sum, number and largest of the values of pairs that were updated, taken up in the order of the actions.
@@ -139,8 +104,19 @@ impl Tried {
     }
 
     #[inline]
-    fn take(&mut self, block: &Block) {
-        for &Cell { value, .. } in &block.cells {
+    fn take(&mut self, cells: &[Cell], rules: &Rules) {
+        if rules.declared == 0 && !rules.on_policy {
+            // The best alone counts: no sum and no branch, and four at a time, so that none waits for the one before.
+            let larger = |one: f64, other: f64| if other > one { other } else { one };
+            let mut best = [self.best; 4];
+            for (i, cell) in cells.iter().enumerate() {
+                best[i % 4] = larger(best[i % 4], cell.value);
+            }
+            self.best = larger(larger(best[0], best[1]), larger(best[2], best[3]));
+            self.n += usize::from(self.best > NEVER);
+            return;
+        }
+        for &Cell { value, .. } in cells {
             if value > NEVER {
                 self.n += 1;
                 self.sum += value;
@@ -168,15 +144,12 @@ impl Tried {
     }
 }
 
-/// What a state whose actions all lie in its home is worth, computed if need be.
-#[inline(always)]
-pub(crate) fn worth_of_home(block: &mut Block, rules: &Rules) -> f64 {
-    if block.worth.is_nan() {
-        let mut tried = Tried::new();
-        tried.take(block);
-        block.worth = tried.worth(rules);
-    }
-    block.worth
+/// What a state whose actions all lie in its home is worth.
+#[cold]
+pub(crate) fn worth_of_home(cells: &[Cell], home: usize, rules: &Rules) -> f64 {
+    let mut tried = Tried::new();
+    tried.take(&cells[home * TILE..][..TILE], rules);
+    tried.worth(rules)
 }
 
 /// A known pair.
@@ -195,9 +168,13 @@ pub struct Entry {
 /// The states of one shard with their values.
 pub(crate) struct Shard {
     index: Index,
-    pub blocks: Vec<Block>,
-    extra: Vec<Block>,
-    more: Vec<Vec<(u32, u32)>>, // (tile, position in extra), by tile
+    /// `TILE` of each home.
+    pub cells: Vec<Cell>,
+    /// What each home is worth; NaN: to be computed anew.
+    pub worths: Vec<f64>,
+    lists: Vec<u32>, // of each home the position + 1 of the list of its further blocks
+    more: Vec<Vec<(u32, u32)>>, // (tile, block in extra), by tile
+    extra: Vec<Cell>, // `TILE` of each further block
     stamps: Vec<u64>,
     history: History,
     /// Number of pairs that were updated.
@@ -206,13 +183,15 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    /// `shift`: integer keys of the shard share that many lower bits. `steps`: so many updates came before.
-    pub fn new(initial: f64, shift: u32, steps: u64) -> Self {
+    /// `steps`: so many updates came before.
+    pub fn new(initial: f64, steps: u64) -> Self {
         Self {
-            index: Index::new(RESERVED, shift),
-            blocks: vec![Block::new(initial, initial), Block::new(0.0, 0.0)],
-            extra: Vec::new(),
+            index: Index::new(RESERVED),
+            cells: [[Cell::new(initial); TILE], [Cell::new(0.0); TILE]].concat(),
+            worths: vec![initial, 0.0],
+            lists: vec![0; RESERVED as usize],
             more: Vec::new(),
+            extra: Vec::new(),
             stamps: Vec::new(),
             history: History::new(steps),
             known: 0,
@@ -220,39 +199,31 @@ impl Shard {
         }
     }
 
-    /// Homes of the states with small numbers, as [`Index::dense`] has them.
-    pub fn dense(&self) -> &[u32] {
-        self.index.dense()
-    }
-
-    /// The home of a state, or [`UNSEEN`].
+    /// The home of a state that is no small integer (whose places the whole table knows), or [`UNSEEN`].
     #[inline]
     pub fn find(&self, state: Key<'_>) -> u32 {
         self.index.find(state)
     }
 
-    /// The home of a state, made if need be; `stamp` says when it appeared among all states.
-    #[inline]
-    pub fn find_or_add(&mut self, state: Key<'_>, stamp: impl FnOnce() -> u64) -> u32 {
-        match self.index.find(state) {
-            UNSEEN => self.add(state, stamp()),
-            home => home,
-        }
-    }
-
+    /// Make the home of a state that has none; `stamp` says when it appeared among all states.
     #[cold]
-    fn add(&mut self, state: Key<'_>, stamp: u64) -> u32 {
+    pub fn add(&mut self, state: Key<'_>, stamp: u64) -> u32 {
         assert!(
-            self.blocks.len() < MAX_HOMES,
+            self.worths.len() < MAX_HOMES,
             "a shard holds fewer than 2**28 states"
         );
         self.stamps.push(stamp);
-        self.blocks.push(Block::new(self.initial, NEVER));
-        self.index.add(state)
+        self.cells.extend([Cell::new(NEVER); TILE]);
+        self.worths.push(self.initial);
+        self.lists.push(0);
+        match state {
+            Key::Int(number) if Dense::takes(number) => self.index.add_unfound(state),
+            _ => self.index.add(state),
+        }
     }
 
     fn further(&self, home: u32) -> &[(u32, u32)] {
-        match self.blocks[home as usize].more {
+        match self.lists[home as usize] {
             0 => &[],
             list => &self.more[list as usize - 1],
         }
@@ -270,46 +241,46 @@ impl Shard {
         };
         Some(Spot {
             is_extra: tile > 0,
-            block: block as usize,
-            offset: column % TILE,
+            cell: block as usize * TILE + column % TILE,
         })
     }
 
     fn cell(&self, at: Spot) -> &Cell {
-        let blocks = if at.is_extra {
+        let cells = if at.is_extra {
             &self.extra
         } else {
-            &self.blocks
+            &self.cells
         };
-        &blocks[at.block].cells[at.offset]
+        &cells[at.cell]
     }
 
-    /// The block of an action in a state, made if need be.
+    /// The cell of an action in a state, made if need be.
     #[inline]
-    fn block_mut(&mut self, home: u32, column: usize) -> &mut Block {
+    fn cell_mut(&mut self, home: u32, column: usize) -> &mut Cell {
         if column < TILE {
-            return &mut self.blocks[home as usize];
+            return &mut self.cells[home as usize * TILE + column];
         }
-        self.further_mut(home, (column / TILE) as u32)
+        let block = self.further_block(home, (column / TILE) as u32);
+        &mut self.extra[block as usize * TILE + column % TILE]
     }
 
-    fn further_mut(&mut self, home: u32, tile: u32) -> &mut Block {
-        let block = &mut self.blocks[home as usize];
-        if block.more == 0 {
+    fn further_block(&mut self, home: u32, tile: u32) -> u32 {
+        let list = &mut self.lists[home as usize];
+        if *list == 0 {
             self.more.push(Vec::new());
-            block.more = self.more.len() as u64;
+            *list = u32::try_from(self.more.len()).expect("no more lists than homes");
         }
-        let further = &mut self.more[block.more as usize - 1];
-        let position = match further.binary_search_by_key(&tile, |&(tile, _)| tile) {
+        let further = &mut self.more[*list as usize - 1];
+        match further.binary_search_by_key(&tile, |&(tile, _)| tile) {
             Ok(found) => further[found].1,
             Err(place) => {
-                let position = u32::try_from(self.extra.len()).expect("fewer than 2**32 blocks");
-                self.extra.push(Block::new(f64::NAN, NEVER));
-                further.insert(place, (tile, position));
-                position
+                let blocks = self.extra.len() / TILE;
+                let block = u32::try_from(blocks).expect("fewer than 2**32 blocks");
+                self.extra.extend([Cell::new(NEVER); TILE]);
+                further.insert(place, (tile, block));
+                block
             }
-        };
-        &mut self.extra[position as usize]
+        }
     }
 
     /// The value of a pair; the initial value if it was never updated.
@@ -331,24 +302,18 @@ impl Shard {
     #[inline]
     pub fn make_room(&mut self, first: u64, last: u64) {
         self.history
-            .make_room(first, last, &mut self.blocks, &mut self.extra);
+            .make_room(first, last, &mut self.cells, &mut self.extra);
     }
 
     /// Let every state's worth be computed anew.
     pub fn doubt(&mut self) {
-        for block in &mut self.blocks[RESERVED as usize..] {
-            block.worth = f64::NAN;
-        }
+        self.worths[RESERVED as usize..].fill(f64::NAN);
     }
 
     /// What a state is worth to the one before.
     #[inline]
     pub fn worth(&mut self, home: u32, rules: &Rules) -> f64 {
-        let block = &mut self.blocks[home as usize];
-        if block.more == 0 {
-            return worth_of_home(block, rules);
-        }
-        let worth = block.worth;
+        let worth = self.worths[home as usize];
         if worth.is_nan() {
             return self.collect(home, rules);
         }
@@ -358,19 +323,20 @@ impl Shard {
     #[cold]
     fn collect(&mut self, home: u32, rules: &Rules) -> f64 {
         let mut tried = Tried::new();
-        tried.take(&self.blocks[home as usize]);
-        for &(_, position) in self.further(home) {
-            tried.take(&self.extra[position as usize]);
+        tried.take(&self.cells[home as usize * TILE..][..TILE], rules);
+        for &(_, block) in self.further(home) {
+            tried.take(&self.extra[block as usize * TILE..][..TILE], rules);
         }
         let worth = tried.worth(rules);
-        self.blocks[home as usize].worth = worth;
+        self.worths[home as usize] = worth;
         worth
     }
 
     /// Ask for what an update of a pair will touch, without waiting for it.
     #[inline]
     pub fn prefetch(&self, home: u32, column: usize) {
-        Block::prefetch(&self.blocks[home as usize], Some(column % TILE));
+        ask(&self.worths, home as usize);
+        ask(&self.cells, home as usize * TILE + column % TILE);
     }
 
     /// Learn from one transition, the update of this number, for which there is room.
@@ -384,11 +350,11 @@ impl Shard {
         rules: &Rules,
         number: u32,
     ) {
-        let offset = column % TILE;
         let step = self
-            .block_mut(home, column)
-            .step(offset, reward, next, rules, number);
-        self.blocks[home as usize].follow(&step, rules.on_policy);
+            .cell_mut(home, column)
+            .step(reward, next, rules, number);
+        let worth = &mut self.worths[home as usize];
+        *worth = followed(*worth, &step, rules.on_policy);
         self.known += usize::from(step.first);
     }
 
@@ -409,15 +375,14 @@ impl Shard {
         blocks.flat_map(move |(tile, block)| {
             let spots = (0..TILE).map(move |offset| Spot {
                 is_extra: tile > 0,
-                block: block as usize,
-                offset,
+                cell: block as usize * TILE + offset,
             });
             let cells = spots.map(|at| (at, self.cell(at)));
             let known = cells.filter(|(_, cell)| cell.value > NEVER);
             known.map(move |(at, cell)| {
                 let (visits, last) = self.history.of(cell, at);
                 Entry {
-                    column: tile as usize * TILE + at.offset,
+                    column: tile as usize * TILE + at.cell % TILE,
                     value: cell.value,
                     visits,
                     last,
@@ -429,17 +394,17 @@ impl Shard {
     /// Enter a pair that is not known yet.
     pub fn enter(&mut self, home: u32, entry: Entry) {
         let column = entry.column;
-        self.block_mut(home, column);
+        self.cell_mut(home, column);
         let at = self.spot(home, column).expect("it was just made");
-        let blocks = if at.is_extra {
+        let cells = if at.is_extra {
             &mut self.extra
         } else {
-            &mut self.blocks
+            &mut self.cells
         };
-        let cell = &mut blocks[at.block].cells[at.offset];
+        let cell = &mut cells[at.cell];
         cell.value = entry.value;
         self.history.enter(cell, at, entry.visits, entry.last);
-        self.blocks[home as usize].worth = f64::NAN;
+        self.worths[home as usize] = f64::NAN;
         self.known += 1;
     }
 }

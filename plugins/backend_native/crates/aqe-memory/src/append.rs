@@ -118,7 +118,7 @@ pub fn verify(row: &[f32], metric: Metric, level: Level) -> Result<(), BadRow> {
 fn settle_extreme(values: &mut [f32], metric: Metric, level: Level) -> Result<(), BadRow> {
     verify(values, metric, level)?;
     if metric == Metric::Cosine {
-        normalize_extreme(&values.to_vec(), values);
+        normalize_extreme(values);
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! From keys to row numbers: open addressing over the keys that the rows hold.
 
+use crate::kernels::prefetch;
+
 const EMPTY: u32 = u32::MAX;
 
 /// Row numbers by key, four bytes a place. The keys themselves stand with the rows.
@@ -58,6 +60,13 @@ impl KeyMap {
     /// The row of a key.
     pub fn get(&self, key: u64, keys: &[u64]) -> Option<u32> {
         self.find(key, keys).map(|place| self.places[place])
+    }
+
+    /// Ask for what looking up a key will read first.
+    pub fn prefetch(&self, key: u64) {
+        if !self.places.is_empty() {
+            prefetch(&self.places[self.home(key)..][..1]);
+        }
     }
 
     /// Enter a key that is not there; `keys[row]` is the key already.

@@ -35,8 +35,19 @@ pub struct Query {
 impl Query {
     /// Prepare for a query that stands in `floats`.
     pub fn prepare(&mut self, level: Level) {
+        self.prepare_scores(level);
         let width = self.floats.len();
         self.table.resize(width / 16 * TABLE);
+        vectorized(
+            level,
+            #[inline(always)]
+            || self.tabulate(level),
+        );
+    }
+
+    /// The same for scores only, not for scans.
+    pub fn prepare_scores(&mut self, level: Level) {
+        let width = self.floats.len();
         self.units.resize(width, 0);
         self.high.resize(width, 0);
         self.low.resize(width, 0);
@@ -44,10 +55,7 @@ impl Query {
         vectorized(
             level,
             #[inline(always)]
-            || {
-                self.split(level);
-                self.tabulate(level);
-            },
+            || self.split(level),
         );
     }
 

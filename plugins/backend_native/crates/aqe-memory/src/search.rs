@@ -4,7 +4,7 @@ use crate::Metric;
 use crate::centroids::Ranking;
 use crate::hnsw::Beam;
 use crate::kernels::{Codes, dot, vectorized};
-use crate::list::List;
+use crate::list::{List, NO_ROW};
 use crate::query::Query;
 use crate::scanner::Scanner;
 use crate::select::cut;
@@ -12,6 +12,9 @@ use crate::state::{State, Tuning, normalize};
 
 /// So many rows ahead are fetched from memory.
 const AHEAD: usize = 8;
+
+/// So many where something else is computed first.
+const FAR_AHEAD: usize = 24;
 
 /// Lists that are scanned before any is left out. Whether to go on is decided again whenever as many more were.
 const FIRST: usize = 4;
@@ -101,7 +104,8 @@ impl State {
 
     /// Find the k best of some rows.
     pub fn search_among(&self, vector: &[f32], k: usize, rows: &[u32], scratch: &mut Scratch) {
-        let dot_mean = self.prepare(vector, scratch);
+        let dot_mean = self.place(vector, scratch);
+        scratch.query.prepare_scores(self.level);
         scratch.top.clear();
         let fetch = |at: usize| {
             if let Some(&row) = rows.get(at) {
@@ -117,8 +121,48 @@ impl State {
         self.score_all(dot_mean, k, rows, scratch);
     }
 
+    /// The rows of keys, in their order; `NO_ROW` for none.
+    pub fn rows_of(&self, keys: &[u64]) -> Vec<u32> {
+        let row = |&key: &u64| self.rows.map.get(key, &self.rows.keys).unwrap_or(NO_ROW);
+        keys.iter().map(row).collect()
+    }
+
+    fn fetch(&self, rows: &[u32], at: usize) {
+        if let Some(&row) = rows.get(at).filter(|&&row| row != NO_ROW) {
+            self.rows.prefetch_rough(row);
+            self.rows.prefetch_rest(row);
+        }
+    }
+
+    /// Ask for as many rows as `scores` does ahead.
+    pub fn fetch_first(&self, rows: &[u32]) {
+        (0..FAR_AHEAD).for_each(|at| self.fetch(rows, at));
+    }
+
+    /// Score rows, in their order; NaN for `NO_ROW`.
+    pub fn scores(&self, vector: &[f32], rows: &[u32], scratch: &mut Scratch) -> Vec<f32> {
+        let dot_mean = self.place(vector, scratch);
+        scratch.query.prepare_scores(self.level);
+        let score = |(at, &row): (usize, &u32)| {
+            self.fetch(rows, at + FAR_AHEAD);
+            if row == NO_ROW {
+                f32::NAN
+            } else {
+                self.score_of(dot_mean, row, scratch) + 0.0 // minus zero is zero
+            }
+        };
+        rows.iter().enumerate().map(score).collect()
+    }
+
     /// Prepare the query; return its dot product with the mean.
     pub(crate) fn prepare(&self, vector: &[f32], scratch: &mut Scratch) -> f64 {
+        let dot_mean = self.place(vector, scratch);
+        scratch.query.prepare(self.level);
+        dot_mean
+    }
+
+    /// Take the query as it is compared; return its dot product with the mean.
+    fn place(&self, vector: &[f32], scratch: &mut Scratch) -> f64 {
         let query = &mut scratch.query;
         query.floats.resize(self.rows.width, 0.0);
         vectorized(
@@ -126,7 +170,6 @@ impl State {
             #[inline(always)]
             || normalize(self.level, vector, self.metric, &mut query.floats),
         );
-        query.prepare(self.level);
         let mean = &self.rows.mean;
         let fast = dot(self.level, &query.floats, mean);
         if fast.is_finite() {

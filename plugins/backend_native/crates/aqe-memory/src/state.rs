@@ -567,7 +567,8 @@ pub fn normalize(level: Level, vector: &[f32], metric: Metric, out: &mut [f32]) 
     }
     let square = dot(level, vector, vector);
     if !(1e-30..1e30).contains(&square) {
-        return normalize_extreme(vector, out);
+        out.copy_from_slice(vector);
+        return normalize_extreme(out);
     }
     let inverse = 1.0 / square.sqrt();
     for (value, x) in out.iter_mut().zip(vector) {
@@ -578,10 +579,10 @@ pub fn normalize(level: Level, vector: &[f32], metric: Metric, out: &mut [f32]) 
 /// The same where squares of float32 overflow or vanish.
 #[cold]
 #[inline(never)]
-pub(crate) fn normalize_extreme(vector: &[f32], out: &mut [f32]) {
-    let largest = vector.iter().fold(0f32, |most, x| most.max(x.abs()));
-    for (value, x) in out.iter_mut().zip(vector) {
-        *value = x / largest;
+pub(crate) fn normalize_extreme(out: &mut [f32]) {
+    let largest = out.iter().fold(0f32, |most, x| most.max(x.abs()));
+    for value in out.iter_mut() {
+        *value /= largest;
     }
     let inverse = 1.0 / dot_f32(out, out).sqrt();
     out.iter_mut().for_each(|x| *x *= inverse);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aqe_memory::random::Random;
 use aqe_memory::store::NO_KEY;
-use aqe_memory::{Index, Keep, Level, Metric, Options, Store};
+use aqe_memory::{BadRow, Index, Keep, Level, Metric, Options, Store};
 use proptest::prelude::*;
 
 fn options(dim: usize, metric: Metric) -> Options {
@@ -65,6 +65,32 @@ fn find(store: &Store, query: &[f32], k: usize, exact: bool) -> Vec<(u64, f32)> 
         .zip(scores)
         .filter(|hit| hit.0 != NO_KEY)
         .collect()
+}
+
+#[test]
+fn scores_of_keys_are_those_of_a_search_among_them() {
+    for metric in [Metric::Cosine, Metric::Dot, Metric::L2] {
+        let store = Store::new(options(40, metric));
+        assert!(store.scores(&[1.0; 40], &[3])[0].is_nan());
+        let rows = clustered(300, 40, 3);
+        let keys: Vec<u64> = (0..300).map(|i| 3 * i).collect();
+        store.add(&keys, &rows);
+        let among: Vec<u64> = (0..90).rev().collect();
+        for query in rows.chunks_exact(40).take(5) {
+            store.fetch(&among);
+            let scores = store.scores(query, &among);
+            let (mut keys, mut best) = ([0; 90], [0.0; 90]);
+            store.search(query, 90, None, false, Some(&among), (&mut keys, &mut best));
+            let place = |key: u64| keys.iter().position(|&other| other == key);
+            for (&key, &score) in among.iter().zip(&scores) {
+                assert_eq!(
+                    place(key).map(|i| best[i]),
+                    (!score.is_nan()).then_some(score)
+                );
+            }
+            assert_eq!(scores.iter().filter(|score| !score.is_nan()).count(), 30);
+        }
+    }
 }
 
 fn recall(store: &Store, rows: &BTreeMap<u64, Vec<f32>>, queries: &[f32], metric: Metric) -> f64 {
@@ -306,6 +332,129 @@ fn searches_beside_a_writer_see_whole_rows() {
     store.optimize();
     assert_eq!(store.len(), 6000 + 750);
     assert_eq!(store.stats().tail, 0);
+}
+
+/// All keys with the best scores that a store gives to a query, as bits.
+fn answers(store: &Store, query: &[f32]) -> Vec<(u64, u32)> {
+    let found = find(store, query, store.len(), true);
+    found.iter().map(|hit| (hit.0, hit.1.to_bits())).collect()
+}
+
+#[test]
+fn a_large_batch_is_what_its_rows_are_one_after_the_other() {
+    const DIM: usize = 130;
+    for metric in [Metric::Cosine, Metric::Dot, Metric::L2] {
+        for keep in [Keep::Planes, Keep::Float16, Keep::Float32] {
+            let rows = clustered(11_000, DIM, 8);
+            let mut keys: Vec<u64> = (0..11_000).collect();
+            // The same key twice in one batch, within one segment of the tail and beyond it.
+            (keys[100], keys[9000]) = (keys[99], keys[98]);
+            let of = |threads| {
+                let store = Store::new(Options {
+                    keep,
+                    threads,
+                    index: Index::Flat,
+                    ..options(DIM, metric)
+                });
+                store.append(&keys[..5000], &rows[..5000 * DIM]).unwrap();
+                store
+            };
+            let [slices, at_once, alone] = [of(2), of(2), of(1)];
+            for part in (5000..11_000).step_by(1000) {
+                let vectors = &rows[part * DIM..][..1000 * DIM];
+                slices.append(&keys[part..][..1000], vectors).unwrap();
+            }
+            for store in [&at_once, &alone] {
+                store.append(&keys[5000..], &rows[5000 * DIM..]).unwrap();
+                assert_eq!(store.len(), 10_998);
+                for query in rows.chunks_exact(DIM).step_by(3571) {
+                    let wanted = answers(&slices, query);
+                    assert_eq!(wanted.len(), 10_998);
+                    assert_eq!(answers(store, query), wanted, "{metric:?} {keep:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_large_batch_replaces_rows_and_takes_the_room_of_those_that_left() {
+    const DIM: usize = 128;
+    let rows = clustered(18_000, DIM, 8);
+    let keys: Vec<u64> = (0..6000).collect();
+    let store = Store::new(options(DIM, Metric::Cosine));
+    store.add(&keys, &rows[..6000 * DIM]);
+    let fresh = store.stats().bytes;
+    for turn in 0..6 {
+        let rows = &rows[turn % 3 * 6000 * DIM..][..6000 * DIM];
+        if turn % 2 == 0 {
+            assert_eq!(store.remove(&keys[..5500]), 5500);
+        }
+        store.add(&keys, rows);
+        store.optimize();
+        assert_eq!((store.len(), store.stats().tail), (6000, 0));
+        assert!(store.stats().bytes < fresh * 13 / 10, "{:?}", store.stats());
+        for key in [0, 99, 5999] {
+            let query = &rows[key * DIM..][..DIM];
+            assert_eq!(find(&store, query, 1, false)[0].0, key as u64);
+        }
+    }
+}
+
+#[test]
+fn a_batch_with_a_bad_row_changes_nothing() {
+    const DIM: usize = 128;
+    for n in [10, 5000] {
+        for metric in [Metric::Cosine, Metric::Dot, Metric::L2] {
+            let (good, keys) = (clustered(n, DIM, 8), (0..n as u64).collect::<Vec<_>>());
+            let store = Store::new(options(DIM, metric));
+            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut rows = good.clone();
+                rows[(n - 1) * DIM + 7] = bad;
+                assert_eq!(store.append(&keys, &rows), Err(BadRow));
+            }
+            let mut rows = good.clone();
+            rows[2 * DIM..3 * DIM].fill(0.0);
+            let zero = store.append(&keys, &rows);
+            if metric == Metric::Cosine {
+                assert_eq!((zero, store.len()), (Err(BadRow), 0));
+                rows[2 * DIM..3 * DIM].fill(1e-30); // squares vanish in float32, the row does not
+                store.append(&keys, &rows).unwrap();
+                let found = find(&store, &[1.0; DIM], 1, true)[0];
+                assert!(found.0 == 2 && found.1 > 0.999, "{found:?}");
+            } else {
+                assert_eq!(zero, Ok(()));
+            }
+            assert_eq!(store.len(), n);
+        }
+    }
+}
+
+#[test]
+fn batches_of_several_threads_are_all_there() {
+    const DIM: usize = 128;
+    let rows = clustered(20_000, DIM, 8);
+    let store = Store::new(Options {
+        background: true,
+        ..options(DIM, Metric::Cosine)
+    });
+    std::thread::scope(|scope| {
+        for (part, rows) in (0..4u64).zip(rows.chunks(5000 * DIM)) {
+            let store = store.clone();
+            scope.spawn(move || {
+                let keys: Vec<u64> = (5000 * part..5000 * (part + 1)).collect();
+                store.add(&keys, rows);
+                assert_eq!(store.remove(&keys[..500]), 500);
+                store.add(&keys[..500], &rows[..500 * DIM]);
+            });
+        }
+    });
+    store.optimize();
+    assert_eq!(store.keys(), (0..20_000).collect::<Vec<u64>>());
+    for key in (0..20_000).step_by(1999) {
+        let found = find(&store, &rows[key * DIM..][..DIM], 1, true)[0];
+        assert!(found.0 == key as u64 && found.1 > 0.999, "{found:?}");
+    }
 }
 
 proptest! {

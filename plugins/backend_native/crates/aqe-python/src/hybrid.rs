@@ -1,6 +1,6 @@
 //! A hybrid search in one call: `aqe-text` finds by words and embeds, `aqe-memory` scores the vectors.
 
-use aqe_text::Fusion;
+use aqe_text::{Fusion, Parts};
 use numpy::PyArray1;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -50,11 +50,17 @@ fn hybrid<'py>(
         depth,
     };
     let fused = py.detach(|| {
-        let words = index.weighed(|index| index.search(&text, &terms, pool, None));
-        let among: Option<Vec<u64>> =
-            (narrow && words.len() == pool).then(|| words.iter().map(|hit| hit.0).collect());
-        let vectors = store.nearest(&sums.query(&text, &subtokens), pool, among.as_deref());
-        fusion.fuse(&words, &vectors)
+        let parts = Parts::of(&text, &subtokens, &terms);
+        let words = index.weighed(|index| index.best(&parts, pool));
+        if !narrow || words.len() < pool {
+            let vectors = store.nearest(&sums.query(&parts), pool, None);
+            return fusion.fuse(&words, &vectors);
+        }
+        // What will be compared comes from memory while the query is embedded.
+        let (store, keys) = (store.store(), words.iter().map(|hit| hit.0));
+        let keys: Vec<u64> = keys.collect();
+        store.fetch(&keys);
+        fusion.fuse_each(&words, &store.scores(&sums.query(&parts), &keys))
     });
     Ok((
         PyArray1::from_vec(py, fused.keys),

@@ -393,6 +393,11 @@ impl PatternStore {
         hits.filter(|&(key, _)| key != u64::MAX).collect()
     }
 
+    /// The store itself.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Queries as a contiguous array of one or two axes, checked.
     fn queries_of<'py>(
         &self,

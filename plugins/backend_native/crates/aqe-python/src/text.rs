@@ -262,7 +262,8 @@ impl TextIndex {
         py.detach(|| {
             self.weighed(|index| {
                 for (i, text) in texts.iter().enumerate() {
-                    let hits = index.search(text, &foreign, k, among.as_deref());
+                    let query = core::Parts::terms_of(text, &foreign);
+                    let hits = index.search(&query, k, among.as_deref());
                     for (place, (key, score)) in hits.into_iter().enumerate() {
                         (keys[i * k + place], scores[i * k + place]) = (key, score);
                     }
@@ -283,7 +284,9 @@ impl TextIndex {
         let foreign = resolved([&text], beyond_ascii)?;
         let found = py.detach(|| {
             self.reading(|index| {
-                let weights = index.weights(&text, &foreign).into_iter();
+                let weights = index
+                    .weights(&core::Parts::terms_of(&text, &foreign))
+                    .into_iter();
                 weights
                     .map(|(term, weight)| (index.term(term).to_vec(), weight))
                     .collect::<Vec<_>>()
@@ -420,10 +423,10 @@ impl SubtokenSums {
 
 impl SubtokenSums {
     /// The unit vector of a query: of a document without a name.
-    pub(crate) fn query(&self, text: &[u8], foreign: &core::Foreign) -> Vec<f32> {
+    pub(crate) fn query(&self, parts: &core::Parts) -> Vec<f32> {
         let mut out = vec![0.0; self.dim];
         let mut sums = self.sums.lock().expect("no call panicked");
-        sums.embed(b"", text, foreign, &mut out);
+        sums.embed_parts(parts, &mut out);
         out
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::interner::{Cut, Interner};
-use crate::kernels::add_vector;
+use crate::kernels::{add_vector, prefetch, squares};
 use crate::rarity::{KEY_BYTES, Rarity, digest_of, key_of};
-use crate::subtokens::Foreign;
+use crate::subtokens::{Foreign, Parts};
 
 const LEARNED_DIM: usize = 256;
 const SATURATION: f64 = 1.2; // k1 of BM25
@@ -92,21 +92,42 @@ impl Sums {
 
     /// Write the unit vector of a document (name, text) to `out`, of `dim` numbers.
     pub fn embed(&mut self, name: &[u8], text: &[u8], foreign: &Foreign, out: &mut [f32]) {
+        self.make_room();
+        let mut met: Vec<u32> = Vec::with_capacity(128);
+        self.interner.number(text, foreign, &mut met);
+        let of_text = met.len();
+        self.interner.number(name, foreign, &mut met);
+        self.sum(met, of_text, out);
+    }
+
+    /// The same for a text without a name, that was cut already.
+    pub fn embed_parts(&mut self, parts: &Parts, out: &mut [f32]) {
+        self.make_room();
+        let mut met: Vec<u32> = Vec::with_capacity(128);
+        self.interner.number_parts(parts, &mut met);
+        let of_text = met.len();
+        self.sum(met, of_text, out);
+    }
+
+    fn make_room(&mut self) {
         if self.tf.len() > MAX_SUBTOKENS {
             self.interner = Interner::new(Cut::Subtokens);
             self.vectors.clear();
             self.idf.clear();
             self.tf.clear();
         }
-        let mut met: Vec<u32> = Vec::with_capacity(128);
-        self.interner.number(text, foreign, |row| met.push(row));
-        let of_text = met.len();
-        self.interner.number(name, foreign, |row| met.push(row));
+    }
+
+    /// Sum up subtokens, the first `of_text` of the text, the others of the name.
+    fn sum(&mut self, mut met: Vec<u32>, of_text: usize, out: &mut [f32]) {
         self.fill();
         let mut distinct = 0;
         for i in 0..met.len() {
             let tf = &mut self.tf[met[i] as usize];
             if *tf == 0 {
+                let start = met[i] as usize * self.dim;
+                let vector = self.vectors[start..start + self.dim].iter();
+                vector.step_by(64).for_each(prefetch);
                 met[distinct] = met[i];
                 distinct += 1;
             }
@@ -142,8 +163,12 @@ impl Sums {
 
     /// Compute vectors and weights of subtokens that are new.
     fn fill(&mut self) {
+        if self.idf.len() == self.interner.len() {
+            return;
+        }
         let mut digest = vec![0; KEY_BYTES + self.dim.div_ceil(8)];
-        for subtoken in &self.interner.texts()[self.idf.len()..] {
+        for number in self.idf.len()..self.interner.len() {
+            let subtoken = self.interner.text(number as u32);
             digest_of(subtoken, &mut digest);
             let (share, vector) = self.shipped.find(subtoken);
             self.idf
@@ -175,16 +200,16 @@ fn signs(digest: &[u8]) -> impl Iterator<Item = i8> + Clone {
 
 /// Scale to unit length; a vector of zeros becomes the one of the empty subtoken.
 fn normalise(out: &mut [f32]) {
-    let mut squares: f64 = out.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
-    if squares == 0.0 {
+    let mut square = squares(out);
+    if square == 0.0 {
         let mut digest = vec![0; KEY_BYTES + out.len().div_ceil(8)];
         digest_of(b"", &mut digest);
         for (to, sign) in out.iter_mut().zip(signs(&digest)) {
             *to = f32::from(sign);
         }
-        squares = out.len() as f64;
+        square = out.len() as f64;
     }
-    let length = squares.sqrt() as f32;
+    let length = square.sqrt() as f32;
     for x in out {
         *x /= length;
     }

@@ -28,6 +28,9 @@ pub struct Fused {
     pub vector: Vec<f64>,
 }
 
+/// A key, and what is known of it: its scores by words and by vectors, or NaN.
+type Known = (u64, f32, f32);
+
 /// Scales the scores of a list: its best to 1, a lowest one to 0.
 #[derive(Clone, Copy)]
 struct Scale {
@@ -36,13 +39,25 @@ struct Scale {
 }
 
 impl Scale {
-    fn new(list: &[Hit], low: f64) -> Self {
-        let top = list.first().map_or(low, |hit| f64::from(hit.1));
+    /// Of the scores of a list in any order, NaN left out. Its lowest is that at a depth, or its last; `low`, if given,
+    /// where it does not go down so far.
+    fn new(scores: impl Iterator<Item = f32>, depth: usize, low: Option<f64>) -> Self {
+        let mut list: Vec<f32> = scores.filter(|score| !score.is_nan()).collect();
+        let (n, top) = (list.len(), list.iter().copied().reduce(f32::max));
+        let lowest = if n > depth {
+            let at = depth.saturating_sub(1);
+            Some(*list.select_nth_unstable_by(at, |a, b| b.total_cmp(a)).1)
+        } else {
+            list.iter().copied().reduce(f32::min)
+        };
+        let low = low.filter(|_| n < depth);
+        let low = low.or(lowest.map(f64::from)).unwrap_or(0.0);
+        let top = top.map_or(low, f64::from);
         Self { low, top }
     }
 
-    fn of(self, score: f64) -> f64 {
-        let spread = self.top - self.low;
+    fn of(self, score: f32) -> f64 {
+        let (score, spread) = (f64::from(score), self.top - self.low);
         if spread > 0.0 {
             ((score - self.low) / spread).max(0.0) // NaN, which is not in the list, becomes 0 too
         } else {
@@ -52,40 +67,68 @@ impl Scale {
 }
 
 impl Fusion {
-    /// Return the union of two lists, best first. Keys are distinct in each. O(n log n).
+    /// Return the union of two lists, each in any order, best first. Keys are distinct in each. O(n log n).
     pub fn fuse(self, words: &[Hit], vectors: &[Hit]) -> Fused {
-        let at_depth = |list: &[Hit]| {
-            let last = list.len().min(self.depth).checked_sub(1)?;
-            Some(f64::from(list[last].1))
-        };
-        // Where fewer have a word of the query, 0 stands for no such word.
-        let least = at_depth(words).filter(|_| words.len() >= self.depth);
-        let by_words = Scale::new(words, least.unwrap_or(0.0));
-        let by_vectors = Scale::new(vectors, at_depth(vectors).unwrap_or(0.0));
         let mut place: HashMap<u64, usize> = HashMap::with_capacity(words.len());
-        let mut hits: Vec<(f64, u64, f64, f64)> = Vec::with_capacity(words.len() + vectors.len());
+        let mut known: Vec<Known> = Vec::with_capacity(words.len() + vectors.len());
         for &(key, score) in words {
-            place.insert(key, hits.len());
-            hits.push((0.0, key, f64::from(score), f64::NAN));
+            place.insert(key, known.len());
+            known.push((key, score, f32::NAN));
         }
         for &(key, score) in vectors {
             match place.get(&key) {
-                Some(&at) => hits[at].3 = f64::from(score),
-                None => hits.push((0.0, key, f64::NAN, f64::from(score))),
+                Some(&at) => known[at].2 = score,
+                None => known.push((key, f32::NAN, score)),
             }
         }
+        self.ranked(&known)
+    }
+
+    /// The same where the vectors of no other keys were looked at: their scores, in the order of the words' list, NaN
+    /// for a key that has no vector.
+    pub fn fuse_each(self, words: &[Hit], vectors: &[f32]) -> Fused {
+        let pairs = words.iter().zip(vectors);
+        let known: Vec<Known> = pairs
+            .map(|(&(key, words), &vector)| (key, words, vector))
+            .collect();
+        self.ranked(&known)
+    }
+
+    fn ranked(self, known: &[Known]) -> Fused {
+        // Where fewer have a word of the query, 0 stands for no such word.
+        let by_words = Scale::new(known.iter().map(|hit| hit.1), self.depth, Some(0.0));
+        let by_vectors = Scale::new(known.iter().map(|hit| hit.2), self.depth, None);
         let whole = self.lexical_weight + self.vector_weight;
-        for (score, _, lexical, vector) in &mut hits {
-            let sum = self.lexical_weight * by_words.of(*lexical)
-                + self.vector_weight * by_vectors.of(*vector);
-            *score = sum / whole;
+        let score_of = |&(_, words, vector): &Known| {
+            let sum = self.lexical_weight * by_words.of(words)
+                + self.vector_weight * by_vectors.of(vector);
+            sum / whole + 0.0 // never minus zero
+        };
+        // As whole numbers: scores are not below 0, so that their order is that of their bits.
+        let mut order: Vec<u128> = known
+            .iter()
+            .zip(0..)
+            .map(|(hit, place)| u128::from(!score_of(hit).to_bits()) << 64 | place)
+            .collect();
+        order.sort_unstable();
+        let bits = |number: &u128| !((number >> 64) as u64);
+        for ties in order.chunk_by_mut(|a, b| bits(a) == bits(b)) {
+            if ties.len() > 1 {
+                ties.sort_unstable_by_key(|&number| known[number as u64 as usize].0);
+            }
         }
-        hits.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let hits: Vec<Known> = order
+            .iter()
+            .map(|&number| known[number as u64 as usize])
+            .collect();
         Fused {
-            keys: hits.iter().map(|hit| hit.1).collect(),
-            scores: hits.iter().map(|hit| hit.0).collect(),
-            lexical: hits.iter().map(|hit| hit.2).collect(),
-            vector: hits.iter().map(|hit| hit.3).collect(),
+            keys: hits.iter().map(|hit| hit.0).collect(),
+            scores: order
+                .iter()
+                .map(|number| f64::from_bits(bits(number)))
+                .collect(),
+            lexical: hits.iter().map(|hit| f64::from(hit.1)).collect(),
+            vector: hits.iter().map(|hit| f64::from(hit.2)).collect(),
         }
     }
 }
@@ -116,6 +159,23 @@ mod tests {
         assert_eq!(fused.lexical[..2], [1.0, 4.0]);
         assert!(fused.lexical[2].is_nan() && fused.vector[1].is_nan());
         assert_eq!((fused.vector[0], fused.vector[2]), (0.5, -0.5));
+    }
+
+    #[test]
+    fn the_order_of_the_lists_does_not_matter() {
+        let words = [(7, 5.0), (8, 3.0), (9, 1.0), (10, 0.5)];
+        let vectors = [(8, 0.5), (10, 0.25), (9, -0.5)];
+        let fused = EVEN.fuse(&words, &vectors);
+        let reversed: Vec<_> = words.iter().rev().copied().collect();
+        let of_these = EVEN.fuse_each(&reversed, &[0.25, -0.5, 0.5, f32::NAN]);
+        assert_eq!(
+            (&fused.keys, &fused.scores),
+            (&of_these.keys, &of_these.scores)
+        );
+        assert_eq!(fused.lexical, of_these.lexical);
+        assert_eq!(fused.keys, [8, 7, 10, 9]);
+        assert_eq!(fused.vector[0], 0.5);
+        assert!(fused.vector[1].is_nan() && of_these.vector[1].is_nan());
     }
 
     #[test]

@@ -30,7 +30,6 @@ pub(crate) struct Term {
 
 #[derive(Debug)]
 struct Row {
-    key: u64, // NO_KEY: removed
     length: i64,
     terms: Box<[u32]>,
 }
@@ -60,6 +59,7 @@ pub struct Index {
     pub(crate) interner: Interner,
     pub(crate) terms: Vec<Term>, // by number
     row_of: HashMap<u64, u32>,
+    keys: Vec<u64>, // by row; NO_KEY: removed
     rows: Vec<Row>,
     total_length: i64,
     unit: f64, // the mean length that the impacts stand for
@@ -74,6 +74,7 @@ impl Index {
             interner: Interner::new(Cut::Terms),
             terms: Vec::new(),
             row_of: HashMap::new(),
+            keys: Vec::new(),
             rows: Vec::new(),
             total_length: 0,
             unit: 1.0,
@@ -102,7 +103,7 @@ impl Index {
     }
 
     pub(crate) fn key_at(&self, row: usize) -> u64 {
-        self.rows[row].key
+        self.keys[row]
     }
 
     pub(crate) fn row(&self, key: u64) -> Option<u32> {
@@ -119,13 +120,14 @@ impl Index {
         self.remove(&replaced);
         let saturation = self.saturation();
         let mut counts: Vec<(u32, u32)> = Vec::new();
+        let mut met = Vec::new();
         for &(key, name, text) in documents {
             counts.clear();
-            self.interner
-                .number(text, foreign, |term| counts.push((term, 1)));
-            let weight = self.rules.name_weight;
-            self.interner
-                .number(name, foreign, |term| counts.push((term, weight)));
+            for (part, weight) in [(text, 1), (name, self.rules.name_weight)] {
+                met.clear();
+                self.interner.number(part, foreign, &mut met);
+                counts.extend(met.iter().map(|&term| (term, weight)));
+            }
             self.hold_new_terms();
             self.append(key, &mut counts, saturation);
         }
@@ -150,15 +152,16 @@ impl Index {
         }
         self.total_length += length;
         self.row_of.insert(key, row);
+        self.keys.push(key);
         self.rows.push(Row {
-            key,
             length,
             terms: tfs.iter().map(|&(term, _)| term).collect(),
         });
     }
 
     fn hold_new_terms(&mut self) {
-        for text in &self.interner.texts()[self.terms.len()..] {
+        for number in self.terms.len()..self.interner.len() {
+            let text = self.interner.text(number as u32);
             let common = self.function_words.contains(text);
             self.terms.push(Term {
                 common,
@@ -175,8 +178,8 @@ impl Index {
             .collect();
         let many = rows.len() > 8 && rows.len() * SWEEP_SHARE > self.rows.len();
         for &row in &rows {
+            self.keys[row as usize] = NO_KEY;
             let held = &mut self.rows[row as usize];
-            held.key = NO_KEY;
             self.total_length -= held.length;
             let terms = std::mem::take(&mut held.terms);
             if !many {
@@ -195,14 +198,16 @@ impl Index {
     fn sweep(&mut self) {
         let mut number = vec![NO_ROW; self.rows.len()];
         let mut n = 0;
-        for (row, held) in self.rows.iter().enumerate() {
-            if held.key != NO_KEY {
+        for (row, &key) in self.keys.iter().enumerate() {
+            if key != NO_KEY {
                 number[row] = n;
-                self.row_of.insert(held.key, n);
+                self.row_of.insert(key, n);
                 n += 1;
             }
         }
-        self.rows.retain(|held| held.key != NO_KEY);
+        let mut is_kept = number.iter().map(|&row| row != NO_ROW);
+        self.rows.retain(|_| is_kept.next().unwrap_or(false));
+        self.keys.retain(|&key| key != NO_KEY);
         for term in &mut self.terms {
             term.postings.renumber(&number, n as usize);
         }
@@ -275,16 +280,18 @@ impl Index {
             number[row] = i as i32;
             packed.lengths.push(self.rows[row].length);
         }
-        for (term, text) in self.terms.iter().zip(self.interner.texts()) {
+        for (term, number_of_term) in self.terms.iter().zip(0..) {
             if term.postings.len() == 0 {
                 continue;
             }
             if !packed.counts.is_empty() {
                 packed.terms.push(b'\n');
             }
-            packed.terms.extend_from_slice(text);
+            packed
+                .terms
+                .extend_from_slice(self.interner.text(number_of_term));
             packed.counts.push(term.postings.len() as i64);
-            let of_term = term.postings.list().iter();
+            let of_term = term.postings.iter();
             let mut list: Vec<_> = of_term.map(|p| (number[p.row as usize], p.tf)).collect();
             list.sort_unstable();
             packed.rows.extend(list.iter().map(|&(row, _)| row));
@@ -329,13 +336,13 @@ impl Index {
                     impact,
                 }
             });
-            self.terms[term as usize].postings = Postings::new(list.collect(), n);
+            self.terms[term as usize].postings = Postings::new(list, n);
             at += count as usize;
         }
         for ((&key, &length), terms) in packed.keys.iter().zip(&packed.lengths).zip(terms_of_row) {
             self.row_of.insert(key, self.rows.len() as u32);
+            self.keys.push(key);
             self.rows.push(Row {
-                key,
                 length,
                 terms: terms.into(),
             });

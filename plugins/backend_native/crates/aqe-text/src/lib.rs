@@ -16,10 +16,11 @@ mod postings;
 mod rarity;
 mod search;
 mod subtokens;
+mod vocabulary;
 
 pub use embedder::{Shipped, Sums};
 pub use fusion::{Fused, Fusion};
 pub use index::{Index, Packed, Rules};
 pub use rarity::{Rarity, count, digest_of, key_of};
 pub use search::Hit;
-pub use subtokens::{Foreign, Piece, pieces, subtokens_of, terms_of};
+pub use subtokens::{Foreign, Parts, Piece, pieces, subtokens_of, terms_of};

@@ -58,28 +58,26 @@ impl Rarity {
 pub fn count(documents: &[(&[u8], &[u8])], foreign: &Foreign) -> Vec<(u64, u32)> {
     let mut interner = Interner::new(Cut::Subtokens);
     let mut seen: Vec<(u32, u32)> = Vec::new(); // of each subtoken: its last document, from 1 on, and how many
+    let mut met = Vec::new();
     for (&(name, text), document) in documents.iter().zip(1..) {
-        for part in [name, text] {
-            interner.number(part, foreign, |number| {
-                if seen.len() <= number as usize {
-                    seen.resize(number as usize + 1, (0, 0));
-                }
-                let (last, df) = &mut seen[number as usize];
-                if *last != document {
-                    (*last, *df) = (document, *df + 1);
-                }
-            });
+        met.clear();
+        interner.number(name, foreign, &mut met);
+        interner.number(text, foreign, &mut met);
+        for &number in &met {
+            if seen.len() <= number as usize {
+                seen.resize(number as usize + 1, (0, 0));
+            }
+            let (last, df) = &mut seen[number as usize];
+            if *last != document {
+                (*last, *df) = (document, *df + 1);
+            }
         }
     }
-    let often = interner
-        .texts()
-        .iter()
-        .zip(&seen)
-        .filter(|(_, (_, df))| *df > 1);
+    let often = (0..).zip(&seen).filter(|(_, (_, df))| *df > 1);
     let mut kept: Vec<(u32, u64)> = often
-        .map(|(text, &(_, df))| {
+        .map(|(number, &(_, df))| {
             let mut digest = [0; KEY_BYTES];
-            digest_of(text, &mut digest);
+            digest_of(interner.text(number), &mut digest);
             (df, key_of(&digest))
         })
         .collect();

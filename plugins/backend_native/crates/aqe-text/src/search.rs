@@ -1,37 +1,43 @@
 //! Searching: sums over the postings of a query's terms, and the best of them.
 
 use std::cell::RefCell;
-use std::cmp::Ordering;
 
 use crate::index::Index;
-use crate::kernels::{add_dense, peaks};
-use crate::postings::{ONE, weight_in_steps};
-use crate::subtokens::Foreign;
+use crate::kernels::{FOLDS, add_four, add_plane, count_from, peaks, prefetch};
+use crate::postings::{ONE, Planes, weight_in_steps};
+use crate::subtokens::Parts;
 
 const FUNCTION_WEIGHT: f64 = 0.3;
 const TILE: usize = 1 << 12;
-const FOLDS: usize = 16; // sums to a column
 
-/// The maxima of columns of sums, twice.
-type Maxima = (Vec<u32>, Vec<u32>);
+/// Sums by row and their maxima by column: fresh memory would cost more than the sums.
+#[derive(Default)]
+struct Scratch {
+    sums: Vec<u32>,   // to whole columns
+    maxima: Vec<u32>, // of each column of sums; those of a tile are its length / `FOLDS` apart
+}
 
 thread_local! {
-    /// The sums and their maxima: fresh memory would cost more than the sums.
-    static SCRATCH: RefCell<(Vec<u32>, Maxima)> =
-        const { RefCell::new((Vec::new(), (Vec::new(), Vec::new()))) };
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
+
+/// The planes of the frequent terms of a query, each with its weight.
+struct Frequent<'i>(Vec<(&'i Planes, u32)>);
 
 /// A key and its score.
 pub type Hit = (u64, f32);
 
 impl Index {
     /// Return the terms of a query that some document holds, ascending, each with its weight. O(length log).
-    pub fn weights(&self, query: &[u8], foreign: &Foreign) -> Vec<(u32, f64)> {
+    pub fn weights(&self, query: &Parts) -> Vec<(u32, f64)> {
         let mut met: Vec<u32> = Vec::with_capacity(64);
-        self.interner.known(query, foreign, |term| met.push(term));
+        self.interner.known(query, &mut met);
+        met.iter()
+            .for_each(|&term| prefetch(&self.terms[term as usize]));
         met.sort_unstable();
         let weighed = met.chunk_by(|a, b| a == b).filter_map(|same| {
             let held = &self.terms[same[0] as usize];
+            held.postings.prefetch();
             let (n, df) = (self.len() as f64, held.postings.len() as f64);
             let idf = ((n - df + 0.5) / (df + 0.5) + 1.0).ln();
             let common = if held.common { FUNCTION_WEIGHT } else { 1.0 };
@@ -43,23 +49,29 @@ impl Index {
 
     /// The text of a term that [`Index::weights`] named.
     pub fn term(&self, number: u32) -> &[u8] {
-        &self.interner.texts()[number as usize]
+        self.interner.text(number)
     }
 
     /// Return the best documents for a query: best first, ties by ascending key; at most `k`, all with a shared term.
     ///
     /// `among`, if given, are distinct keys; no other is returned. The index is weighed (see [`Index::weigh`]).
     /// O(postings of the query's terms + n).
-    pub fn search(
-        &self,
-        query: &[u8],
-        foreign: &Foreign,
-        k: usize,
-        among: Option<&[u64]>,
-    ) -> Vec<Hit> {
+    pub fn search(&self, query: &Parts, k: usize, among: Option<&[u64]>) -> Vec<Hit> {
+        let mut leading = self.leading(query, k, among);
+        leading.sort_unstable();
+        leading.into_iter().map(Leading::hit).collect()
+    }
+
+    /// Return those that [`Index::search`] does, in no order.
+    pub fn best(&self, query: &Parts, k: usize) -> Vec<Hit> {
+        let leading = self.leading(query, k, None).into_iter();
+        leading.map(Leading::hit).collect()
+    }
+
+    fn leading(&self, query: &Parts, k: usize, among: Option<&[u64]>) -> Vec<Leading> {
         debug_assert!(self.is_weighed());
         let terms: Vec<_> = self
-            .weights(query, foreign)
+            .weights(query)
             .into_iter()
             .map(|(term, weight)| (term, weight_in_steps(weight)))
             .collect();
@@ -69,11 +81,9 @@ impl Index {
             .map(|&(_, weight)| u64::from(weight) * 65_535)
             .sum();
         if most <= u64::from(u32::MAX) || self.largest_sum(&terms) <= u64::from(u32::MAX) {
-            SCRATCH.with_borrow_mut(|(sums, scratch)| {
-                sums.clear();
-                sums.resize(self.n_rows(), 0);
-                self.sum_up(&terms, sums);
-                self.best_of(sums, scratch, k, among)
+            SCRATCH.with_borrow_mut(|scratch| {
+                let frequent = self.sum_up(&terms, scratch);
+                self.best_of(scratch, &frequent, k, among)
             })
         } else {
             self.best_of_long(&terms, k, among)
@@ -82,139 +92,269 @@ impl Index {
 
     fn largest_sum(&self, terms: &[(u32, u32)]) -> u64 {
         let largest = |&(term, weight): &(u32, u32)| {
-            let list = self.terms[term as usize].postings.list();
-            u64::from(weight)
-                * list
-                    .iter()
-                    .map(|posting| u64::from(posting.impact))
-                    .max()
-                    .unwrap_or(0)
+            let impacts = self.terms[term as usize].postings.iter();
+            let most = impacts.map(|posting| u64::from(posting.impact)).max();
+            u64::from(weight) * most.unwrap_or(0)
         };
         terms.iter().map(largest).sum()
     }
 
-    fn sum_up(&self, terms: &[(u32, u32)], sums: &mut [u32]) {
-        let mut frequent: Vec<(&[u16], u32)> = Vec::new();
+    /// Add up what terms tell of each row; of frequent ones what the upper planes tell, which is a little less.
+    fn sum_up(&self, terms: &[(u32, u32)], scratch: &mut Scratch) -> Frequent<'_> {
+        let Scratch { sums, maxima } = scratch;
+        sums.clear();
+        sums.resize(self.n_rows().next_multiple_of(FOLDS), 0);
+        maxima.resize(sums.len() / FOLDS, 0);
+        let mut frequent = Vec::new();
         for &(term, weight) in terms {
             let postings = &self.terms[term as usize].postings;
-            if let Some(impacts) = postings.dense() {
-                frequent.push((impacts, weight));
+            if let Some(planes) = postings.planes() {
+                frequent.push((planes, weight));
                 continue;
             }
-            for posting in postings.list() {
-                sums[posting.row as usize] += u32::from(posting.impact) * weight;
-            }
-        }
-        // A tile of the sums stays in the nearest cache while all lists are added to it.
-        for (tile, start) in sums.chunks_mut(TILE).zip((0..).step_by(TILE)) {
-            for &(impacts, weight) in &frequent {
-                if let Some(impacts) = impacts.get(start..) {
-                    add_dense(tile, impacts, weight);
+            for (first, span) in postings.near() {
+                let sums = &mut sums[first..];
+                for near in span {
+                    sums[near.place as usize] += u32::from(near.impact) * weight;
                 }
             }
         }
+        let frequent = Frequent(frequent);
+        let uppers = frequent.uppers();
+        // A tile of the sums stays in the nearest cache while all planes are added to it.
+        let tiles = sums.chunks_mut(TILE).zip(maxima.chunks_mut(TILE / FOLDS));
+        for ((tile, maxima), start) in tiles.zip((0..).step_by(TILE)) {
+            let next = start + TILE; // in another page of each plane, where the processor does not look ahead
+            frequent
+                .0
+                .iter()
+                .for_each(|(planes, _)| planes.prefetch(next));
+            uppers.chunks(4).for_each(|some| add(tile, some, start));
+            peaks(tile, maxima);
+        }
+        frequent
     }
 
     fn best_of(
         &self,
-        sums: &[u32],
-        scratch: &mut Maxima,
+        scratch: &Scratch,
+        frequent: &Frequent<'_>,
         k: usize,
         among: Option<&[u64]>,
-    ) -> Vec<Hit> {
-        let score = |sum: u32| (f64::from(sum) / ONE) as f32;
-        if let Some(keys) = among {
-            let rows = keys
+    ) -> Vec<Leading> {
+        let (rows, keys): (Vec<u32>, Vec<u64>) = match among {
+            Some(keys) => keys
                 .iter()
-                .filter_map(|&key| Some((key, sums[self.row(key)? as usize])));
-            return first(
-                rows.filter(|&(_, sum)| sum > 0)
-                    .map(|(key, sum)| (key, score(sum)))
-                    .collect(),
-                k,
-            );
-        }
-        // All rows before the first key: reading one key after the other, the processor waits for many at a time.
-        let rows = high_rows(sums, scratch, k);
-        let hits = rows
-            .iter()
-            .map(|&row| (self.key_at(row as usize), score(sums[row as usize])));
-        first(hits.collect(), k)
+                .filter_map(|&key| Some((self.row(key)?, key)))
+                .unzip(),
+            None => {
+                let rows = high_rows(scratch, k, self.n_rows(), frequent.most_missing());
+                let keys = rows.iter().map(|&row| self.key_at(row as usize)).collect();
+                (rows, keys)
+            }
+        };
+        let mut sums: Vec<u32> = rows.iter().map(|&row| scratch.sums[row as usize]).collect();
+        frequent.complete(&rows, &mut sums);
+        let hits = keys.into_iter().zip(sums).filter(|&(_, sum)| sum > 0);
+        first(
+            hits.map(|(key, sum)| (key, (f64::from(sum) / ONE) as f32)),
+            k,
+        )
     }
 
     /// The same with sums that 32 bits do not hold: an enormous query, or an enormous `k1`.
-    fn best_of_long(&self, terms: &[(u32, u32)], k: usize, among: Option<&[u64]>) -> Vec<Hit> {
+    fn best_of_long(&self, terms: &[(u32, u32)], k: usize, among: Option<&[u64]>) -> Vec<Leading> {
         let mut sums = vec![0_u64; self.n_rows()];
         for &(term, weight) in terms {
-            for posting in self.terms[term as usize].postings.list() {
+            for posting in self.terms[term as usize].postings.iter() {
                 sums[posting.row as usize] += u64::from(posting.impact) * u64::from(weight);
             }
         }
         let hit = |key: u64, sum: u64| (sum > 0).then_some((key, (sum as f64 / ONE) as f32));
-        let hits = match among {
-            Some(keys) => keys
-                .iter()
-                .filter_map(|&key| hit(key, sums[self.row(key)? as usize]))
-                .collect(),
-            None => sums
-                .iter()
-                .enumerate()
-                .filter_map(|(row, &sum)| hit(self.key_at(row), sum))
-                .collect(),
-        };
-        first(hits, k)
+        match among {
+            Some(keys) => {
+                let sum_of = |&key: &u64| hit(key, sums[self.row(key)? as usize]);
+                first(keys.iter().filter_map(sum_of), k)
+            }
+            None => {
+                let all = sums.iter().enumerate();
+                first(all.filter_map(|(row, &sum)| hit(self.key_at(row), sum)), k)
+            }
+        }
     }
 }
 
-/// Rows that hold all that can be among the best k, of sums above 0.
-fn high_rows(sums: &[u32], (maxima, order): &mut Maxima, k: usize) -> Vec<u32> {
-    let mut rows = Vec::with_capacity((2 * k).min(sums.len()));
-    let mut take = |row: usize, floor: u32| {
-        if sums[row] >= floor {
-            rows.push(row as u32);
+impl<'i> Frequent<'i> {
+    /// The upper planes, with the weights of their numbers; a plane comes again while its weight is above 16 bits.
+    fn uppers(&self) -> Vec<(&'i [u8], i16)> {
+        let mut uppers = Vec::with_capacity(self.0.len());
+        for &(planes, weight) in &self.0 {
+            let mut rest = u64::from(weight) << planes.shift;
+            while rest > 0 {
+                let part = i16::try_from(rest).unwrap_or(i16::MAX);
+                uppers.push((&planes.upper[..], part));
+                rest -= u64::from(part.unsigned_abs());
+            }
         }
+        uppers
+    }
+
+    /// How much less than a row's sum its sum by upper planes can be.
+    fn most_missing(&self) -> u32 {
+        self.0.iter().fold(0, |sum: u32, &(planes, weight)| {
+            sum.saturating_add(weight.saturating_mul((1 << planes.shift) - 1))
+        })
+    }
+
+    /// Add what the lower planes tell of rows.
+    fn complete(&self, rows: &[u32], sums: &mut [u32]) {
+        for &(planes, weight) in &self.0 {
+            for (&row, sum) in rows.iter().zip(&mut *sums) {
+                let lower = planes.lower.get(row as usize).copied();
+                *sum += weight * u32::from(lower.unwrap_or(0));
+            }
+        }
+    }
+}
+
+/// Add up to four planes to the sums from `start` on. A plane ends with the last row that has its term.
+fn add(tile: &mut [u32], planes: &[(&[u8], i16)], start: usize) {
+    let n = tile.len();
+    let rest = |i: usize| {
+        let (plane, weight) = planes[i];
+        let plane = plane.get(start..).unwrap_or(&[]);
+        (&plane[..plane.len().min(n)], weight)
     };
-    let columns = sums.len() / FOLDS;
-    if columns <= 2 * k {
-        (0..sums.len()).for_each(|row| take(row, 1));
-        return rows;
+    let mut done = 0;
+    if planes.len() == 4 {
+        let four: [_; 4] = std::array::from_fn(rest);
+        done = four.iter().map(|(plane, _)| plane.len()).min().unwrap_or(0);
+        let (planes, weights) = (four.map(|each| each.0), four.map(|each| each.1));
+        add_four(&mut tile[..done], planes, weights);
     }
-    let floor = floor_of(sums, columns, k, maxima, order).max(1);
-    for (column, &most) in maxima.iter().enumerate() {
-        if most >= floor {
-            let rows = (column..columns * FOLDS).step_by(columns);
-            rows.for_each(|row| take(row, floor));
+    for i in 0..planes.len() {
+        let (plane, weight) = rest(i);
+        add_plane(&mut tile[done..], &plane[done..], weight);
+    }
+}
+
+/// Rows that hold all that can be among the best k, whose sums may be too low by what is missing.
+fn high_rows(scratch: &Scratch, k: usize, n: usize, missing: u32) -> Vec<u32> {
+    let Scratch { sums, maxima } = scratch;
+    if maxima.len() <= 2 * k {
+        return (0..n as u32).collect();
+    }
+    let floor = floor_of(maxima, k);
+    let floor = floor - (floor >> 23); // less by what rounding to 24 bits may hide
+    let least = floor.saturating_sub(missing).max(u32::from(missing == 0));
+    let mut rows = Vec::with_capacity(2 * k);
+    let tiles = sums.chunks(TILE).zip(maxima.chunks(TILE / FOLDS));
+    for ((tile, maxima), start) in tiles.zip((0..).step_by(TILE)) {
+        for (some, first) in maxima.chunks(32).zip((0..).step_by(32)) {
+            for column in ones(some.iter().map(|&most| most >= least)) {
+                let column = first + column;
+                let places = (column..tile.len()).step_by(maxima.len());
+                let high = ones(places.map(|place| tile[place] >= least));
+                rows.extend(high.map(|fold| (start + column + fold * maxima.len()) as u32));
+            }
         }
     }
-    (columns * FOLDS..sums.len()).for_each(|row| take(row, floor));
+    rows.retain(|&row| (row as usize) < n);
     rows
 }
 
-/// A number that the k-th best sum is not below, after rounding to float32; `maxima` are those of the columns then.
-///
-/// Sum `i` is in column `i % columns`, but for the last few, which are in none.
-fn floor_of(
-    sums: &[u32],
-    columns: usize,
-    k: usize,
-    maxima: &mut Vec<u32>,
-    order: &mut Vec<u32>,
-) -> u32 {
-    maxima.resize(columns, 0);
-    peaks(sums, maxima);
-    order.clone_from(maxima);
-    // The k-th best of the columns' maxima is not above the k-th best of all.
-    let (_, &mut floor, _) = order.select_nth_unstable_by(k - 1, |a, b| b.cmp(a));
-    floor - (floor >> 23) // less by what rounding to 24 bits may hide
+/// The places of what is true, of at most 32: looked at together, without a guess at each.
+fn ones(values: impl Iterator<Item = bool>) -> impl Iterator<Item = usize> {
+    let mut bits = values
+        .zip(0..32)
+        .fold(0_u32, |bits, (is, place)| bits | u32::from(is) << place);
+    std::iter::from_fn(move || {
+        let place = bits.trailing_zeros();
+        bits &= bits.wrapping_sub(1);
+        (place < 32).then_some(place as usize)
+    })
 }
 
-/// The k best, in order.
-fn first(mut hits: Vec<Hit>, k: usize) -> Vec<Hit> {
-    let order = |a: &Hit, b: &Hit| -> Ordering { b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)) };
-    if hits.len() > k {
-        hits.select_nth_unstable_by(k - 1, order);
-        hits.truncate(k);
+/// A number that the k-th largest is not below, and few are above that are not of the k largest.
+///
+/// By bisection, each step a count, which is faster than a selection. The k-th best of the columns' maxima is not above
+/// the k-th best of all.
+fn floor_of(maxima: &[u32], k: usize) -> u32 {
+    let most = k + k / 8;
+    let (mut floor, mut above) = (0, u64::from(maxima.iter().copied().max().unwrap_or(0)) + 1);
+    while above - u64::from(floor) > 1 {
+        let middle = u32::midpoint(floor, (above - 1) as u32).max(floor + 1);
+        let count = count_from(maxima, middle);
+        if count < k {
+            above = u64::from(middle);
+        } else {
+            floor = middle;
+            if count <= most {
+                break;
+            }
+        }
     }
-    hits.sort_unstable_by(order);
-    hits
+    floor
+}
+
+/// A hit as one whole number: the better the smaller, the better of two equal scores being that of the smaller key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Leading(u128);
+
+impl Leading {
+    /// Of a score above 0: the order of such numbers is that of their bits.
+    fn new((key, score): Hit) -> Self {
+        Self(u128::from(!score.to_bits()) << 64 | u128::from(key))
+    }
+
+    fn hit(self) -> Hit {
+        (self.0 as u64, f32::from_bits(!((self.0 >> 64) as u32)))
+    }
+}
+
+/// The k best, in no order. Their scores are above 0.
+fn first(hits: impl Iterator<Item = Hit>, k: usize) -> Vec<Leading> {
+    let mut leading: Vec<_> = hits.map(Leading::new).collect();
+    if leading.len() > k {
+        leading.select_nth_unstable(k - 1);
+        leading.truncate(k);
+    }
+    leading
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_floor_is_a_bound(maxima in prop::collection::vec(0_u32..1000, 1..400), k in 1_usize..400) {
+            prop_assume!(k <= maxima.len());
+            let mut sorted = maxima.clone();
+            sorted.sort_unstable_by(|a, b| b.cmp(a));
+            let floor = floor_of(&maxima, k);
+            prop_assert!(floor <= sorted[k - 1]);
+            // Nothing is gained by a higher one, but a few rows less.
+            let more = sorted.iter().filter(|&&value| value >= floor).count();
+            prop_assert!(more <= k + k / 8 || floor == sorted[k - 1]);
+        }
+
+        #[test]
+        fn planes_of_any_length_are_added(
+            planes in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 1..5),
+            start in 0_usize..70,
+        ) {
+            let weights = [3_i16, 500, 1, 32_000];
+            let all: Vec<(&[u8], i16)> = planes.iter().map(|plane| &plane[..]).zip(weights).collect();
+            let mut tile = vec![7; 20];
+            add(&mut tile, &all, start);
+            for (i, &sum) in tile.iter().enumerate() {
+                let at = |(plane, weight): &(&[u8], i16)| {
+                    plane.get(start + i).map_or(0, |&upper| u32::from(upper) * *weight as u32)
+                };
+                prop_assert_eq!(sum, 7 + all.iter().map(at).sum::<u32>());
+            }
+        }
+    }
 }

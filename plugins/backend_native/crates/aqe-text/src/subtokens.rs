@@ -80,17 +80,92 @@ pub fn subtokens_of(identifier: &[u8], mut found: impl FnMut(&[u8])) {
 }
 
 /// Call `found` with each term of an identifier of ASCII: its subtokens, in order, then its joined pairs.
-pub fn terms_of(identifier: &[u8], mut found: impl FnMut(&[u8])) {
-    // The subtokens one after another, and where they end: a pair is a stretch of two.
-    let mut text: Vec<u8> = Vec::with_capacity(2 * MAX_SUBTOKEN);
-    let mut ends = vec![0];
-    subtokens_of(identifier, |subtoken| {
-        text.extend_from_slice(subtoken);
-        ends.push(text.len());
-    });
-    for n in [2, 3] {
-        for stretch in ends.windows(n) {
-            found(&text[stretch[0]..stretch[n - 1]]);
+pub fn terms_of(identifier: &[u8], found: impl FnMut(&[u8])) {
+    let mut parts = Parts::default();
+    parts.cut(identifier, true);
+    parts.terms().for_each(found);
+}
+
+/// The subtokens and the terms of a text, in order: stretches of one string, as a joined pair is one, too.
+#[derive(Debug, Default)]
+pub struct Parts {
+    bytes: Vec<u8>,
+    subtokens: Vec<(usize, usize)>,
+    terms: Vec<(usize, usize)>,
+}
+
+impl Parts {
+    /// Cut a text into its terms; the subtokens are not told. O(length).
+    pub fn terms_of(text: &[u8], foreign: &Foreign) -> Self {
+        Self::cut_text(text, None, Some(foreign))
+    }
+
+    /// Cut a text into both, by what its foreign stretches hold of each. O(length).
+    pub fn of(text: &[u8], subtokens: &Foreign, terms: &Foreign) -> Self {
+        Self::cut_text(text, Some(subtokens), Some(terms))
+    }
+
+    fn cut_text(text: &[u8], subtokens: Option<&Foreign>, terms: Option<&Foreign>) -> Self {
+        let few = text.len() / 4;
+        let mut parts = Self {
+            bytes: Vec::with_capacity(text.len()),
+            subtokens: Vec::with_capacity(few),
+            terms: Vec::with_capacity(if terms.is_some() { 2 * few } else { 0 }),
+        };
+        for piece in pieces(text) {
+            match piece {
+                Piece::Identifier(identifier) => parts.cut(identifier, terms.is_some()),
+                Piece::Foreign(stretch) => {
+                    for part in subtokens
+                        .and_then(|of| of.get(stretch))
+                        .into_iter()
+                        .flatten()
+                    {
+                        let place = parts.push(part);
+                        parts.subtokens.push(place);
+                    }
+                    for part in terms.and_then(|of| of.get(stretch)).into_iter().flatten() {
+                        let place = parts.push(part);
+                        parts.terms.push(place);
+                    }
+                }
+            }
+        }
+        parts
+    }
+
+    /// The subtokens, in order.
+    pub fn subtokens(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        self.subtokens
+            .iter()
+            .map(|&(start, end)| &self.bytes[start..end])
+    }
+
+    /// The terms: of each identifier its subtokens, then its joined pairs.
+    pub fn terms(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        self.terms
+            .iter()
+            .map(|&(start, end)| &self.bytes[start..end])
+    }
+
+    fn push(&mut self, part: &[u8]) -> (usize, usize) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(part);
+        (start, self.bytes.len())
+    }
+
+    /// Add the parts of an identifier of ASCII, and its terms where they are to be told.
+    pub(crate) fn cut(&mut self, identifier: &[u8], join: bool) {
+        let first = self.subtokens.len();
+        subtokens_of(identifier, |subtoken| {
+            let place = self.push(subtoken);
+            self.subtokens.push(place);
+        });
+        if join {
+            let new = &self.subtokens[first..];
+            self.terms.extend_from_slice(new);
+            let pairs = new.windows(2).map(|pair| (pair[0].0, pair[1].1));
+            self.terms.extend(pairs);
         }
     }
 }

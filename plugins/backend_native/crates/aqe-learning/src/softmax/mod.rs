@@ -100,7 +100,7 @@ impl Policy {
             rules,
             actions: Actions::new(declared),
             declared: declared.len(),
-            states: Index::new(1, 0),
+            states: Index::new(1),
             rows: Vec::new(),
             waiting: Vec::new(),
             steps: 0,
