@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from aqe_core.searching import Match, Ranked, Tuning
 from aqe_core.validate import as_k
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -78,7 +78,9 @@ class Patterns:
         StorageError
             Writing failed; nothing was stored.
         """
-        listed = [items] if isinstance(items, (str, Mapping, Pattern)) else items
+        listed: Iterable[Any] = [items]
+        if isinstance(items, Iterable) and not isinstance(items, (str, Mapping, Pattern)):
+            listed = items
         return self.put([as_pattern(item) for item in listed]).keys
 
     def put(
@@ -331,13 +333,20 @@ def as_pattern(item: str | Mapping[str, Any] | Pattern) -> Pattern:
         )
     fields = {name: item[name] for name in _FIELDS if name in item}
     rest = {name: value for name, value in item.items() if name not in _FIELDS}
-    name, text = fields.get("name"), fields.get("text")
-    if not (isinstance(name, str) or isinstance(text, str)):
-        raise InputError(f"a pattern has neither name nor text, only {sorted(item)}.", fix="give it one of them.")
-    fields["name"] = name if isinstance(name, str) else str(text).strip().splitlines()[0][:200]
-    fields["text"] = text if isinstance(text, str) else str(name)
-    fields["metadata"] = {**fields.get("metadata", {}), **rest}
-    fields["markers"] = tuple(fields.get("markers", ()))
-    where = "::".join(part for part in (fields.get("path", ""), fields.get("class_name", ""), fields["name"]) if part)
-    fields.setdefault("id", where)
+    name, text = (each if isinstance(each := fields.get(field), str) else "" for field in ("name", "text"))
+    if not (name.strip() or text.strip()):
+        raise InputError(f"a pattern has neither name nor text, only {[*item]}.", fix="give it one of them.")
+    fields["name"] = name if name.strip() else text.strip().splitlines()[0][:200]
+    fields["text"] = text if isinstance(fields.get("text"), str) else name
+    fields["metadata"] = {**_of_type(fields, "metadata", Mapping, {}), **rest}
+    fields["markers"] = tuple(_of_type(fields, "markers", (list, tuple, set, frozenset), ()))
+    parts = [_of_type(fields, field, str, "") for field in ("path", "class_name", "name")]
+    fields["id"] = _of_type(fields, "id", str, "") or "::".join(filter(None, parts))
     return Pattern(**fields)
+
+
+def _of_type(fields: Mapping[str, Any], field: str, kind: Any, default: Any) -> Any:
+    value = fields.get(field, default)
+    if not isinstance(value, kind):
+        raise InputError(f"{field} of a pattern is {value!r:.60}.", fix=f"its type is that of {default!r}.")
+    return value

@@ -19,7 +19,7 @@ from aqe_core.errors import CapabilityError, ConfigError, InputError
 from aqe_core.suggest import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sized
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -151,6 +151,7 @@ def mode_for(query: Any, mode: str | None, tuning: Tuning) -> str:
 
 def worded(index: TextIndex, text: str, k: int, among: Keys | None) -> Ranked:
     """Return what the text index finds."""
+    k = _enough(k, index)
     found = _of_many(lambda width: index.search(text, width), k, len(index), among)
     keys, scores = _listed(index.search(text, k, among=among)) if found is None else found
     wide = scores.astype(np.float64)
@@ -159,6 +160,7 @@ def worded(index: TextIndex, text: str, k: int, among: Keys | None) -> Ranked:
 
 def nearest(store: PatternStore, vector: ArrayLike, k: int, among: Keys | None) -> Ranked:
     """Return what the pattern store finds, also among given keys in one that cannot filter."""
+    k = _enough(k, store)
     found = _of_many(lambda width: store.search(vector, width), k, len(store), among)
     if found is not None:
         keys, scores = found
@@ -203,7 +205,7 @@ def hybrid(
     at_once : bool
         The index is a `HybridIndex`, and may do it all in one call.
     """
-    pool, depth = _sizes(k)
+    pool, depth = _sizes(_enough(k, index, store))
     candidates = len(store) if among is None else among.size
     narrow = narrow and candidates > max(_SCANNED, pool)
     if at_once and among is None:
@@ -240,6 +242,11 @@ def hybrid_of_few(
         return None
     embedder, store = engines
     return fuse(words, nearest(store, embedder.embed_queries([text])[0], pool, None), tuning, depth)
+
+
+def _enough(k: int, *engines: Sized) -> int:
+    """Return k, or one more than there are: engines make room for as many as they are asked for."""
+    return min(k, 1 + max(map(len, engines)))
 
 
 def _sizes(k: int) -> tuple[int, int]:

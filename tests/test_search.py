@@ -57,6 +57,28 @@ def hits_of(ws, query, **options):
     return [(hit.pattern.id, hit.score, hit.lexical, hit.vector) for hit in ws.patterns.search(query, 20, **options)]
 
 
+@pytest.mark.parametrize("mode", searching.MODES)
+@pytest.mark.parametrize("n", [0, 1, 150])
+def test_more_than_there_are_costs_no_room(tmp_path, monkeypatch, mode, n):
+    asked = []
+    with filled(tmp_path, n) as ws:
+        for engine in (ws.patterns.store, ws.patterns.texts):
+            search = type(engine).search
+            monkeypatch.setattr(
+                type(engine),
+                "search",
+                lambda self, query, k=10, *, search=search, **more: [asked.append(k), search(self, query, k, **more)][
+                    1
+                ],
+            )
+        all_of_them = ws.patterns.search("retry login", 2 * n + 1, mode=mode)
+        for k in (10**7, 2**31 - 1):
+            found = ws.patterns.search("retry login", k, mode=mode)
+            assert found == all_of_them
+            assert found == ws.patterns.search("retry login", k, mode=mode, dedupe=True) or n > 1
+    assert max(asked) < 1000
+
+
 # -- fusion ---------------------------------------------------------------------------------------------------------
 
 

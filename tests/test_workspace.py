@@ -167,6 +167,30 @@ class TestPatterns:
     def test_as_pattern_defaults(self):
         assert as_pattern({"text": "first line\nsecond"}).name == "first line"
         assert as_pattern({"name": "only"}).text == "only"
+        assert as_pattern({"name": " ", "id": "", "text": " x\n", "path": "p"}).id == "p::x"
+
+    @pytest.mark.parametrize(
+        ("items", "message"),
+        [
+            (None, "NoneType"),
+            (3, "int"),
+            ([None], "NoneType"),
+            ([{"name": "", "text": " \n"}], "neither name nor text"),
+            ([{"name": 3, "text": None}], "neither name nor text"),
+            ([{"name": "a", "markers": "slow"}], "markers of a pattern is 'slow'"),
+            ([{"name": "a", "markers": 3}], "markers"),
+            ([{"name": "a", "metadata": [1]}], "metadata"),
+            ([{"name": "a", "path": Path("p")}], "path of a pattern"),
+            ([{"name": "a", "class_name": None}], "class_name"),
+            ([{"name": "a", "id": 5}], "id of a pattern is 5"),
+            ([{"name": "a", "docstring": 5}], "docstring"),
+        ],
+    )
+    def test_what_is_no_pattern_is_refused(self, tmp_path, items, message):
+        with aqe_core.open(tmp_path) as ws:
+            with pytest.raises(errors.InputError, match=message):
+                ws.patterns.add(items)
+            assert len(ws.patterns) == 0
 
 
 def write_unfiltered_store(folder: Path) -> Path:
