@@ -379,8 +379,9 @@ impl Rows {
     }
 }
 
+/// The squared distance.
 #[inline(always)]
-fn distance(left: &[f32], right: &[f32]) -> f32 {
+pub(crate) fn distance(left: &[f32], right: &[f32]) -> f32 {
     let mut sums = [0f32; 16];
     let (a, b) = (left.chunks_exact(16), right.chunks_exact(16));
     let (rest_a, rest_b) = (a.remainder(), b.remainder());

@@ -406,17 +406,17 @@ impl Shared {
             ..setting
         };
         let mut found = None;
-        let (mut low, mut high) = (0.0, 0.05);
-        for _ in 0..24 {
+        let (mut low, mut high) = (-0.3, 0.1);
+        for _ in 0..8 {
             let measured = self.recall(trials, with(high));
             if measured.bound >= goal {
                 found = Some((with(high), measured.recall));
                 break;
             }
-            (low, high) = (high, 1.5 * high);
+            (low, high) = (high, 2.0 * high);
         }
         found?;
-        while high - low > 0.01 * high {
+        while high - low > 0.003 {
             let middle = 0.5 * (low + high);
             let measured = self.recall(trials, with(middle));
             if measured.bound >= goal {
