@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, Block, Codes, Lookup, RUN, Survivors, TABLE, prefetch_factors};
+use super::{BLOCK, Codes, Lookup, RUN, Survivors, TABLE};
 
 /// # Safety
 /// Needs the instructions of `Level::Avx512`.
@@ -15,32 +15,72 @@ pub fn scan(
     first: usize,
     out: &mut Survivors,
 ) -> usize {
-    let width = query.width();
+    let (width, blocks) = (query.width(), list.blocks());
+    assert!(list.codes.len() >= blocks * width && query.table.len() == width / PAIR * TABLE);
+    assert!(list.factors.len() >= blocks * 2 * BLOCK && list.rows.len() >= blocks * BLOCK);
+    assert_eq!(width % (PAIR * RUN), 0);
+    assert_eq!(out.estimates.len(), out.rows.len());
     let scale = Scale {
         step: _mm512_set1_ps(query.step),
         shift: _mm512_set1_ps(query.shift),
         base: _mm512_set1_ps(base),
         least: _mm512_set1_ps(threshold),
     };
-    let blocks = list.blocks();
-    let ahead = |number| list.ahead(next, number, width);
-    for number in (first..blocks).step_by(2) {
+    let place = |number| Place::of(list, number, width);
+    let ahead = |number| {
+        if number < blocks {
+            place(number)
+        } else {
+            Place::of(next, number - blocks, width)
+        }
+    };
+    let mut number = first;
+    while number < blocks {
         if out.is_full() {
             return number;
         }
-        let one = list.block(number, width);
-        if number + 1 < blocks {
-            let two = list.block(number + 1, width);
-            let fetched = [ahead(number + 2), ahead(number + 3)];
-            let sums = block_sums([one.codes, two.codes], query.table, &fetched);
-            collect(&one, sums[0], &scale, out);
-            collect(&two, sums[1], &scale, out);
-        } else {
-            let [sums] = block_sums([one.codes], query.table, &[ahead(number + 1)]);
-            collect(&one, sums, &scale, out);
+        // SAFETY: all blocks below `blocks` are within the list, by the lengths checked above; there is room for two.
+        unsafe {
+            if number + 1 < blocks {
+                let (two, fetched) = (
+                    [place(number), place(number + 1)],
+                    [ahead(number + 2), ahead(number + 3)],
+                );
+                let sums = block_sums(two, query.table, fetched);
+                collect(two[0], sums[0], &scale, out);
+                collect(two[1], sums[1], &scale, out);
+            } else {
+                let one = place(number);
+                let [sums] = block_sums([one], query.table, [ahead(number + 1)]);
+                collect(one, sums, &scale, out);
+            }
         }
+        number += 2;
     }
     blocks
+}
+
+/// Bytes of a block that are read together: two of the code of each row.
+const PAIR: usize = 2 * BLOCK;
+
+/// Where a block stands. Checked once for a list, not for each block.
+#[derive(Clone, Copy)]
+struct Place {
+    codes: *const u8,
+    factors: *const f32,
+    rows: *const u32,
+}
+
+impl Place {
+    /// Of a block by its number, which may be beyond the end.
+    #[inline(always)]
+    fn of(list: &Codes, number: usize, width: usize) -> Place {
+        Place {
+            codes: list.codes.as_ptr().wrapping_add(number * width),
+            factors: list.factors.as_ptr().wrapping_add(number * 2 * BLOCK),
+            rows: list.rows.as_ptr().wrapping_add(number * BLOCK),
+        }
+    }
 }
 
 /// What makes estimates of sums.
@@ -51,16 +91,19 @@ struct Scale {
     least: __m512,
 }
 
-/// Append the rows of a block whose estimate is above the threshold; there are 32 places at least.
+/// Append the rows of a block whose estimate is above the threshold.
+///
+/// # Safety
+/// There is a block at the place, and there are 32 places left in `out`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
-fn collect(block: &Block, sums: [__m256i; 2], scale: &Scale, out: &mut Survivors) {
+unsafe fn collect(block: Place, sums: [__m256i; 2], scale: &Scale, out: &mut Survivors) {
     let mut estimates = [_mm512_setzero_ps(); 2];
     let mut masks = [0; 2];
     for (part, sums) in sums.into_iter().enumerate() {
         // SAFETY: 16 lanes from 16 part, of 32 slopes and 32 offsets.
         let (slope, offset) = unsafe {
-            let slopes = block.factors.as_ptr().add(16 * part);
+            let slopes = block.factors.add(16 * part);
             (_mm512_loadu_ps(slopes), _mm512_loadu_ps(slopes.add(BLOCK)))
         };
         let dot = _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(sums));
@@ -73,16 +116,15 @@ fn collect(block: &Block, sums: [__m256i; 2], scale: &Scale, out: &mut Survivors
         return;
     }
     for part in 0..2 {
-        let (values, rows) = out.room();
-        // SAFETY: 16 places, checked here; 16 rows from 16 part, of 32.
+        // SAFETY: 16 rows from 16 part, of 32; of the 32 places left 16 part at most are taken.
         unsafe {
+            let numbers = _mm512_loadu_si512(block.rows.add(16 * part).cast());
             _mm512_storeu_ps(
-                values[..16].as_mut_ptr(),
+                out.estimates.as_mut_ptr().add(out.len),
                 _mm512_maskz_compress_ps(masks[part], estimates[part]),
             );
-            let numbers = _mm512_loadu_si512(block.rows.as_ptr().add(16 * part).cast());
             _mm512_storeu_si512(
-                rows[..16].as_mut_ptr().cast(),
+                out.rows.as_mut_ptr().add(out.len).cast(),
                 _mm512_maskz_compress_epi32(masks[part], numbers),
             );
         }
@@ -92,26 +134,27 @@ fn collect(block: &Block, sums: [__m256i; 2], scale: &Scale, out: &mut Survivors
 
 /// Sums of the 16 even bytes and the 16 odd ones of each block, as 16-bit integers. As many blocks ahead are fetched
 /// meanwhile.
+///
+/// # Safety
+/// There are blocks at the places, of as many pairs as the table has, a multiple of `RUN`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
-fn block_sums<const N: usize>(
-    codes: [&[u8]; N],
+unsafe fn block_sums<const N: usize>(
+    blocks: [Place; N],
     table: &[u8],
-    ahead: &[Block; N],
+    ahead: [Place; N],
 ) -> [[__m256i; 2]; N] {
-    const PAIR: usize = 2 * BLOCK;
-    let pairs = table.len() / TABLE;
-    assert_eq!(pairs % RUN, 0);
-    for (codes, ahead) in codes.iter().zip(ahead) {
-        assert_eq!(
-            (codes.len(), ahead.codes.len()),
-            (pairs * PAIR, pairs * PAIR)
-        );
-        prefetch_factors(ahead);
+    for block in ahead {
+        for line in 0..2 * BLOCK / 16 {
+            _mm_prefetch(block.factors.wrapping_add(16 * line).cast(), _MM_HINT_T0);
+        }
+        for line in 0..BLOCK / 16 {
+            _mm_prefetch(block.rows.wrapping_add(16 * line).cast(), _MM_HINT_T0);
+        }
     }
     let low = _mm512_set1_epi8(15);
     let (mut all, mut odd) = ([_mm512_setzero_si512(); N], [_mm512_setzero_si512(); N]);
-    for run in 0..pairs / RUN {
+    for run in 0..table.len() / (RUN * TABLE) {
         let mut sums = [_mm512_setzero_si512(); N];
         for pair in run * RUN..(run + 1) * RUN {
             // SAFETY: `pair` is below table.len() / 128.
@@ -122,10 +165,10 @@ fn block_sums<const N: usize>(
                 )
             };
             for i in 0..N {
-                // SAFETY: `pair` is below codes[i].len() / 64, checked above, and so for what is ahead.
+                // SAFETY: a block has so many pairs.
                 let code = unsafe {
-                    _mm_prefetch(ahead[i].codes.as_ptr().add(pair * PAIR).cast(), _MM_HINT_T0);
-                    _mm512_loadu_si512(codes[i].as_ptr().add(pair * PAIR).cast())
+                    _mm_prefetch(ahead[i].codes.wrapping_add(pair * PAIR).cast(), _MM_HINT_T0);
+                    _mm512_loadu_si512(blocks[i].codes.add(pair * PAIR).cast())
                 };
                 let lows = _mm512_and_si512(code, low);
                 let highs = _mm512_and_si512(_mm512_srli_epi16(code, 4), low);

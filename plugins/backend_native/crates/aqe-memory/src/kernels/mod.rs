@@ -130,11 +130,6 @@ impl Survivors {
         self.rows[self.len] = row;
         self.len += 1;
     }
-
-    #[cfg(target_arch = "x86_64")]
-    fn room(&mut self) -> (&mut [f32], &mut [u32]) {
-        (&mut self.estimates[self.len..], &mut self.rows[self.len..])
-    }
 }
 
 macro_rules! dispatch {
