@@ -377,6 +377,49 @@ pub fn dots_at(left: &[u8], rows: &[i8], numbers: &[u32], out: &mut [i32]) {
 /// # Safety
 /// Needs the instructions of `Level::Avx512`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
+pub fn extent(values: &[f32]) -> [f32; 2] {
+    let (mut low, mut high) = (
+        _mm512_set1_ps(f32::INFINITY),
+        _mm512_set1_ps(f32::NEG_INFINITY),
+    );
+    for part in (0..values.len()).step_by(16) {
+        let lanes = ((1u32 << (values.len() - part).min(16)) - 1) as __mmask16;
+        // SAFETY: only lanes within are read.
+        let value = unsafe { _mm512_maskz_loadu_ps(lanes, values.as_ptr().add(part)) };
+        low = _mm512_mask_min_ps(low, lanes, low, value);
+        high = _mm512_mask_max_ps(high, lanes, high, value);
+    }
+    [_mm512_reduce_min_ps(low), _mm512_reduce_max_ps(high)]
+}
+
+/// # Safety
+/// Needs the instructions of `Level::Avx512`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
+pub fn count_above(values: &[f32], bound: f32) -> usize {
+    let bound = _mm512_set1_ps(bound);
+    let (parts, rest) = values.as_chunks::<64>();
+    let mut count = 0u32;
+    for part in parts {
+        let mask = |i: usize| {
+            // SAFETY: 16 floats from 16 i, of 64.
+            let value = unsafe { _mm512_loadu_ps(part.as_ptr().add(16 * i)) };
+            u64::from(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(value, bound)) << (16 * i)
+        };
+        let masks: u64 = mask(0) | mask(1) | mask(2) | mask(3);
+        count += masks.count_ones();
+    }
+    for part in (0..rest.len()).step_by(16) {
+        let lanes = ((1u32 << (rest.len() - part).min(16)) - 1) as __mmask16;
+        // SAFETY: only lanes within are read.
+        let value = unsafe { _mm512_maskz_loadu_ps(lanes, rest.as_ptr().add(part)) };
+        count += _mm512_mask_cmp_ps_mask::<_CMP_GT_OQ>(lanes, value, bound).count_ones();
+    }
+    count as usize
+}
+
+/// # Safety
+/// Needs the instructions of `Level::Avx512`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
 pub fn compress(values: &mut [f32], others: &mut [u32], bound: f32) -> usize {
     assert_eq!(values.len(), others.len());
     let least = _mm512_set1_ps(bound);

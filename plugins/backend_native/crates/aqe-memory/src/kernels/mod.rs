@@ -311,6 +311,34 @@ pub fn rounded(x: f32) -> i32 {
     (x + SHIFT).to_bits().wrapping_sub(SHIFT.to_bits()) as i32
 }
 
+/// The least and the largest of the values; infinities the other way round if there are none.
+pub fn extent(level: Level, values: &[f32]) -> [f32; 2] {
+    match level {
+        // SAFETY: a level is only made where the processor supports it.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { avx512::extent(values) },
+        _ => vectorized(
+            level,
+            #[inline(always)]
+            || portable::extent(values),
+        ),
+    }
+}
+
+/// How many of the values are above a bound.
+pub fn count_above(level: Level, values: &[f32], bound: f32) -> usize {
+    match level {
+        // SAFETY: a level is only made where the processor supports it.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { avx512::count_above(values, bound) },
+        _ => vectorized(
+            level,
+            #[inline(always)]
+            || portable::count_above(values, bound),
+        ),
+    }
+}
+
 /// Move the values above a bound, and what stands beside them, to the front; return how many there are.
 pub fn compress(level: Level, values: &mut [f32], others: &mut [u32], bound: f32) -> usize {
     match level {
