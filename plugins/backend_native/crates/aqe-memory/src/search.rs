@@ -7,7 +7,7 @@ use crate::kernels::{Codes, dot, vectorized};
 use crate::list::List;
 use crate::query::Query;
 use crate::scanner::Scanner;
-use crate::select::cut;
+use crate::select::{cut, packed, unpacked};
 use crate::state::{State, Tuning, normalize};
 
 /// So many rows ahead are fetched from memory.
@@ -259,8 +259,7 @@ impl State {
             (refine / 4).clamp((3 * k / 2).max(12), most)
         };
         if rows.len() > keep {
-            let rest = &rows[rough.len()..];
-            rough.extend(rest.iter().map(|&row| self.rows.rough(query, row)));
+            self.rows.roughs(query, &rows[rough.len()..], rough);
             let (len, _) = cut(self.level, rough, rows, keep);
             rows.truncate(len);
         }
@@ -322,26 +321,26 @@ fn better(a: &(f32, u64), b: &(f32, u64)) -> std::cmp::Ordering {
 
 /// Order the best k, drop the rest. Scores are compared as numbers: minus zero is zero.
 fn finish(top: &mut Vec<(f32, u64)>, k: usize) {
-    const FEW: usize = 32;
+    const FEW: usize = 64;
     top.iter_mut().for_each(|hit| hit.0 += 0.0);
-    if k > FEW {
+    if top.len() > FEW {
         top.sort_unstable_by(better);
     } else {
-        // Few are kept: each is put in its place among those before it.
-        for i in 1..top.len() {
-            let hit = top[i];
-            let mut place = i.min(k);
-            if place < i && better(&hit, &top[place - 1]).is_ge() {
-                continue;
+        // Few are ordered by one integer each, unless scores are equal.
+        let mut order = [u64::MAX; FEW];
+        for (i, (entry, hit)) in order.iter_mut().zip(&*top).enumerate() {
+            *entry = packed(hit.0, i as u32);
+        }
+        let order = &mut order[..top.len()];
+        order.sort_unstable();
+        if order.windows(2).any(|pair| pair[0] >> 32 == pair[1] >> 32) {
+            top.sort_unstable_by(better);
+        } else {
+            let mut sorted = [(0.0, 0); FEW];
+            for (hit, &entry) in sorted.iter_mut().zip(&*order) {
+                *hit = top[unpacked(entry).1 as usize];
             }
-            while place > 0 && better(&hit, &top[place - 1]).is_lt() {
-                place -= 1;
-            }
-            let end = i.min(k - 1);
-            if place <= end {
-                top.copy_within(place..end, place + 1);
-                top[place] = hit;
-            }
+            top.copy_from_slice(&sorted[..order.len()]);
         }
     }
     top.truncate(k);

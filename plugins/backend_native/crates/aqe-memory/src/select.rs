@@ -58,6 +58,28 @@ pub fn cut(level: Level, values: &mut [f32], others: &mut [u32], keep: usize) ->
     (keep, order[keep - 1].0)
 }
 
+/// A value and a place in one integer, which is the smaller the larger the value is.
+pub fn packed(value: f32, place: u32) -> u64 {
+    let bits = value.to_bits();
+    let ascending = if bits >> 31 == 0 {
+        bits | 1 << 31
+    } else {
+        !bits
+    };
+    u64::from(!ascending) << 32 | u64::from(place)
+}
+
+/// What was packed.
+pub fn unpacked(entry: u64) -> (f32, u32) {
+    let ascending = !((entry >> 32) as u32);
+    let bits = if ascending >> 31 == 1 {
+        ascending ^ 1 << 31
+    } else {
+        !ascending
+    };
+    (f32::from_bits(bits), entry as u32)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,8 +15,8 @@ const SCORED: usize = 2 * PANEL;
 /// Recall is measured at this k.
 const K: usize = 10;
 
-const REFINE: [usize; 14] = [
-    30, 40, 50, 60, 80, 100, 140, 200, 300, 450, 700, 1000, 1500, 2200,
+const REFINE: [usize; 16] = [
+    20, 25, 30, 40, 50, 60, 80, 100, 140, 200, 300, 450, 700, 1000, 1500, 2200,
 ];
 
 /// Rows that a walk through the graph keeps. Where more are needed a scan of all codes is faster.

@@ -5,6 +5,7 @@ use crate::Metric;
 use crate::kernels::{dots_at, prefetch};
 use crate::level::Level;
 use crate::query::Query;
+use crate::select::{packed, unpacked};
 
 /// A list counts as so much nearer to a query of unit length, for each unit of its radius: of two lists whose centres
 /// are as near, the wider one has the nearer rows.
@@ -92,25 +93,4 @@ impl Centroids {
         }));
         found
     }
-}
-
-/// A value and a place in one integer, which is the smaller the larger the value is.
-fn packed(value: f32, place: u32) -> u64 {
-    let bits = value.to_bits();
-    let ascending = if bits >> 31 == 0 {
-        bits | 1 << 31
-    } else {
-        !bits
-    };
-    u64::from(!ascending) << 32 | u64::from(place)
-}
-
-fn unpacked(entry: u64) -> (f32, u32) {
-    let ascending = !((entry >> 32) as u32);
-    let bits = if ascending >> 31 == 1 {
-        ascending ^ 1 << 31
-    } else {
-        !ascending
-    };
-    (f32::from_bits(bits), entry as u32)
 }

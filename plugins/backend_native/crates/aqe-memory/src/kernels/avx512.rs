@@ -243,27 +243,67 @@ pub fn tabulate(query: &[i32], table: &mut [u8]) -> i32 {
 /// Needs the instructions of `Level::Avx512`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
 pub fn dot4(plane: &[u8], query: &[i8]) -> i32 {
-    assert_eq!(plane.len() * 2, query.len());
-    assert_eq!(plane.len() % 64, 0);
+    let [sum] = dot4_sums([plane], query);
+    _mm512_reduce_add_epi32(sum)
+}
+
+/// # Safety
+/// Needs the instructions of `Level::Avx512`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
+pub fn dot4_of_four(planes: [&[u8]; 4], query: &[i8]) -> [i32; 4] {
+    totals(dot4_sums(planes, query))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
+fn dot4_sums<const N: usize>(planes: [&[u8]; N], query: &[i8]) -> [__m512i; N] {
+    let width = query.len();
+    assert!(width % 128 == 0 && planes.iter().all(|plane| plane.len() == width / 2));
     let low = _mm512_set1_epi8(15);
-    let (mut one, mut two) = (_mm512_setzero_si512(), _mm512_setzero_si512());
-    for part in 0..plane.len() / 64 {
-        // SAFETY: 64 bytes from 64 part of the plane, and 128 queries from 128 part, are within.
-        let (bytes, first, second) = unsafe {
+    let mut sums = [[_mm512_setzero_si512(); 2]; N];
+    for part in 0..width / 128 {
+        // SAFETY: 128 queries from 128 part are within.
+        let (first, second) = unsafe {
+            let start = query.as_ptr().add(128 * part);
             (
-                _mm512_loadu_si512(plane.as_ptr().add(64 * part).cast()),
-                _mm512_loadu_si512(query.as_ptr().add(128 * part).cast()),
-                _mm512_loadu_si512(query.as_ptr().add(128 * part + 64).cast()),
+                _mm512_loadu_si512(start.cast()),
+                _mm512_loadu_si512(start.add(64).cast()),
             )
         };
-        one = _mm512_dpbusd_epi32(one, _mm512_and_si512(bytes, low), first);
-        two = _mm512_dpbusd_epi32(
-            two,
-            _mm512_and_si512(_mm512_srli_epi16(bytes, 4), low),
-            second,
-        );
+        for (sums, plane) in sums.iter_mut().zip(planes) {
+            // SAFETY: 64 bytes from 64 part are within each plane.
+            let bytes = unsafe { _mm512_loadu_si512(plane.as_ptr().add(64 * part).cast()) };
+            let (lows, highs) = (
+                _mm512_and_si512(bytes, low),
+                _mm512_and_si512(_mm512_srli_epi16(bytes, 4), low),
+            );
+            sums[0] = _mm512_dpbusd_epi32(sums[0], lows, first);
+            sums[1] = _mm512_dpbusd_epi32(sums[1], highs, second);
+        }
     }
-    _mm512_reduce_add_epi32(_mm512_add_epi32(one, two))
+    sums.map(|[one, two]| _mm512_add_epi32(one, two))
+}
+
+/// The sum of the 16 numbers of each.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
+fn totals([a, b, c, d]: [__m512i; 4]) -> [i32; 4] {
+    let pairs = |a, b| _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let (one, two) = (pairs(a, b), pairs(c, d));
+    let all = _mm512_add_epi32(
+        _mm512_unpacklo_epi64(one, two),
+        _mm512_unpackhi_epi64(one, two),
+    );
+    let upper = _mm512_extracti64x4_epi64(all, 1);
+    let half = _mm256_add_epi32(_mm512_castsi512_si256(all), upper);
+    let sums = _mm_add_epi32(
+        _mm256_castsi256_si128(half),
+        _mm256_extracti128_si256(half, 1),
+    );
+    let mut out = [0; 4];
+    // SAFETY: four numbers into four places.
+    unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), sums) };
+    out
 }
 
 /// # Safety
@@ -339,9 +379,7 @@ pub fn dots(left: &[u8], rows: &[i8], out: &mut [i32]) {
                 *sum = _mm512_dpbusd_epi32(*sum, a, b);
             }
         }
-        for (value, sum) in values.iter_mut().zip(sums) {
-            *value = _mm512_reduce_add_epi32(sum);
-        }
+        values.copy_from_slice(&totals(sums)[..values.len()]);
     }
 }
 
@@ -368,9 +406,7 @@ pub fn dots_at(left: &[u8], rows: &[i8], numbers: &[u32], out: &mut [i32]) {
                 }
             }
         }
-        for (value, sum) in values.iter_mut().zip(sums) {
-            *value = _mm512_reduce_add_epi32(sum);
-        }
+        values.copy_from_slice(&totals(sums)[..values.len()]);
     }
 }
 

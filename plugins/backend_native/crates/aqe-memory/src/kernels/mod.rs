@@ -184,6 +184,16 @@ pub fn dot4(level: Level, plane: &[u8], query: &[i8]) -> i32 {
     dispatch!(level, dot4(plane, query))
 }
 
+/// The same of four planes.
+pub fn dot4_of_four(level: Level, planes: [&[u8]; 4], query: &[i8]) -> [i32; 4] {
+    match level {
+        // SAFETY: a level is only made where the processor supports it.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { avx512::dot4_of_four(planes, query) },
+        _ => planes.map(|plane| dot4(level, plane, query)),
+    }
+}
+
 /// The dot products of 10-bit numbers, as planes of 4, 4 and 2 bits, and two queries.
 pub fn dot10(level: Level, a: &[u8], b: &[u8], c: &[u8], query: [&[i8]; 2]) -> [i32; 2] {
     dispatch!(level, dot10(a, b, c, query))
