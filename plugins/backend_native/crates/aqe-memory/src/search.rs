@@ -126,7 +126,7 @@ impl State {
             #[inline(always)]
             || normalize(self.level, vector, self.metric, &mut query.floats),
         );
-        query.prepare(self.level);
+        query.prepare(self.level, self.metric == Metric::Cosine);
         let mean = &self.rows.mean;
         let fast = dot(self.level, &query.floats, mean);
         if fast.is_finite() {

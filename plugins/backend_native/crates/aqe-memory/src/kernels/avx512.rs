@@ -413,6 +413,30 @@ pub fn dots_at(left: &[u8], rows: &[i8], numbers: &[u32], out: &mut [i32]) {
 /// # Safety
 /// Needs the instructions of `Level::Avx512`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
+pub fn groups(values: &[f32]) -> [[f32; 16]; 2] {
+    assert_eq!(values.len() % 16, 0);
+    let (mut sizes, mut sums) = (_mm512_setzero_ps(), _mm512_setzero_ps());
+    for part in (0..values.len()).step_by(16) {
+        // SAFETY: 16 floats from `part` are within.
+        let value = unsafe { _mm512_loadu_ps(values.as_ptr().add(part)) };
+        sums = _mm512_add_ps(sums, value);
+        let size = _mm512_abs_ps(value);
+        let two = _mm512_add_ps(size, _mm512_permute_ps(size, 0b10_11_00_01));
+        let four = _mm512_add_ps(two, _mm512_permute_ps(two, 0b01_00_11_10));
+        sizes = _mm512_max_ps(sizes, four);
+    }
+    let mut parts = [[0f32; 16]; 2];
+    // SAFETY: twice 16 floats into arrays of 16.
+    unsafe {
+        _mm512_storeu_ps(parts[0].as_mut_ptr(), sizes);
+        _mm512_storeu_ps(parts[1].as_mut_ptr(), sums);
+    }
+    parts
+}
+
+/// # Safety
+/// Needs the instructions of `Level::Avx512`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
 pub fn extent(values: &[f32]) -> [f32; 2] {
     let (mut low, mut high) = (
         _mm512_set1_ps(f32::INFINITY),

@@ -321,6 +321,25 @@ pub fn rounded(x: f32) -> i32 {
     (x + SHIFT).to_bits().wrapping_sub(SHIFT.to_bits()) as i32
 }
 
+/// Of values in groups of four the largest sum of magnitudes in a group, and the sum of all. The length is a multiple of
+/// 16.
+pub fn groups(level: Level, values: &[f32]) -> [f32; 2] {
+    let [sizes, sums] = match level {
+        // SAFETY: a level is only made where the processor supports it.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { avx512::groups(values) },
+        _ => vectorized(
+            level,
+            #[inline(always)]
+            || portable::groups(values),
+        ),
+    };
+    // Each size is there four times.
+    let size = |i: usize| sizes[4 * i];
+    let largest = size(0).max(size(1)).max(size(2).max(size(3)));
+    [largest, sum16(&sums)]
+}
+
 /// The least and the largest of the values; infinities the other way round if there are none.
 pub fn extent(level: Level, values: &[f32]) -> [f32; 2] {
     match level {

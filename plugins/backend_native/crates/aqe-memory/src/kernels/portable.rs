@@ -74,6 +74,26 @@ pub fn scan(
 }
 
 #[inline(always)]
+pub fn groups(values: &[f32]) -> [[f32; 16]; 2] {
+    let (mut sizes, mut sums) = ([0f32; 16], [0f32; 16]);
+    for part in values.chunks_exact(16) {
+        let (mut one, mut two) = ([0f32; 16], [0f32; 16]);
+        for i in 0..16 {
+            sums[i] += part[i];
+            one[i] = part[i].abs();
+        }
+        for i in 0..16 {
+            two[i] = one[i] + one[i ^ 1];
+        }
+        for i in 0..16 {
+            let four = two[i] + two[i ^ 2];
+            sizes[i] = if four > sizes[i] { four } else { sizes[i] };
+        }
+    }
+    [sizes, sums]
+}
+
+#[inline(always)]
 pub fn extent(values: &[f32]) -> [f32; 2] {
     let (mut low, mut high) = ([f32::INFINITY; 16], [f32::NEG_INFINITY; 16]);
     let parts = values.chunks_exact(16);
