@@ -44,6 +44,9 @@ const MOST: f64 = 3.0;
 /// more, the fewer lists suffice on the average, and the longer the longest searches take.
 const SLACK: f64 = 1.2;
 
+/// Settings are chosen by a part of the trials, what stops a search early by all.
+const PARTS: usize = 2;
+
 /// A row as a query.
 ///
 /// A row has copies and variants of itself in the store; a query that is asked for the first time mostly has none.
@@ -172,7 +175,7 @@ impl Shared {
             self.tune_lists(&trials, goal, lists, n)
         } else {
             let ladder: &[usize] = if graph { &BEAM } else { &REFINE };
-            self.tune_flat(&trials, goal, ladder, n)
+            self.tune_flat(few(&trials), goal, ladder, n)
         };
         let mut state = self.write();
         let helped = found.is_some();
@@ -190,7 +193,7 @@ impl Shared {
     fn trials(&self) -> Vec<Trial> {
         let state = self.read();
         let rows: Vec<u32> = state.rows.living().collect();
-        let count = (51_200_000 / rows.len().max(1)).clamp(512, 768);
+        let count = PARTS * (51_200_000 / rows.len().max(1)).clamp(512, 768);
         let chosen = Random::new(self.options.seed ^ 0x7e57).sample(rows.clone(), count);
         let width = state.rows.width;
         let mut integers = vec![0; width];
@@ -368,7 +371,7 @@ impl Shared {
         let mut best: Option<(f64, (Setting, f64))> = None;
         let mut most = lists / 2; // that were needed with fewer rows
         for refine in REFINE.into_iter().take_while(|refine| 4 * refine < n) {
-            let reached = self.probes_needed(trials, goal, refine, most);
+            let reached = self.probes_needed(few(trials), goal, refine, most);
             let Some((probes, measured)) = reached else {
                 continue;
             };
@@ -461,6 +464,11 @@ impl Shared {
         }
         Some((high, reached))
     }
+}
+
+/// A part of the trials.
+fn few(trials: &[Trial]) -> &[Trial] {
+    &trials[..trials.len().div_ceil(PARTS)]
 }
 
 /// The recall wanted on trials for a recall wanted on queries.
