@@ -409,6 +409,21 @@ mod tests {
     }
 
     #[test]
+    fn equal_scores_are_ordered_by_key() {
+        let hits = |n: u64| (0..n).map(|i| ((i * 7 % 5) as f32, i * 11 % n)).collect();
+        for (n, k) in [(1, 1), (20, 10), (64, 64), (65, 10), (300, 20)] {
+            let mut top: Vec<(f32, u64)> = hits(n);
+            (top[0].0, top[n as usize / 2].0) = (-0.0, 0.0);
+            let mut wanted = top.clone();
+            wanted.sort_by(|a, b| b.0.partial_cmp(&a.0).unwrap().then(a.1.cmp(&b.1)));
+            wanted.truncate(k);
+            finish(&mut top, k);
+            assert_eq!(top, wanted);
+            assert!(top.iter().all(|hit| hit.0.is_sign_positive()));
+        }
+    }
+
+    #[test]
     fn where_a_search_stops_does_not_depend_on_the_length_of_the_query() {
         for metric in [Metric::Cosine, Metric::Dot] {
             let (store, rows) = store(metric);

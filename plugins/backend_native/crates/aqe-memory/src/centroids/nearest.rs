@@ -94,3 +94,32 @@ impl Centroids {
         found
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_lists_as_near_the_wider_one_comes_first() {
+        const WIDTH: usize = 128;
+        // Centres at the same distance from the query, which stands along the first axis.
+        let mut centres = vec![0.0; 3 * WIDTH];
+        for (i, centre) in centres.chunks_exact_mut(WIDTH).enumerate() {
+            (centre[0], centre[i + 1]) = (0.5, 0.5);
+        }
+        let (mean, level) = (vec![0.0; WIDTH], Level::best());
+        let mut query = Query::default();
+        query.floats = vec![0.0; WIDTH];
+        query.floats[0] = 1.0;
+        for metric in [Metric::Cosine, Metric::Dot, Metric::L2] {
+            query.prepare(level, metric == Metric::Cosine);
+            let centroids = Centroids::new(level, &centres, &mean, metric);
+            let centroids = centroids.with_radii(level, vec![0.05, 0.2, 0.1], &mean);
+            let mut work = Ranking::default();
+            let order = centroids.nearest(level, &query, 0.0, 3, &mut work);
+            let lists: Vec<u32> = order.iter().map(|near| near.list).collect();
+            assert_eq!(lists, [1, 2, 0], "{metric:?}");
+            assert!(order.iter().all(|near| (near.dot - 0.5).abs() < 0.01));
+        }
+    }
+}

@@ -162,11 +162,20 @@ impl<'a> Source<'a> {
             return damaged("a centre in it is not finite");
         }
         let radii = scales.split_off(count);
+        if radii.iter().any(|&radius| radius < 0.0) {
+            return damaged("a radius in it is negative");
+        }
         let mut bytes = vec![0; count * mean.len()];
         self.whole(Part::CentreBytes, |section| section.bytes(&mut bytes))?;
         let signed = bytes.into_iter().map(|byte| byte as i8).collect();
         let metric = self.header.metric;
-        Ok(Centroids::of_bytes(level, signed, [scales, radii], mean, metric))
+        Ok(Centroids::of_bytes(
+            level,
+            signed,
+            [scales, radii],
+            mean,
+            metric,
+        ))
     }
 
     fn read_graph(&self, rows: &Rows) -> Result<Option<Graph>, Error> {
