@@ -252,6 +252,15 @@ class GuardedInspectable(GuardedLearner):
         """See `aqe_core.contracts.InspectableLearner.visits`."""
         return self._engine.visits(validate.as_key_name(state, "state"), self._action(action))
 
+    @property
+    def steps(self) -> int:
+        """Number of updates."""
+        return self._engine.steps
+
+    def last_update(self, state: StateKey, action: ActionKey) -> int:
+        """See `aqe_core.contracts.InspectableLearner.last_update`."""
+        return self._engine.last_update(validate.as_key_name(state, "state"), self._action(action))
+
     def probabilities(self, state: StateKey, actions: Sequence[ActionKey]) -> NDArray[np.float64]:
         """See `aqe_core.contracts.InspectableLearner.probabilities`."""
         checked_state = validate.as_key_name(state, "state")

@@ -48,6 +48,7 @@ _MAX_REWARD = 1e100  # its square is finite
 _DRAWS = 4096
 _PRIOR_DEGREES = 3.0  # what the prior's variance counts
 _MEAN, _SPREAD, _ANY = "mean", "spread", ""
+_UPDATES = 6  # of the learner per outcome: mean and spread of three rows
 
 
 @attrs.frozen(kw_only=True)
@@ -63,12 +64,15 @@ class Alternative:
         What it is believed to bring.
     visits : int
         Outcomes seen in this situation.
+    age : int or None
+        Outcomes learned since the last of them, whatever of; None where there is none, or where it is unknown.
     """
 
     action: str
     confidence: float
     value: float
     visits: int
+    age: int | None
 
 
 @attrs.frozen(kw_only=True)
@@ -85,6 +89,8 @@ class Recommendation:
         The outcome it is believed to bring, in units of the rewards.
     visits : int
         Outcomes of this action seen in this situation.
+    age : int or None
+        Outcomes learned since the last of them, whatever of; None where there is none, or where it is unknown.
     alternatives : tuple of Alternative
         The next best, at most three, by descending value.
     reasoning : str
@@ -99,6 +105,7 @@ class Recommendation:
     confidence: float
     value: float
     visits: int
+    age: int | None
     alternatives: tuple[Alternative, ...]
     reasoning: str
     explored: bool
@@ -106,9 +113,10 @@ class Recommendation:
 
 
 class _Row(NamedTuple):
-    """Outcomes of one row: how many, how many equal weights they are worth, weighted mean and variance."""
+    """Outcomes of one row: how many, how long ago, how many equal weights they are worth, weighted mean, variance."""
 
     visits: int
+    age: int | None
     worth: float
     mean: float
     variance: float
@@ -210,6 +218,7 @@ class Strategies:
                 confidence=0.0,
                 value=0.0,
                 visits=0,
+                age=None,
                 alternatives=(),
                 reasoning=f"Learning is switched off: {offered[0]!r} is the first that was offered.",
                 explored=False,
@@ -226,7 +235,11 @@ class Strategies:
         ranked = sorted(range(len(offered)), key=lambda i: -beliefs[i].mean)
         told = [
             Alternative(
-                action=offered[i], confidence=float(shares[i]), value=beliefs[i].mean, visits=own[offered[i]].visits
+                action=offered[i],
+                confidence=float(shares[i]),
+                value=beliefs[i].mean,
+                visits=own[offered[i]].visits,
+                age=own[offered[i]].age,
             )
             for i in [chosen, *(i for i in ranked if i != chosen)]
         ]
@@ -314,7 +327,9 @@ class Strategies:
         visits, mean = average(_MEAN)
         rest = kept**visits
         worth = (1.0 - rest) / (1.0 + rest) * (1.0 + kept) / (1.0 - kept) if rest < 1.0 else 0.0
-        return _Row(visits, worth, mean, max(average(_SPREAD)[1], 0.0))
+        last = engine.last_update(_name(_SPREAD, key), action)  # the later of the two of an outcome
+        age = (engine.steps - last) // _UPDATES if last else None
+        return _Row(visits, age, worth, mean, max(average(_SPREAD)[1], 0.0))
 
     def _values(self) -> DurableLearner:
         """Return the learner, once it is one that keeps values and counts."""
@@ -410,7 +425,7 @@ def _reasoning(told: Sequence[Alternative], elsewhere: int, own: Mapping[str, _R
     first = told[0]
     name = repr(first.action)
     if first.visits:
-        said = [f"{name} brought about {first.value:.3g} here, by {_outcomes(first.visits)}."]
+        said = [f"{name} brought about {first.value:.3g} here, by {_outcomes(first.visits)}{_since(first.age)}."]
     elif any(row.visits for row in own.values()):
         said = [f"{name} was not tried here yet; {_from_elsewhere(first, elsewhere)}."]
     else:
@@ -428,6 +443,11 @@ def _from_elsewhere(first: Alternative, visits: int) -> str:
     if not visits:
         return f"{first.action!r} was not tried in any other"
     return f"over all situations {first.action!r} is worth about {first.value:.3g}, by {_outcomes(visits)}"
+
+
+def _since(age: int | None) -> str:
+    """Say how old the last outcome is, where others came since."""
+    return f", the last of them {_outcomes(age)} ago" if age else ""
 
 
 def _outcomes(number: int) -> str:

@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 _MAX_K = 2**31 - 1
+_FLOAT64 = np.dtype(np.float64)  # of which NumPy has one only, unless bytes are swapped
 
 
 def as_dim(dim: Any, max_dim: int = 4096) -> int:
@@ -83,7 +84,7 @@ def as_k(k: Any) -> int:
     except TypeError:
         raise InputError(f"k is {k!r}, but must be an integer.", fix="pass e.g. k=10.") from None
     if not 1 <= value <= _MAX_K:
-        raise InputError(f"k is {value}, but must be in 1 .. {_MAX_K}.", fix="ask for at least one hit.")
+        raise InputError(f"k is {value}, but must be in 1 .. {_MAX_K}.", fix="pass e.g. k=10.")
     return value
 
 
@@ -263,7 +264,7 @@ def as_values(values: ArrayLike, what: str = "values") -> NDArray[np.float64]:
 
 def as_context(context: ArrayLike, dim: int) -> NDArray[np.float64]:
     """Return a context as float64 of shape (dim,); finite, and so is the sum of its squares."""
-    if type(context) is np.ndarray and context.dtype == np.float64 and context.shape == (dim,):
+    if type(context) is np.ndarray and context.dtype is _FLOAT64 and context.ndim == 1 and context.size == dim:
         array = context
     else:
         array = _as_float64(context, "context")

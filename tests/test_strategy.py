@@ -79,6 +79,21 @@ def test_an_unseen_situation_is_answered_from_all_and_less_surely(ws):
     assert "was not tried here yet" in ws.strategies.recommend("elsewhere", ACTIONS[:2]).reasoning
 
 
+def test_it_tells_how_old_the_last_outcome_is(ws):
+    def ages():
+        found = ws.strategies.recommend("s", ["a", "b", "c"])
+        return {each.action: each.age for each in (found, *found.alternatives)}, found.reasoning
+
+    assert ages()[0] == {"a": None, "b": None, "c": None}
+    ws.strategies.learn("s", "a", reward=1.0)
+    assert ages()[0] == {"a": 0, "b": None, "c": None}
+    assert "by 1 outcome. " in ages()[1]
+    ws.strategies.learn("s", "b", reward=0.0, next_situation="elsewhere")
+    ws.strategies.learn("elsewhere", "a", reward=0.5)
+    assert ages()[0] == {"a": 2, "b": 1, "c": None}
+    assert "by 1 outcome, the last of them 2 outcomes ago. " in ages()[1]
+
+
 def test_what_follows_counts_discounted(ws):
     for _ in range(200):
         ws.strategies.learn("end", "go", reward=1.0)
@@ -258,6 +273,6 @@ def test_a_learner_that_cannot_serve(tmp_path):
 def test_recommendations_are_plain_values(ws):
     found = attrs.asdict(ws.strategies.recommend("s", ACTIONS))
     assert set(found) == {
-        "action", "confidence", "value", "visits", "alternatives", "reasoning", "explored", "situation",
+        "action", "confidence", "value", "visits", "age", "alternatives", "reasoning", "explored", "situation",
     }  # fmt: skip
     assert type(found["confidence"]) is float

@@ -105,6 +105,7 @@ class Program(click.Group):
         return code
 
     def _run(self, args: list[str], extra: dict[str, Any]) -> int:
+        _open_streams()
         instruction = os.environ.get(COMPLETION_VARIABLE)
         if instruction:
             from click.shell_completion import shell_complete
@@ -144,6 +145,13 @@ class Program(click.Group):
         return code if isinstance(code, int) else 0
 
 
+def _open_streams() -> None:
+    """Give a program that was started with closed output streams some that lead nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115  # open until the end
+
+
 @click.command(
     cls=Program,
     subcommand_metavar="VERB ...",
@@ -180,9 +188,11 @@ def _report(error: dict[str, str], *, as_json: bool) -> None:
 
         click.echo(json.dumps({"error": error}, indent=2))
         return
-    click.echo(f"aqe: error: {error['message']}", err=True)
+    from aqe_core.cli.invocation import printable
+
+    click.echo(f"aqe: error: {printable(error['message'])}", err=True)
     if error["fix"]:
-        click.echo(f"fix: {error['fix']}", err=True)
+        click.echo(f"fix: {printable(error['fix'])}", err=True)
 
 
 def _as_dict(error: click.ClickException) -> dict[str, str]:

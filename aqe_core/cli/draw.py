@@ -9,6 +9,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from aqe_core.cli.invocation import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -29,9 +31,9 @@ class Page:
     def say(self, text: str = "", style: str = "") -> None:
         """Print a line."""
         if self._plain:
-            click.echo(text)
+            click.echo(printable(text))
         else:
-            self._console.print(text, style=style, soft_wrap=True)
+            self._console.print(printable(text), style=style, soft_wrap=True)
 
     def heading(self, text: str) -> None:
         """Print a heading with an empty line above."""
@@ -54,7 +56,7 @@ class Page:
             right = column.startswith(">")
             table.add_column(column.lstrip(">"), justify="right" if right else "left", overflow="fold", no_wrap=right)
         for i, row in enumerate(rows):
-            table.add_row(*row, style=styles[i] if i < len(styles) else None)
+            table.add_row(*map(printable, row), style=styles[i] if i < len(styles) else None)
         if not self._plain:
             self._console.print(table)
             return
@@ -69,8 +71,8 @@ def seconds(value: float | None) -> str:
 
     Examples
     --------
-    >>> seconds(0.0123), seconds(2.5), seconds(125.0), seconds(None)
-    ('12 ms', '2.50 s', '2 min 5 s', '-')
+    >>> seconds(0.0123), seconds(2.5), seconds(119.7), seconds(None)
+    ('12 ms', '2.50 s', '2 min 0 s', '-')
     """
     if value is None or math.isnan(value):
         return "-"
@@ -78,4 +80,5 @@ def seconds(value: float | None) -> str:
         return f"{value * 1000:.0f} ms" if value >= 0.00095 else f"{value * 1000:.2f} ms"
     if value < 100:
         return f"{value:.2f} s"
-    return f"{value // 60:.0f} min {value % 60:.0f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s"

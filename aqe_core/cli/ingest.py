@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from aqe_core.cli.invocation import Invocation, counted, progress, takes
+from aqe_core.cli.invocation import Invocation, counted, printable, progress, takes
 
 if TYPE_CHECKING:
     from aqe_core.contracts.ingest import Skipped
@@ -72,4 +72,4 @@ def skipped_lines(report: IngestReport, shown: int = _SHOWN) -> list[str]:
         told = reason if where in reason else f"{where}: {reason}"
         lines.append(f"  skipped {1 + len(more)} alike, e.g. {told}" if more else f"  skipped {told}")
     rest = sum(map(len, list(alike.values())[shown:]))
-    return [*lines[:shown], *([f"  ... and {rest} more (--json lists all)"] if rest else [])]
+    return [*map(printable, lines[:shown]), *([f"  ... and {rest} more (--json lists all)"] if rest else [])]

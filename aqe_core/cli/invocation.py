@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int, int], None]
 
-__all__ = ["FILE", "FOLDER", "Invocation", "answered", "counted", "find_project", "progress", "takes"]
+__all__ = ["FILE", "FOLDER", "Invocation", "answered", "counted", "find_project", "printable", "progress", "takes"]
 
 
 @attrs.frozen(kw_only=True)
@@ -106,6 +107,8 @@ def answered(selection: Selection) -> dict[str, str]:
     return {name: getattr(selection, name) for name in names}
 
 
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 """Type of an option or argument that names a folder."""
 
@@ -179,3 +182,14 @@ def progress() -> Iterator[Progress | None]:
 def counted(number: int, noun: str) -> str:
     """Return ``1 run``, ``2 runs``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def printable(text: str) -> str:
+    r"""Return a text, whoever wrote it, as one line that no terminal obeys: control characters as Python spells them.
+
+    Examples
+    --------
+    >>> printable("test[\x1b[31m]")
+    'test[\\x1b[31m]'
+    """
+    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aqe_core.cli.conditions import to_filter
-from aqe_core.cli.invocation import Invocation, answered, takes
+from aqe_core.cli.invocation import Invocation, answered, printable, takes
 from aqe_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -117,24 +117,25 @@ def draw_hits(
         where = "::".join(part for part in (pattern.path, pattern.class_name, pattern.name) if part)
         more = "" if pattern.name in pattern.id else f"  {where}"
         line = f"  line {pattern.line}" if pattern.line else ""
-        click.echo(f"{hit.score:6.3f}  {pattern.id}{more}{click.style(line, dim=True)}")
+        click.echo(f"{hit.score:6.3f}  {printable(pattern.id + more)}{click.style(line, dim=True)}")
         about = pattern.docstring.strip().partition("\n")[0]
         if found is not None:
             click.echo(f"        {_highlighted(found)}")
         elif about:
-            click.echo(click.style(f"        {about}", dim=True))
+            click.echo(click.style(f"        {printable(about)}", dim=True))
         if words is not None:
-            click.echo(click.style(f"        {_why(hit, words)}", dim=True))
+            click.echo(click.style(f"        {printable(_why(hit, words))}", dim=True))
         if hit.copies:
-            click.echo(click.style(f"        near copies: {', '.join(hit.copies)}", dim=True))
+            click.echo(click.style(f"        near copies: {printable(', '.join(hit.copies))}", dim=True))
 
 
 def _highlighted(found: Snippet) -> str:
     out, at = [], 0
     for start, end in found.highlights:
-        out += [click.style(found.text[at:start], dim=True), click.style(found.text[start:end], bold=True)]
+        between, matched = printable(found.text[at:start]), printable(found.text[start:end])
+        out += [click.style(between, dim=True), click.style(matched, bold=True)]
         at = end
-    return "".join([*out, click.style(found.text[at:], dim=True)])
+    return "".join([*out, click.style(printable(found.text[at:]), dim=True)])
 
 
 def _why(hit: Match, words: dict[str, list[str]]) -> str:

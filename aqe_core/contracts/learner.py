@@ -169,6 +169,19 @@ class InspectableLearner(Learner, Protocol):
         """Return the number of updates of a pair, 0 if it was never tried."""
         ...
 
+    @property
+    def steps(self) -> int:
+        """Number of updates learned. O(1)."""
+        ...
+
+    def last_update(self, state: StateKey, action: ActionKey) -> int:
+        """Return the number of the last update of a pair among all updates of the learner, counted from 1.
+
+        So ``steps - last_update(state, action)`` updates came since. Updates are counted, not timed: equal learners
+        stay equal. 0 if the pair was never tried, or if it is unknown, as the state that was imported did not tell.
+        """
+        ...
+
     def probabilities(self, state: StateKey, actions: Sequence[A]) -> NDArray[np.float64]:
         """Return the probability with which ``act`` with ``explore`` chooses each offered action.
 

@@ -23,7 +23,7 @@ OUTCOMES = ("passed", "failed", "error", "skipped")
 """Outcomes of a test; their positions are the codes in `ResultTable.outcome`."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class Pattern:
     """A test pattern: what a test is called, where it lives, what it says.
 

@@ -50,6 +50,8 @@ class DictLearner:
         }
         self._table: dict[StateKey, dict[ActionKey, float]] = {}
         self._visits: dict[tuple[StateKey, ActionKey], int] = {}
+        self._lasts: dict[tuple[StateKey, ActionKey], int] = {}
+        self.steps = 0
         self._rng = np.random.default_rng(seed)
 
     def __len__(self) -> int:
@@ -85,6 +87,8 @@ class DictLearner:
         future = 0.0 if done else self._future(next_state, then)
         row = self._table.setdefault(state, {})
         self._visits[state, action] = self._visits.get((state, action), 0) + 1
+        self.steps += 1
+        self._lasts[state, action] = self.steps
         row[action] = td(
             row.get(action, self._params["initial_value"]),
             reward,
@@ -155,6 +159,10 @@ class DictLearner:
         """Return the number of updates of a pair."""
         return self._visits.get((state, action), 0)
 
+    def last_update(self, state: StateKey, action: ActionKey) -> int:
+        """Return the number of the last update of a pair."""
+        return self._lasts.get((state, action), 0)
+
     def set_params(self, **changes: float) -> None:
         """Change rates."""
         if not changes.keys() <= {"learning_rate", "discount", "epsilon"}:
@@ -173,7 +181,8 @@ class DictLearner:
         manifest = {
             "algorithm": self.algorithm,
             "params": self.get_params(),
-            "pairs": [[*pair, self._visits.get(pair, 0)] for pair in pairs],
+            "pairs": [[*pair, self._visits.get(pair, 0), self._lasts.get(pair, 0)] for pair in pairs],
+            "steps": self.steps,
             "generator": self._rng.bit_generator.state,
         }
         return EngineState(
@@ -189,9 +198,11 @@ class DictLearner:
                 raise InputError(f"it is of kind {state.kind!r}")
             table: dict[StateKey, dict[ActionKey, float]] = {}
             visits: dict[tuple[StateKey, ActionKey], int] = {}
-            for (s, a, n), value in zip(state.manifest["pairs"], state.arrays["values"].tolist(), strict=True):
+            lasts: dict[tuple[StateKey, ActionKey], int] = {}
+            for (s, a, n, last), value in zip(state.manifest["pairs"], state.arrays["values"].tolist(), strict=True):
                 table.setdefault(as_key_name(s, "state"), {})[as_key_name(a, "action")] = value
-                visits[s, a] = n
+                visits[s, a], lasts[s, a] = n, last
+            steps = int(state.manifest["steps"])
             generator = np.random.default_rng()
             generator.bit_generator.state = state.manifest["generator"]
             params = dict(state.manifest["params"])
@@ -201,6 +212,7 @@ class DictLearner:
                 fix="import a state that such a learner exported.",
             ) from None
         self._table, self._visits, self._rng, self._params = table, visits, generator, params
+        self._lasts, self.steps = lasts, steps
 
 
 def as_names(column: Any, what: str, n: int) -> list[StateKey]:

@@ -42,6 +42,8 @@ class DictPolicy:
         self._rng = np.random.default_rng(self._params["seed"])
         self._rows: dict[StateKey, dict[ActionKey, float]] = {}
         self._visits: dict[tuple[StateKey, ActionKey], int] = {}
+        self._lasts: dict[tuple[StateKey, ActionKey], int] = {}
+        self.steps = 0
         self._values: dict[StateKey, float] = {}
         self._waiting: list[Any] = []
 
@@ -95,6 +97,8 @@ class DictPolicy:
         row = self._rows.setdefault(state, dict.fromkeys(self._params["actions"] or (), 0.0))
         row.setdefault(action, 0.0)
         self._visits[state, action] = self._visits.get((state, action), 0) + 1
+        self.steps += 1
+        self._lasts[state, action] = self.steps
         self._waiting.append(step)
         if self.algorithm == "actor-critic" or len(self._waiting) >= self._params["rollout"]:
             steps, self._waiting = self._waiting, []
@@ -186,6 +190,10 @@ class DictPolicy:
         """Return the number of updates of a pair."""
         return self._visits.get((state, action), 0)
 
+    def last_update(self, state: StateKey, action: ActionKey) -> int:
+        """Return the number of the last update of a pair."""
+        return self._lasts.get((state, action), 0)
+
     # -- moving -------------------------------------------------------------------------------------------------
 
     def export_state(self) -> EngineState:
@@ -196,6 +204,8 @@ class DictPolicy:
             "rows": rows,
             "values": [list(pair) for pair in self._values.items()],
             "waiting": [list(step) for step in self._waiting],
+            "lasts": [[*pair, last] for pair, last in self._lasts.items()],
+            "steps": self.steps,
             "generator": self._rng.bit_generator.state,
         }
         preferences = np.array([value for row in self._rows.values() for value in row.values()], np.float64)
@@ -215,6 +225,8 @@ class DictPolicy:
             for (s, a, n), preference in zip(pairs, state.arrays["preferences"].tolist(), strict=True):
                 other._rows.setdefault(as_key_name(s, "state"), {})[as_key_name(a, "action")] = preference
                 other._visits[s, a] = n
+            other._lasts = {(s, a): last for s, a, last in manifest["lasts"]}
+            other.steps = int(manifest["steps"])
             other._values = dict(manifest["values"])
             other._waiting = [tuple(step) for step in manifest["waiting"]]
         except (KeyError, TypeError, ValueError) as error:

@@ -480,6 +480,27 @@ def check_visits(kit: Context) -> None:
 
 
 @check("learner", needs="inspectable")
+def check_last_update(kit: Context) -> None:
+    """A pair tells the number of its last update, of all from 1 on, in batches and after an import too.
+
+    If this fails, look at batches in which a pair comes twice, and at where the numbers go on after an import.
+    """
+    for learner in learners(kit):
+        equal((learner.steps, learner.last_update("s", "a")), (0, 0), "steps and last update before any")
+        learner.update("s", "a", 1.0, "t")
+        learner.update_batch(["s", "u", "s", "u"], ["b", "b", "b", "a"], [1.0] * 4, ["t"] * 4)
+        other = kit.make(algorithm=learner.algorithm, **PARAMS)
+        other.import_state(through_json(learner.export_state()))
+        for one in (learner, other):
+            for _ in range(2):
+                pairs = (("s", "a"), ("s", "b"), ("u", "b"), ("u", "a"), ("s", "c"), ("never", "a"))
+                found = [one.last_update(*pair) for pair in pairs]
+                equal(found, [1, 4, 3, 5, 0, 0], f"{learner.algorithm}: last updates")
+            one.update("u", "b", 1.0, "t")
+            equal((one.last_update("u", "b"), one.steps), (6, 6), f"{learner.algorithm}: the next, and steps")
+
+
+@check("learner", needs="inspectable")
 def check_probabilities(kit: Context) -> None:
     """Probabilities are those of the choices that act makes, of the offered actions only; asking draws nothing.
 

@@ -234,6 +234,15 @@ class CountsBatchesOnce(DictLearner):
         self._visits = {pair: min(n, before.get(pair, 0) + 1) for pair, n in self._visits.items()}
 
 
+@wrong("last_update")
+class NumbersBatchesOnce(DictLearner):
+    """Gives all updates of a batch the number of its last one."""
+
+    def _learn_all(self, rows: list[Any]) -> None:
+        super()._learn_all(rows)
+        self._lasts |= {(row[0], row[1]): self.steps for row in rows}
+
+
 @wrong("probabilities")
 class NeverExploresTheBest(DictLearner):
     """Gives the greedy choice no share of epsilon."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import shlex
 import signal
 import subprocess
 import sys
@@ -43,6 +44,32 @@ def test_a_whole_session(process, project, results):
         assert document.returncode == code
         assert document.stderr == ""
         assert ("error" in json.loads(document.stdout)) == (code != 0)
+
+
+@posix
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("verb", "code"), [("ingest", 0), ("rank", 0), ("rank --json", 0), ("serch", 2)])
+def test_closed_streams_are_no_error(environ, ingested, closed, verb, code):
+    command = f"{shlex.quote(sys.executable)} -m aqe_core {verb} {closed}"
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=ingested, env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == code
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_names_cannot_give_orders_to_the_terminal(process, project):
+    evil = "\x1b]0;title\x07\x9b31m\u2028"
+    cases = "".join(f'<testcase classname="c" name="t[{code}]" time="1"/>' for code in ("&#155;31m", "&#x2028;"))
+    (project / "junit.xml").write_text(f"<testsuite>{cases}</testsuite>")
+    lines = [{"id": f"t{evil}", "name": f"test_{evil}", "text": f"x\tretry {evil}", "docstring": evil}]
+    (project / "patterns.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for args in (["ingest", "patterns.jsonl"], ["ingest"], ["search", "retry"], ["rank"], ["analyze"], ["quickstart"]):
+        done = process(*args, cwd=project)
+        assert done.returncode == 0, done.stderr
+        assert not {"\x1b", "\x07", "\x9b", "\u2028"} & {*done.stdout, *done.stderr}
+    assert "patterns:t\\x1b]0;title\\x07\\x9b31m\\u2028" in process("search", "retry", cwd=project).stdout
+    assert "\x1b" not in process("ingest", f"missing{evil}", cwd=project).stderr
 
 
 @posix

@@ -202,6 +202,47 @@ def test_visits_count_on_beyond_32_bits():
     assert other.steps == 2**53
 
 
+@pytest.mark.parametrize("before", [2**32 - 300, 2**32 + 5, 2**40])
+@pytest.mark.parametrize("actions", [10, 40])  # a block per state, and several
+def test_last_updates_count_on_beyond_32_bits(before, actions):
+    rng = np.random.default_rng(before)
+    lesson = [rng.integers(0, 30, 700), rng.integers(0, actions, 700), rng.normal(size=700), rng.integers(0, 30, 700)]
+    one, other = make_numpy(), make_native()
+    one.update_batch(*(column[:200] for column in lesson))
+    state = one.export_state()
+    visits = state.arrays["visits"].copy()
+    visits[3] += before - visits.sum()
+    lasts = np.maximum(before - np.arange(visits.size), 0)
+    arrays = {**state.arrays, "visits": visits, "last_updates": lasts}
+    for learner in (one, other):
+        learner.import_state(EngineState(kind=state.kind, manifest=state.manifest, arrays=arrays))
+        assert learner.steps == before
+        learner.update_batch(*lesson)
+        for row in zip(*(column[:40].tolist() for column in lesson), strict=True):
+            learner.update(*row)
+    assert frozen(one) == frozen(other)
+    again = make_native()
+    again.import_state(through_json(other.export_state()))
+    assert frozen(again) == frozen(other)
+    pairs = list(zip(*(column.tolist() for column in lesson[:2]), strict=True))
+    asked = [[(learner.visits(*pair), learner.last_update(*pair)) for pair in pairs] for learner in (one, other)]
+    assert asked[0] == asked[1]
+    assert other.last_update(*pairs[39]) == before + 740
+
+
+def test_a_state_of_version_1_is_read_and_tells_no_last_updates():
+    one, other = make_numpy(), make_native()
+    one.update_batch([1, 2, 1], [0, 0, 1], [1.0, 2.0, 3.0], [2, 1, 2])
+    state = one.export_state()
+    arrays = {name: array for name, array in state.arrays.items() if name != "last_updates"}
+    for learner in (one, other):
+        learner.import_state(EngineState(kind="learner/q-learning/1", manifest=state.manifest, arrays=arrays))
+        assert (learner.steps, learner.visits(1, 1), learner.last_update(1, 1)) == (3, 1, 0)
+        learner.update(2, 0, 1.0, 1)
+        assert (learner.steps, learner.last_update(2, 0), learner.last_update(1, 1)) == (4, 4, 0)
+    assert frozen(one) == frozen(other)
+
+
 # -- the same refusals -----------------------------------------------------------------------------------------------
 
 NO_KEYS = [None, True, np.False_, 1.0, b"s", ("s",), 2**63, -(2**63) - 1, np.datetime64(1, "s")]
@@ -423,7 +464,7 @@ def test_expected_sarsa_is_sarsa_without_a_next_action():
     expected.update(1, 1, 1.0, 1, next_action=b"not looked at")
     sarsa.update(1, 1, 1.0, 1)
     assert frozen(expected)[1:] == frozen(sarsa)[1:]
-    assert expected.export_state().kind == "learner/expected-sarsa/1"
+    assert expected.export_state().kind == "learner/expected-sarsa/2"
 
 
 def test_rates_can_change():

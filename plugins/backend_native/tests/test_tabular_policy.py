@@ -207,6 +207,22 @@ def test_parameters_are_refused_alike(algorithm, parameters):
     assert results[0] == results[1]
 
 
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_state_of_version_1_is_read_and_tells_no_last_updates(algorithm):
+    one, other = make_numpy(algorithm=algorithm), make_native(algorithm=algorithm)
+    for i in range(5):
+        one.update(i % 2, i % 3, 1.0, 0)
+    assert one.last_update(1, 0) == 4
+    state = one.export_state()
+    arrays = {name: array for name, array in state.arrays.items() if name != "last_updates"}
+    for learner in (one, other):
+        learner.import_state(EngineState(kind=f"learner/{algorithm}/1", manifest=state.manifest, arrays=arrays))
+        assert (learner.steps, learner.visits(1, 0), learner.last_update(1, 0)) == (5, 1, 0)
+        learner.update(0, 1, 1.0, 1)
+        assert (learner.steps, learner.last_update(0, 1)) == (6, 6)
+    assert frozen(one) == frozen(other)
+
+
 def test_a_broken_state_is_refused_and_changes_nothing():
     learner = make_native(algorithm="ppo", rollout=5)
     for i in range(7):

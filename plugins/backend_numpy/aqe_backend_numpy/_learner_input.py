@@ -17,15 +17,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from aqe_backend_numpy._qtable import Key
+    from aqe_backend_numpy._numbering import Key
     from aqe_core.state import EngineState
 
 __all__ = [
     "MAX_COUNT",
     "MAX_REWARD",
     "MAX_VALUE",
+    "PAIRS",
+    "VERSION",
     "Learned",
     "Numbers",
+    "Pairs",
     "Params",
     "as_actions",
     "as_arrays",
@@ -37,10 +40,13 @@ __all__ = [
     "as_names",
     "as_number",
     "as_offered",
+    "as_pairs",
     "as_params",
     "as_reward",
     "as_rewards",
     "as_seed",
+    "as_version",
+    "pair_names",
     "refuse_fixed",
     "refuse_outside",
 ]
@@ -50,7 +56,14 @@ MAX_KEY = 2**63 - 1
 MAX_REWARD = 1e290  # a value moves by at most one reward per update: no number of updates overflows
 MAX_VALUE = 1e300
 MAX_COUNT = 2**53  # exact as a double too; leaves room to count on
-_ARRAYS = {"rows": np.int64, "columns": np.int64, "values": np.float64, "visits": np.int64}
+VERSION = 2  # of the states of tabular learners; 1 lacks `last_updates`
+PAIRS = {
+    "rows": np.int64,
+    "columns": np.int64,
+    "values": np.float64,
+    "visits": np.int64,
+    "last_updates": np.int64,
+}
 
 
 Numbers: TypeAlias = "dict[str, tuple[float, float, bool]]"
@@ -68,6 +81,16 @@ class Params(NamedTuple):
     seed: int
 
 
+class Pairs(NamedTuple):
+    """What is known of each pair."""
+
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    values: NDArray[np.float64]
+    visits: NDArray[np.int64]
+    last_updates: NDArray[np.int64]
+
+
 class Learned(NamedTuple):
     """An exported state, checked."""
 
@@ -75,10 +98,7 @@ class Learned(NamedTuple):
     states: list[Key]
     actions: list[Key]
     generator: tuple[int, tuple[int, ...], None]
-    rows: NDArray[np.int64]
-    columns: NDArray[np.int64]
-    values: NDArray[np.float64]
-    visits: NDArray[np.int64]
+    pairs: Pairs
 
 
 def as_batch_keys(keys: Any, what: str, n: int | None = None) -> NDArray[np.int64] | list[Key]:
@@ -196,26 +216,51 @@ def as_actions(actions: Any) -> tuple[Key, ...]:
     return declared
 
 
-def as_learned(state: EngineState, kind: str) -> Learned:
-    """Return an exported state of this kind, checked."""
-    if state.kind != kind:
-        raise InputError(f"the state is of kind {state.kind!r}, but must be {kind!r}.", fix="make that learner.")
+def as_version(state: EngineState, algorithm: str) -> int:
+    """Return the version of an exported state, once it is one of this algorithm."""
+    for version in range(1, VERSION + 1):
+        if state.kind == f"learner/{algorithm}/{version}":
+            return version
+    wanted = f"learner/{algorithm}/{VERSION}"
+    raise InputError(f"the state is of kind {state.kind!r}, but must be {wanted!r}.", fix="make that learner.")
+
+
+def as_learned(state: EngineState, algorithm: str) -> Learned:
+    """Return an exported state of this algorithm, checked."""
+    version = as_version(state, algorithm)
     manifest = as_dict(state.manifest, "the manifest", {"params", "states", "actions", "rng"})
     params = as_params(as_dict(manifest["params"], "params", set(Params._fields)))
     states = as_names(manifest["states"], "states")
     actions = as_names(manifest["actions"], "actions")
     if params.actions is not None and list(params.actions) != actions:
         raise InputError("the declared actions differ from the actions of the table.", fix="export it again.")
-    as_dict(state.arrays, "the arrays", set(_ARRAYS))
-    rows, columns, values, visits = as_arrays(state, _ARRAYS)
-    refuse_outside(rows, "rows", 0, len(states) - 1)
-    refuse_outside(columns, "columns", 0, len(actions) - 1)
+    as_dict(state.arrays, "the arrays", pair_names(version))
+    pairs = as_pairs(state, version, len(states), len(actions), least=1)
+    return Learned(params, states, actions, as_generator(manifest["rng"]), pairs)
+
+
+def pair_names(version: int) -> set[str]:
+    """Return the names of the arrays of pairs in a state of this version."""
+    return set(PAIRS) - ({"last_updates"} if version == 1 else set())
+
+
+def as_pairs(state: EngineState, version: int, n_states: int, n_actions: int, *, least: int) -> Pairs:
+    """Return what a state says of its pairs, each once and updated at least so often, checked."""
+    names = pair_names(version)
+    arrays = as_arrays(state, {name: dtype for name, dtype in PAIRS.items() if name in names})
+    rows, columns, values, visits = arrays[:4]
+    refuse_outside(rows, "rows", 0, n_states - 1)
+    refuse_outside(columns, "columns", 0, n_actions - 1)
     refuse_outside(values, "values", -MAX_VALUE, MAX_VALUE)
-    refuse_outside(visits, "visits", 1, MAX_COUNT)
-    if np.unique(rows * max(len(actions), 1) + columns).size != rows.size:
+    refuse_outside(visits, "visits", least, MAX_COUNT)
+    if (steps := float(visits.sum(dtype=np.float64))) > MAX_COUNT:
+        raise InputError(f"visits add up to {steps:g}, more than {MAX_COUNT}.", fix="export it again.")
+    last_updates = arrays[4] if version > 1 else np.zeros_like(visits)
+    refuse_outside(last_updates, "last_updates", 0, int(visits.sum()))
+    if np.unique(rows * max(n_actions, 1) + columns).size != rows.size:
         raise InputError("a pair of row and column is there twice.", fix="export it again.")
     # Adding zero copies, and turns negative zeros, which a learner never has, into zeros.
-    return Learned(params, states, actions, as_generator(manifest["rng"]), rows, columns, values + 0.0, visits)
+    return Pairs(rows, columns, values + 0.0, visits, last_updates)
 
 
 def as_arrays(state: EngineState, dtypes: Mapping[str, Any]) -> list[NDArray[Any]]:
@@ -276,7 +321,7 @@ def as_count(value: Any, what: str, high: int) -> int:
 
 def as_offered(actions: Sequence[A]) -> list[A]:
     """Return the offered actions, at least one."""
-    if isinstance(actions, (str, bytes)) or not isinstance(actions, Iterable):
+    if type(actions) is not list and (isinstance(actions, (str, bytes)) or not isinstance(actions, Iterable)):
         raise InputError(f"actions are {actions!r}, but must be a list.", fix="pass a list of actions.")
     offered = list(actions)
     if not offered:

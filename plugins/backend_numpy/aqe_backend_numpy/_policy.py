@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["PolicyTable", "log_softmax"]
 
 A = TypeVar("A", str, int)
-_ARRAYS = {"rows": np.int64, "columns": np.int64, "values": np.float64, "visits": np.int64}
 
 
 def log_softmax(preferences: Iterable[float]) -> tuple[list[float], list[float]]:
@@ -68,6 +67,8 @@ class PolicyTable(Streamed, Portable):
         self._declared: frozenset[ActionKey] | None = None if declared is None else frozenset(declared)
         self._rows: dict[StateKey, dict[ActionKey, float]] = {}
         self._visits: dict[StateKey, dict[ActionKey, int]] = {}
+        self._lasts: dict[StateKey, dict[ActionKey, int]] = {}
+        self._steps = 0
         self._worths: dict[StateKey, float] = {}
         self._actions: dict[ActionKey, int] = {action: column for column, action in enumerate(declared or ())}
 
@@ -77,8 +78,8 @@ class PolicyTable(Streamed, Portable):
 
     @property
     def steps(self) -> int:
-        """Number of updates. O(pairs)."""
-        return sum(sum(row.values()) for row in self._visits.values())
+        """Number of updates."""
+        return self._steps
 
     def get_params(self) -> dict[str, Any]:
         """Return the hyper-parameters, defaults included; ``make_learner`` takes them as they are."""
@@ -192,12 +193,15 @@ class PolicyTable(Streamed, Portable):
             declared = self._params["actions"] or ()
             row = self._rows[state] = dict.fromkeys(declared, 0.0)
             self._visits[state] = dict.fromkeys(declared, 0)
+            self._lasts[state] = dict.fromkeys(declared, 0)
             self._worths[state] = self._params["initial_value"]
         if action not in row:
             row[action] = 0.0
             self._actions.setdefault(action, len(self._actions))
         visits = self._visits[state]
         visits[action] = visits.get(action, 0) + 1
+        self._steps += 1
+        self._lasts[state][action] = self._steps
         return row
 
     def _climb(self, state: StateKey, action: ActionKey, step: float) -> None:
@@ -310,15 +314,29 @@ class PolicyTable(Streamed, Portable):
         state, action = as_key_name(state, "state"), self._allowed(as_key_name(action, "action"))
         return self._visits.get(state, {}).get(action, 0)
 
+    def last_update(self, state: StateKey, action: ActionKey) -> int:
+        """Return the number of the last update of a pair among all updates, counted from 1. O(1).
+
+        0 if it was never tried, or if it is unknown: the pair was not updated since a state of version 1 was imported.
+
+        Raises
+        ------
+        InputError, InvalidActionError
+            As `value`.
+        """
+        state, action = as_key_name(state, "state"), self._allowed(as_key_name(action, "action"))
+        return self._lasts.get(state, {}).get(action, 0)
+
     # -- moving -------------------------------------------------------------------------------------------------
 
     def export_state(self) -> EngineState:
         """Return everything learned, with the generator, so that ``import_state`` continues bit for bit.
 
-        Kind ``learner/<algorithm>/1``. The manifest holds ``params``; ``states`` and ``actions`` (lists of str and
+        Kind ``learner/<algorithm>/2``. The manifest holds ``params``; ``states`` and ``actions`` (lists of str and
         int, in order of first update); ``rng``, the state of Python's `random.Random` (Mersenne Twister). The arrays
         have one entry per pair, by row, in the order of the row: ``rows`` and ``columns`` (int64, positions in those
-        lists), ``values`` (float64, preferences) and ``visits`` (int64); and one per state: ``state_values`` (float64).
+        lists), ``values`` (float64, preferences), ``visits`` (int64) and ``last_updates`` (int64, see `last_update`;
+        version 1 lacks them, and is read); and one per state: ``state_values`` (float64).
         """
         pairs = [
             (
@@ -326,15 +344,17 @@ class PolicyTable(Streamed, Portable):
                 self._actions[action],
                 preference,
                 self._visits[state][action],
+                self._lasts[state][action],
             )
             for row, (state, preferences) in enumerate(self._rows.items())
             for action, preference in preferences.items()
         ]
-        columns = zip(*pairs, strict=True) if pairs else ((), (), (), ())
-        arrays = {name: np.array(column, dtype) for (name, dtype), column in zip(_ARRAYS.items(), columns, strict=True)}
+        columns = zip(*pairs, strict=True) if pairs else [()] * len(given.PAIRS)
+        dtypes = given.PAIRS.items()
+        arrays = {name: np.array(column, dtype) for (name, dtype), column in zip(dtypes, columns, strict=True)}
         version, words, _ = self._random.getstate()
         return EngineState(
-            kind=f"learner/{self.algorithm}/1",
+            kind=f"learner/{self.algorithm}/{given.VERSION}",
             manifest={
                 "params": self.get_params(),
                 "states": list(self._rows),
@@ -353,16 +373,19 @@ class PolicyTable(Streamed, Portable):
         InputError
             It is not a state of this kind of learner; nothing was changed.
         """
-        learned = as_learned_policy(state, f"learner/{self.algorithm}/1", self._bounds)
+        learned = as_learned_policy(state, self.algorithm, self._bounds)
         states, actions = learned.states, learned.actions
         self._start(learned.params)
         self._actions = {action: column for column, action in enumerate(actions)}
         self._worths = dict(zip(states, learned.worths.tolist(), strict=True))
         self._rows = {name: {} for name in states}
         self._visits = {name: {} for name in states}
-        for row, column, preference, count in zip(*(part.tolist() for part in learned.pairs), strict=True):
+        self._lasts = {name: {} for name in states}
+        for row, column, preference, count, last in zip(*(part.tolist() for part in learned.pairs), strict=True):
             self._rows[states[row]][actions[column]] = preference
             self._visits[states[row]][actions[column]] = count
+            self._lasts[states[row]][actions[column]] = last
+        self._steps = int(learned.pairs.visits.sum())
         self._random.setstate(learned.generator)
         self._take_more(learned)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from aqe_backend_numpy._qtable import Key
+    from aqe_backend_numpy._numbering import Key
     from aqe_core.state import EngineState
 
 __all__ = ["ACTOR_CRITIC", "PPO", "LearnedPolicy", "Waiting", "as_learned_policy", "as_policy_params"]
@@ -41,7 +41,6 @@ PPO: given.Numbers = {
 }
 """Their hyper-parameters besides ``actions`` and ``seed``."""
 
-_PAIRS = {"rows": np.int64, "columns": np.int64, "values": np.float64, "visits": np.int64}
 _WAITING = {
     "rollout_states": np.int64,
     "rollout_actions": np.int64,
@@ -67,7 +66,7 @@ class LearnedPolicy(NamedTuple):
     states: list[Key]
     actions: list[Key]
     generator: tuple[int, tuple[int, ...], None]
-    pairs: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]
+    pairs: given.Pairs
     worths: NDArray[np.float64]
     waiting: Waiting
 
@@ -93,28 +92,29 @@ def as_policy_params(bounds: given.Numbers, params: Mapping[str, Any]) -> dict[s
     }
 
 
-def as_learned_policy(state: EngineState, kind: str, bounds: given.Numbers) -> LearnedPolicy:
-    """Return an exported state of this kind, checked."""
-    if state.kind != kind:
-        raise InputError(f"the state is of kind {state.kind!r}, but must be {kind!r}.", fix="make that learner.")
+def as_learned_policy(state: EngineState, algorithm: str, bounds: given.Numbers) -> LearnedPolicy:
+    """Return an exported state of this algorithm, checked."""
+    version = given.as_version(state, algorithm)
     rolls = "rollout" in bounds
     names = {"params", "states", "actions", "rng"} | ({"rollout_next_states"} if rolls else set())
     manifest = given.as_dict(state.manifest, "the manifest", names)
-    given.as_dict(state.arrays, "the arrays", {*_PAIRS, "state_values"} | (set(_WAITING) if rolls else set()))
+    arrays = given.pair_names(version) | {"state_values"} | (set(_WAITING) if rolls else set())
+    given.as_dict(state.arrays, "the arrays", arrays)
     params = as_policy_params(bounds, given.as_dict(manifest["params"], "params", {*bounds, "actions", "seed"}))
     states = given.as_names(manifest["states"], "states")
     actions = given.as_names(manifest["actions"], "actions")
     if params["actions"] is not None and list(params["actions"]) != actions:
         raise InputError("the declared actions differ from the actions of the table.", fix="export it again.")
-    rows, columns, values, visits = given.as_arrays(state, _PAIRS)
-    _refuse_pairs(rows, columns, values, visits, n_states=len(states), n_actions=len(actions))
+    pairs = given.as_pairs(state, version, len(states), len(actions), least=0)
+    if (np.diff(pairs.rows) < 0).any() or np.unique(pairs.rows).size != len(states):
+        raise InputError("rows must name every state, in order.", fix="export it again.")
     (worths,) = given.as_arrays(state, {"state_values": np.float64})
     given.refuse_outside(worths, "state_values", -given.MAX_VALUE, given.MAX_VALUE)
     if worths.size != len(states):
         raise InputError(f"there are {len(states)} states, but {worths.size} state_values.", fix="export it again.")
     generator = given.as_generator(manifest["rng"])
     waiting = _as_waiting(state, states, actions) if rolls else _NOTHING
-    return LearnedPolicy(params, states, actions, generator, (rows, columns, values, visits), worths, waiting)
+    return LearnedPolicy(params, states, actions, generator, pairs, worths, waiting)
 
 
 _NOTHING = Waiting(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.bool_), [])
@@ -132,22 +132,3 @@ def _as_waiting(state: EngineState, states: list[Key], actions: list[Key]) -> Wa
     if not known.issuperset(zip(rows.tolist(), columns.tolist(), strict=True)):
         raise InputError("a step of the rollout is no pair of the table.", fix="export it again.")
     return Waiting(rows, columns, rewards, dones, [as_key_name(name, "rollout_next_states") for name in after])
-
-
-def _refuse_pairs(
-    rows: NDArray[np.int64],
-    columns: NDArray[np.int64],
-    values: NDArray[np.float64],
-    visits: NDArray[np.int64],
-    *,
-    n_states: int,
-    n_actions: int,
-) -> None:
-    given.refuse_outside(rows, "rows", 0, n_states - 1)
-    given.refuse_outside(columns, "columns", 0, n_actions - 1)
-    given.refuse_outside(values, "values", -given.MAX_VALUE, given.MAX_VALUE)
-    given.refuse_outside(visits, "visits", 0, given.MAX_COUNT)
-    if (np.diff(rows) < 0).any() or np.unique(rows).size != n_states:
-        raise InputError("rows must name every state, in order.", fix="export it again.")
-    if np.unique(rows * max(n_actions, 1) + columns).size != rows.size:
-        raise InputError("a pair of row and column is there twice.", fix="export it again.")

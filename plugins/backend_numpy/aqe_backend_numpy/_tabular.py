@@ -1,6 +1,6 @@
 """What tabular learners share: everything but the worth of the next state.
 
-Single updates are checked at once and learned later, together: a few thousand wait in a list until it is full or the
+Single updates are checked at once and learned later, together: some thousands wait in a list until it is full or the
 table is asked for anything. That is several times as fast as learning them one by one, and as a batch equals its
 updates one at a time bit for bit, nobody can tell.
 """
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 
 from aqe_backend_numpy import _learner_input as given
-from aqe_backend_numpy._qtable import BLOCK, TERMINAL, UNSEEN, Table, packed
-from aqe_backend_numpy._td import NOBODY, Updater, Waiting
+from aqe_backend_numpy._numbering import packed
+from aqe_backend_numpy._qtable import STALE, TERMINAL, UNSEEN, Table
+from aqe_backend_numpy._td import Updater
 from aqe_core.errors import InvalidActionError
 from aqe_core.state import EngineState, Portable
 from aqe_core.stream import Streamed
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from aqe_backend_numpy._qtable import Key
+    from aqe_backend_numpy._numbering import Key
     from aqe_core.contracts.learner import ActionKey, StateKey
 
 __all__ = ["Tabular"]
@@ -36,7 +37,7 @@ FEW = 32  # so many updates are learned faster without arrays
 MAX_KEY = 2**63 - 1
 WIDTH = 4  # items of an update in the waiting list: state, action, reward, and the next state or what stands for it
 END = object()  # instead of the next state: there is none, the episode ended
-FULL = 8192 * WIDTH
+FULL = 16_384 * WIDTH
 
 
 _ADJUSTABLE = ("learning_rate", "discount", "epsilon")
@@ -87,6 +88,7 @@ class Tabular(Streamed, Portable):
         """The table, with all updates learned."""
         if self._waiting:
             self._settle()
+        self._updater.finish()
         return self._behind
 
     def __len__(self) -> int:
@@ -95,8 +97,8 @@ class Tabular(Streamed, Portable):
 
     @property
     def steps(self) -> int:
-        """Number of updates learned. O(pairs)."""
-        return int(self._table.entries()[2].sum())
+        """Number of updates learned."""
+        return self._behind.steps + len(self._waiting) // WIDTH
 
     def get_params(self) -> dict[str, Any]:
         """Return the hyper-parameters, defaults included; ``make_learner`` takes them as they are."""
@@ -133,7 +135,7 @@ class Tabular(Streamed, Portable):
         done: bool = False,
         next_action: ActionKey | None = None,
     ) -> None:
-        """Learn from one transition. O(1), amortized; one call in 8,192 takes some milliseconds.
+        """Learn from one transition. O(1), amortized; one call in 16,384 takes some milliseconds.
 
         Parameters
         ----------
@@ -161,9 +163,9 @@ class Tabular(Streamed, Portable):
         if (
             type(reward) is float
             and -1e290 <= reward <= 1e290
-            and type(state) is str
-            and type(action) is str
-            and type(next_state) is str
+            and (type(state) is str or (type(state) is int and -MAX_KEY <= state <= MAX_KEY))
+            and (type(action) is str or (type(action) is int and -MAX_KEY <= action <= MAX_KEY))
+            and (type(next_state) is str or (type(next_state) is int and -MAX_KEY <= next_state <= MAX_KEY))
             and done is False
             and next_action is None
             and self._declared is None
@@ -207,11 +209,13 @@ class Tabular(Streamed, Portable):
         """Learn what waits."""
         waiting, self._waiting = self._waiting, []
         ends, self._ends = self._ends, False
-        if len(waiting) <= FEW * WIDTH:
-            for start in range(0, len(waiting), WIDTH):
-                self._learn_one(*waiting[start : start + WIDTH])
-            return
         states, actions, rewards, after = [waiting[start::WIDTH] for start in range(WIDTH)]
+        if len(states) <= FEW:
+            self._updater.finish()
+            numbers = self._behind.add_actions(actions)  # all at once, as it may widen the table
+            updates = [*map(self._numbered, states, numbers.tolist(), rewards, after)]
+            self._updater.one_by_one(updates, pairwise=self._pairwise)
+            return
         dones = following = None
         if ends:
             dones = np.array([each is END for each in after])
@@ -221,20 +225,19 @@ class Tabular(Streamed, Portable):
             after, following = map(list, zip(*after, strict=True))
         self._learn(states, actions, packed(rewards, np.float64), after, dones, following)
 
-    def _learn_one(self, state: Key, action: Key, reward: float, after: Any) -> None:
-        """Learn from one checked update, as it waits."""
+    def _numbered(self, state: Key, number: int, reward: float, after: Any) -> tuple[int, int, int, float, float]:
+        """Count an update, as it waits, and return it as the updater takes it."""
         table = self._behind
-        home = table.states.get(state) or table.add_states([state])[0]
-        number = table.actions.get(action) or table.add_actions([action])[0]
-        cell = home * BLOCK + number - 1 if number <= BLOCK else table.add_cell(home, number)
+        home = table.states.get(state) or table.add_state(state)
+        cell = table.add_cell(home, number)
         if after is END:
             source = TERMINAL
         elif self._pairwise:
             source = table.find(*after)
         else:
             source = table.states.get(after, UNSEEN)
-        table.counts[cell] += 1
-        self._updater.one(home, cell, source, reward, pairwise=self._pairwise)
+        table.count_one(cell)
+        return home, cell, source, reward, STALE
 
     def _allowed(self, action: Key) -> Key:
         if self._declared is not None and action not in self._declared:
@@ -286,18 +289,15 @@ class Tabular(Streamed, Portable):
             return
         if self._waiting:
             self._settle()
-        waiting = NOBODY
         for start in range(0, n, SLICE):
             part = slice(start, start + SLICE)
-            waiting = self._learn(
+            self._learn(
                 before[part],
                 chosen[part],
                 worth[part],
                 after[part],
                 None if ended is None else ended[part],
                 None if following is None else following[part],
-                waiting,
-                last=start + SLICE >= n,
             )
 
     def _learn(
@@ -308,26 +308,22 @@ class Tabular(Streamed, Portable):
         next_states: NDArray[np.int64] | list[Key],
         dones: NDArray[np.bool_] | None,
         next_actions: NDArray[np.int64] | list[Key] | None,
-        waiting: Waiting = NOBODY,
-        *,
-        last: bool = True,
-    ) -> Waiting:
-        """Learn from checked columns, after those ``waiting``; return those that are not done, none if ``last``."""
+    ) -> None:
+        """Learn from checked columns."""
         table = self._behind
-        homes = table.homes(states, add=True)
-        cells = table.pairs(homes, table.columns(actions, add=True), add=True)
-        sources = table.homes(next_states, add=False)
+        columns = table.add_actions(actions)  # first, as it may widen the table
+        homes = table.add_states(states)
+        cells = table.pairs(homes, columns, add=True)
+        sources = table.find_states(next_states)
         if next_actions is not None:
-            sources = table.pairs(sources, table.columns(next_actions, add=False), add=False)
+            sources = table.pairs(sources, table.find_actions(next_actions), add=False)
         if dones is not None:
             sources[dones] = TERMINAL
-        return self._updater.apply(
-            homes, cells, sources, rewards, pairwise=next_actions is not None, waiting=waiting, last=last
-        )
+        self._updater.apply(homes, cells, sources, rewards, pairwise=next_actions is not None)
 
     def _all_allowed(self, actions: NDArray[np.int64] | list[Key]) -> NDArray[np.int64] | list[Key]:
         if self._declared is not None and len(actions):
-            unknown = np.flatnonzero(self._behind.columns(actions, add=False) == 0)
+            unknown = np.flatnonzero(self._behind.find_actions(actions) == 0)
             if unknown.size:
                 self._allowed(as_key_name(actions[unknown[0]], "action"))  # raises
         return actions
@@ -350,15 +346,20 @@ class Tabular(Streamed, Portable):
         """
         state = as_key_name(state, "state")
         offered = given.as_offered(actions)
-        keys = [self._allowed(as_key_name(action, "an offered action")) for action in offered]
+        keys = self._keys(offered)
         if explore and self._random.random() < self._params.epsilon:
             return offered[int(self._random.random() * len(keys))]
         return offered[self._best(state, keys)]
 
+    def _keys(self, offered: Sequence[ActionKey]) -> list[Key]:
+        """Return the offered actions, checked."""
+        if self._declared is None:
+            return [key if type(key) is str else as_key_name(key, "an offered action") for key in offered]
+        return [self._allowed(as_key_name(key, "an offered action")) for key in offered]
+
     def _best(self, state: Key, keys: list[Key]) -> int:
         """Return the position of the best action, of equal ones the first."""
-        table = self._table
-        values = [table.value(table.find(state, key)) for key in keys]
+        values = self._table.values_in(state, keys)
         return values.index(max(values))
 
     def probabilities(self, state: StateKey, actions: Sequence[A]) -> NDArray[np.float64]:
@@ -372,7 +373,7 @@ class Tabular(Streamed, Portable):
             As `act`.
         """
         state = as_key_name(state, "state")
-        keys = [self._allowed(as_key_name(action, "an offered action")) for action in given.as_offered(actions)]
+        keys = self._keys(given.as_offered(actions))
         shares = np.full(len(keys), self._params.epsilon / len(keys))
         shares[self._best(state, keys)] += 1.0 - self._params.epsilon
         return shares
@@ -402,28 +403,42 @@ class Tabular(Streamed, Portable):
         cell = self._table.find(state, action)
         return int(self._table.counts[cell])
 
+    def last_update(self, state: StateKey, action: ActionKey) -> int:
+        """Return the number of the last update of a pair among all updates, counted from 1. O(1).
+
+        0 if it was never tried, or if it is unknown: the pair was not updated since a state of version 1 was imported.
+
+        Raises
+        ------
+        InputError, InvalidActionError
+            As `value`.
+        """
+        state, action = as_key_name(state, "state"), self._allowed(as_key_name(action, "action"))
+        cell = self._table.find(state, action)
+        return int(self._table.lasts[cell])
+
     # -- moving -------------------------------------------------------------------------------------------------
 
     def export_state(self) -> EngineState:
         """Return everything learned, with the generator, so that ``import_state`` continues bit for bit.
 
-        Kind ``learner/<algorithm>/1``. The manifest holds ``params``; ``states`` and ``actions`` (lists of str and
+        Kind ``learner/<algorithm>/2``. The manifest holds ``params``; ``states`` and ``actions`` (lists of str and
         int, in order of first update); ``rng``, the state of Python's `random.Random` (Mersenne Twister). The arrays
         have one entry per known pair, by row, then column: ``rows`` and ``columns`` (int64, positions in those
-        lists), ``values`` (float64) and ``visits`` (int64, number of updates).
+        lists), ``values`` (float64), ``visits`` (int64, number of updates) and ``last_updates`` (int64, see
+        `last_update`); version 1 lacks the last, and is read.
         """
         table = self._table
-        rows, columns, visits, values = table.entries()
         version, words, _ = self._random.getstate()
         return EngineState(
-            kind=f"learner/{self.algorithm}/1",
+            kind=f"learner/{self.algorithm}/{given.VERSION}",
             manifest={
                 "params": self.get_params(),
                 "states": list(table.states),
                 "actions": list(table.actions),
                 "rng": [version, list(words), None],
             },
-            arrays={"rows": rows, "columns": columns, "values": values, "visits": visits},
+            arrays=dict(zip(given.PAIRS, table.entries(), strict=True)),
         )
 
     def import_state(self, state: EngineState) -> None:
@@ -434,10 +449,10 @@ class Tabular(Streamed, Portable):
         InputError
             It is not a state of this kind of learner; nothing was changed.
         """
-        learned = given.as_learned(state, f"learner/{self.algorithm}/1")
+        learned = given.as_learned(state, self.algorithm)
         self._start(learned.params)
         table = self._behind
-        table.add_states(learned.states)
         table.add_actions(learned.actions)
-        table.fill(learned.rows, learned.columns, learned.visits, learned.values)
+        table.add_states(learned.states)
+        table.fill(*learned.pairs)
         self._random.setstate(learned.generator)

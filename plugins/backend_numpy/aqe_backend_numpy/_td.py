@@ -11,11 +11,12 @@ So each computes the same expression on the same numbers as alone, in its turn. 
 which the next ones are added; its size adapts to how many wait. Where waves get too small to pay (few states, all of
 them contested), the window is done one by one.
 
-The whole window is computed, and those that wait write to a spare cell: fewer than half do, and leaving them out of
-every column first takes longer.
+The whole window is computed, and those that wait write back what was there: fewer than half do, and leaving them out
+of every column first takes longer.
 
-Who waits is found with marks, one per remainder of a state's or pair's number. Two that share a mark by chance make an
-update wait for nothing, which costs time and changes no result. The first in turn never waits, so each wave gets on.
+Who waits is found with marks: those of states in arrays of their own, one per remainder of a state's number, and those
+of pairs in the table's own cells, whose values are put back. Two states that share a mark by chance make an update wait
+for nothing, which costs time and changes no result. The first in turn never waits, so each wave gets on.
 """
 
 from __future__ import annotations
@@ -27,23 +28,26 @@ import numpy as np
 from aqe_backend_numpy._qtable import NEVER, STALE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from aqe_backend_numpy._qtable import Table
 
-__all__ = ["NOBODY", "Updater", "Waiting"]
+__all__ = ["Updater"]
 
 Columns: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]"
 """Homes, cells, sources and rewards of updates, the latest first."""
 
-SPARE = 2  # a cell of no pair
-SMALL = 64  # so many updates are faster one by one than as a wave
+SMALL = 256  # fewer updates are faster one by one than as a wave
+MAX_ALONE = 2**14  # so many are done one by one before the next wave is tried, where waves are too small
 MIN_WINDOW, MAX_WINDOW = 512, 8192  # so many are compared with each other; adapted to how many wait
 MASK = 2**16 - 1
 MAX_CLOCK = 2**31 - 1
+TURNS = np.arange(MAX_WINDOW, 0, -1.0)  # what marks a cell
 
 
-class Waiting(NamedTuple):
+class _Waiting(NamedTuple):
     """Updates that are not done yet, and what each has read already (`STALE`: nothing)."""
 
     columns: Columns
@@ -51,7 +55,7 @@ class Waiting(NamedTuple):
 
 
 _NONE = np.zeros(0, np.int64)
-NOBODY = Waiting((_NONE, _NONE, _NONE, np.zeros(0)), np.zeros(0))
+_NOBODY = _Waiting((_NONE, _NONE, _NONE, np.zeros(0)), np.zeros(0))
 
 
 class Updater:
@@ -65,11 +69,15 @@ class Updater:
 
     def __init__(self, table: Table, learning_rate: float, discount: float) -> None:
         self.table = table
+        table.moving = self.finish
         self.learning_rate = learning_rate
         self.discount = discount
+        self._waiting = _NOBODY
+        self._pairwise = False
         self._size = 4 * MIN_WINDOW
+        self._alone = MIN_WINDOW
         self._clock = 0
-        self._marks = np.zeros((3, MASK + 1), np.int32)
+        self._marks = np.zeros((2, MASK + 1), np.int32)
 
     def apply(
         self,
@@ -79,10 +87,8 @@ class Updater:
         rewards: NDArray[np.float64],
         *,
         pairwise: bool,
-        waiting: Waiting = NOBODY,
-        last: bool = True,
-    ) -> Waiting:
-        """Learn from transitions in order, and return those left to wait for the next call, if there is one.
+    ) -> None:
+        """Learn from transitions in order. Some of the last are left to wait for the next call or `finish`.
 
         Parameters
         ----------
@@ -92,12 +98,12 @@ class Updater:
             What each bootstraps from: a home, or with ``pairwise`` a cell; or `UNSEEN` or `TERMINAL`.
         rewards : ndarray of float64, shape (n,)
         pairwise : bool
-        waiting : Waiting
-            Earlier ones, as the call before returned them.
-        last : bool
-            Nobody may wait any longer.
         """
+        if pairwise != self._pairwise:
+            self.finish()
+            self._pairwise = pairwise
         self.table.count(cells)
+        waiting, self._waiting = self._waiting, _NOBODY
         # Latest first: of equal indices the last assignment stays, and that has to be the first turn.
         batch = (
             np.concatenate((homes[::-1], waiting.columns[0])),
@@ -106,107 +112,135 @@ class Updater:
             np.concatenate((rewards[::-1], waiting.columns[3])),
         )
         start, held = len(cells), waiting.held
-        while start or (held.size and last):
+        while start:
             # The window: the next ones to come, and behind them those that wait, in the place of some that are done.
             stop = start + held.size
             start -= min(max(self._size - held.size, 0), start)
-            held = self._advance(_part(batch, start, stop), held, pairwise)
-        return Waiting(_part(batch, start, start + held.size), held)
+            left = self._wave(_part(batch, start, stop), held)
+            if left is None:
+                start = max(start - self._alone, 0)
+                left = self._in_turn(_part(batch, start, stop), held)
+                self._alone = min(self._alone * 2, MAX_ALONE)
+            else:
+                self._alone = MIN_WINDOW
+            held = left
+        if held.size:
+            self._waiting = _Waiting(_part(batch, 0, held.size), held)
 
-    def _advance(self, window: Columns, held: NDArray[np.float64], pairwise: bool) -> NDArray[np.float64]:
-        """Do one wave of the window (or all of it one by one).
+    def finish(self) -> None:
+        """Learn from those that wait."""
+        waiting, self._waiting = self._waiting, _NOBODY
+        held = waiting.held
+        while held.size:
+            window = _part(waiting.columns, 0, held.size)
+            left = self._wave(window, held)
+            held = self._in_turn(window, held) if left is None else left
 
-        Move those still waiting to the front of the window, and return what each of them holds.
+    def _in_turn(self, window: Columns, held: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Do all of the window one by one; return what those still waiting hold, of whom there are none."""
+        n = len(window[0])
+        read = held[::-1].tolist() + [STALE] * (n - held.size)
+        updates = zip(*[column[::-1].tolist() for column in window], read, strict=True)
+        with self.table.unpacked(for_updates=n):
+            self.one_by_one(updates, pairwise=self._pairwise)
+        return held[:0]
+
+    def _wave(self, window: Columns, held: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """Advance by one wave, or do nothing and return None: it would be too small to pay.
+
+        Those still waiting are moved to the front of the window; what each of them holds is returned.
         """
         homes, cells, sources, rewards = window
-        n = len(cells)
-        if n > SMALL:
-            late, rest = self._waiting(homes, cells, sources, pairwise)
+        n, table = len(cells), self.table
+        if n < SMALL:
+            return None
+        worth = table.values_of(sources) if self._pairwise else table.worths_of(sources)
+        values = table.value_view
+        old = values[cells]
+        try:
+            late, rest = self._wait(homes, cells, sources)
             turns = n - rest.size
             if turns * 2 < n:
                 self._size = max(self._size // 2, MIN_WINDOW)
             elif turns * 10 > n * 9:
                 self._size = min(self._size * 2, MAX_WINDOW)
-        if n <= SMALL or turns < SMALL:
-            read = held[::-1].tolist() + [STALE] * (n - held.size)
-            for update in zip(*[column[::-1].tolist() for column in window], read, strict=True):
-                self.one(*update, pairwise=pairwise)
-            return held[:0]
-        worth = self.table.values_of(sources) if pairwise else self.table.worths_of(sources)
-        if held.size:
-            waited = worth[n - held.size :]
-            kept = (held == held).nonzero()[0]  # noqa: PLR0124  # false for STALE only
-            waited[kept] = held[kept]
-        # Whoever is not late now will never be: before him, updates only get fewer.
-        worth[late] = STALE
-        held = worth[rest]
-        left = [column[rest] for column in window]
-        cells[rest] = SPARE
-        self._together(homes, cells, rewards, worth, rest)
-        for column, part in zip(window, left, strict=True):
-            column[: rest.size] = part
+            if turns < SMALL:
+                values[cells] = old
+                return None
+            if held.size:
+                waited = worth[n - held.size :]
+                kept = (held == held).nonzero()[0]  # noqa: PLR0124  # false for STALE only
+                waited[kept] = held[kept]
+            # Whoever is not late now will never be: before him, updates only get fewer.
+            worth[late] = STALE
+            held = worth[rest]
+            before = old.copy()
+            before[rest] = 0.0  # nobody's first
+            first = (before == NEVER).nonzero()[0]
+            before[first] = table.initial
+            # before + learning_rate * (rewards + discount * worth - before), in that order, without temporary arrays
+            new = worth
+            new *= self.discount
+            new += rewards
+            new -= before
+            new *= self.learning_rate
+            new += before
+            new[rest] = old[rest]
+            values[cells] = new
+        except BaseException:  # Ctrl-C too may come while marks are in the table
+            values[cells] = old
+            raise
+        table.known += first.size
+        self._settle_worths(homes, before, new, rest)
+        for column in window:
+            column[: rest.size] = column[rest]
         return held
 
-    def _waiting(
-        self, homes: NDArray[np.int64], cells: NDArray[np.int64], sources: NDArray[np.int64], pairwise: bool
+    def _wait(
+        self, homes: NDArray[np.int64], cells: NDArray[np.int64], sources: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return which updates, latest first, cannot read yet, and which cannot be done yet: positions, ascending."""
+        """Return which updates, latest first, cannot read yet, and which cannot be done yet: positions, ascending.
+
+        Marks of pairs are left in their cells: others would push what is needed next out of the cache.
+        """
         # The clock runs backwards: marks of earlier waves lie after every turn of this one and need no wiping.
         before = self._clock
         self._clock -= len(cells)
         if self._clock < -MAX_CLOCK:
             self._marks[:] = 0
             before, self._clock = 0, -len(cells)
-        written, updated, wanted = self._marks
+        written, wanted = self._marks
         turns = np.arange(before - 1, self._clock - 1, -1, dtype=np.int32)
-        pairs = cells & MASK
-        writes, reads = (pairs if pairwise else homes & MASK), sources & MASK
+        writes, reads = (cells if self._pairwise else homes), sources
+        if self._pairwise or self.table.used > MASK:
+            writes, reads = writes & MASK, reads & MASK
         written[writes] = turns
         waiting = written[reads] < turns
         late = waiting.nonzero()[0]
-        updated[pairs] = turns
-        waiting |= updated[pairs] < turns
+        values, marks = self.table.value_view, TURNS[: len(cells)]
+        values[cells] = marks
+        waiting |= values[cells] != marks
         if late.size:
             wanted[reads[late]] = turns[late]
             waiting |= wanted[writes] < turns
         return late, waiting.nonzero()[0]
 
-    def _together(
+    def _settle_worths(
         self,
         homes: NDArray[np.int64],
-        cells: NDArray[np.int64],
-        rewards: NDArray[np.float64],
-        worth: NDArray[np.float64],
+        before: NDArray[np.float64],
+        new: NDArray[np.float64],
         rest: NDArray[np.int64],
     ) -> None:
-        """Learn from updates of different pairs of which none reads what another writes.
-
-        Those at the positions ``rest`` have the spare cell and are nobody's: they leave no trace.
-        """
-        table = self.table
-        values = table.value_view
-        values[SPARE] = 0.0
-        old = values[cells]
-        first = (old == NEVER).nonzero()[0]
-        if first.size:
-            old[first] = table.initial
-            table.known += first.size
-        # old + learning_rate * (rewards + discount * worth - old), in that order, without temporary arrays
-        new = worth
-        new *= self.discount
-        new += rewards
-        new -= old
-        new *= self.learning_rate
-        new += old
-        values[cells] = new
-        worths = table.worth_view
-        if table.epsilon is not None:
+        """Bring the worths of states up to date after a wave; ``rest`` are the positions of those that wait."""
+        worths = self.table.worth_view
+        if self.table.epsilon is not None:
             worths[np.delete(homes, rest)] = STALE
             return
         best = worths[homes]
         best[rest] = np.inf  # neither raised nor lowered by anything
         rises = (new >= best).nonzero()[0]
-        falls = ((old == best) & (new < best)).nonzero()[0]
+        falls = ((before == best) & (new < best)).nonzero()[0]
         risen, top = homes[rises], new[rises]
         worths[risen] = top
         # Where one state rose twice, the last assignment stayed, and may be the smaller.
@@ -215,30 +249,28 @@ class Updater:
             np.maximum.at(worths, risen[above], top[above])
         worths[homes[falls]] = STALE
 
-    def one(
-        self, home: int, cell: int, source: int, reward: float, held: float = STALE, *, pairwise: bool = False
-    ) -> None:
-        """Learn from one update; ``held`` is what it has read already, or `STALE`."""
+    def one_by_one(self, updates: Iterable[tuple[int, int, int, float, float]], *, pairwise: bool) -> None:
+        """Learn from (home, cell, source, reward, held) in order; what is held was read already, or is `STALE`."""
         table = self.table
-        values, worths = table.values, table.worths
-        worth = held
-        if worth != worth:  # noqa: PLR0124  # true for STALE only
-            worth = (values if pairwise else worths)[source]
-        if not worth > NEVER:
-            worth = table.value(source) if pairwise else table.worth(source)
-        old = values[cell]
-        if old == NEVER:
-            old = table.initial
-            table.known += 1
-        values[cell] = new = old + self.learning_rate * (reward + self.discount * worth - old)
-        if table.epsilon is None:
+        values, worths, initial = table.values, table.worths, table.initial
+        learning_rate, discount, greedy = self.learning_rate, self.discount, table.epsilon is None
+        read, find = (values, table.value) if pairwise else (worths, table.worth)
+        for home, cell, source, reward, held in updates:
+            worth = held if held == held else read[source]  # noqa: PLR0124  # false for STALE only
+            if not worth > NEVER:
+                worth = find(source)
+            old = values[cell]
+            if old == NEVER:
+                old = initial
+                table.known += 1
+            values[cell] = new = old + learning_rate * (reward + discount * worth - old)
             best = worths[home]
-            if new >= best:
+            if not greedy:
+                worths[home] = STALE
+            elif new >= best:
                 worths[home] = new
             elif old == best:
                 worths[home] = STALE
-        else:
-            worths[home] = STALE
 
 
 def _part(columns: Columns, start: int, stop: int) -> Columns:

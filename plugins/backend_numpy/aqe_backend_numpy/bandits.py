@@ -53,8 +53,10 @@ def _best(scores: NDArray[np.float64]) -> int:
     BLAS rounds a row by its place among the others, so that equal models may differ in the last bits: scores within
     1e-12 of the highest, relatively, count as equal.
     """
-    highest = scores.max()
-    return int((scores >= highest - 1e-12 * abs(highest)).argmax())
+    values = scores.tolist()  # a handful, for which NumPy takes longer
+    highest = max(values)
+    least = highest - 1e-12 * abs(highest)
+    return next(place for place, value in enumerate(values) if value >= least)
 
 
 class LinearBandit(Streamed, Portable):
@@ -98,9 +100,7 @@ class LinearBandit(Streamed, Portable):
         self._products = np.empty(n * (1 + dim))
         by_action = self._products.reshape(n, 1 + dim)
         self._means, self._rest = by_action[:, 0], by_action[:, 1:]
-        self._outer = np.empty((dim, dim))
-        self._thetas = [model[0] for model in self._models]
-        self._covariances = [model[1:] for model in self._models]
+        self._outer = np.empty((1 + dim, dim))
         self._updated = np.zeros(n, np.int64)
         self._visits = [0] * n
         self._forgets: bool = params["discount"] < 1.0
@@ -235,22 +235,23 @@ class LinearBandit(Streamed, Portable):
             self._learn(x, row, reward)
 
     def _learn(self, x: NDArray[np.float64], row: int, reward: float) -> None:
-        theta, covariance = self._thetas[row], self._covariances[row]
+        model = self._models[row]
         self.steps += 1
         if self._forgets:
+            theta, covariance = model[0], model[1:]
             kept = self._params["discount"] ** (self.steps - int(self._updated[row]))
             theta *= math.sqrt(kept)
             covariance *= kept
             covariance.reshape(-1)[:: self.dim + 1] += (1.0 - kept) / self._params["ridge"]
             self._updated[row] = self.steps
-        s = covariance.dot(x)
-        scale = 1.0 / (1.0 + float(s.dot(x)))
-        step = (reward - float(theta.dot(x))) * scale
-        theta += s * step
-        # A product of one vector with itself, so that S stays symmetric to the last bit.
-        s *= math.sqrt(scale)
-        np.multiply(s[:, None], s, out=self._outer)
-        covariance -= self._outer
+        # With s = S x and r = s / sqrt(1 + x . s): S becomes S - r r', a product of one vector with itself, so that it
+        # stays symmetric to the last bit; theta becomes theta + s (reward - theta . x) / (1 + x . s).
+        products = model.dot(x)
+        r = products[1:]
+        root = math.sqrt(1.0 / (1.0 + float(r.dot(x))))
+        r *= root
+        products[0] = (float(products[0]) - reward) * root
+        model -= np.multiply(products[:, None], r, out=self._outer)
         self._visits[row] += 1
 
     # -- moving -------------------------------------------------------------------------------------------------

@@ -426,6 +426,30 @@ def test_visits_add_up_over_batches_and_single_updates():
     assert (learner.visits("s", "a"), learner.visits("s", "b"), learner.visits("u", "a"), learner.steps) == (8, 0, 0, 8)
 
 
+def test_a_pair_tells_its_last_update():
+    learner = make_learner()
+    assert (learner.last_update("s", "a"), learner.steps) == (0, 0)
+    for action in ("a", "b", "a"):
+        learner.update("s", action, 1.0, "t")
+    learner.update_batch(["s", "u", "s"] * 100, ["b", "a", "b"] * 100, [1.0] * 300, ["t"] * 300)
+    learner.update("v", "a", 1.0, "t")
+    pairs = [("s", "a"), ("s", "b"), ("u", "a"), ("v", "a"), ("v", "b")]
+    assert [learner.last_update(*pair) for pair in pairs] == [3, 303, 302, 304, 0]
+    assert learner.steps == 304
+    assert learner.export_state().arrays["last_updates"].tolist() == [3, 303, 302, 304]
+
+
+def test_a_state_of_version_1_is_read_and_tells_no_last_updates():
+    learner = make_learner()
+    learner.update_batch([1, 2, 1], [0, 0, 1], [1.0, 2.0, 3.0], [2, 1, 2])
+    state = learner.export_state()
+    arrays = {name: array for name, array in state.arrays.items() if name != "last_updates"}
+    learner.import_state(EngineState(kind="learner/q-learning/1", manifest=state.manifest, arrays=arrays))
+    assert (learner.steps, learner.last_update(1, 1)) == (3, 0)
+    learner.update(2, 0, 1.0, 1)
+    assert learner.export_state().arrays["last_updates"].tolist() == [0, 0, 4]
+
+
 def test_probabilities_by_hand():
     learner = make_learner(epsilon=0.2)
     learner.update("s", "a", 1.0, "t", True)

@@ -114,11 +114,13 @@ def lessons(draw):
     return parameters, parts, form in ("int", "wide") and draw(st.booleans())
 
 
-@given(lessons())
+@given(lessons(), st.sampled_from([0, _qtable.PAYS]))
 @settings(deadline=None)
-def test_small_batches_equal_singles(lesson):
+def test_small_batches_equal_singles(lesson, pays):
     parameters, parts, arrays = lesson
-    compare(parameters, parts, arrays=arrays)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_qtable, "PAYS", pays)
+        compare(parameters, parts, arrays=arrays)
 
 
 @given(lessons())

@@ -190,7 +190,7 @@ def broken_states():
     arrays, manifest = good.arrays, good.manifest
     version, words, _ = manifest["rng"]
     values, rows, visits = arrays["values"], arrays["rows"], arrays["visits"]
-    yield from (replace(good, kind=kind) for kind in ("learner/sarsa/1", "learner/q-learning/2", "x"))
+    yield from (replace(good, kind=kind) for kind in ("learner/sarsa/1", "learner/q-learning/3", "x"))
     yield EngineState(kind=good.kind, manifest={}, arrays={})
     yield EngineState(kind=good.kind, manifest=manifest, arrays={})
     yield EngineState(kind=good.kind, manifest=[], arrays=arrays)
@@ -209,6 +209,10 @@ def broken_states():
     yield replace(good, arrays={"columns": arrays["columns"] * 0})  # pairs twice
     yield replace(good, arrays={"visits": visits - visits.min()})
     yield replace(good, arrays={"visits": visits + 2**53})
+    yield replace(good, arrays={"visits": np.full_like(visits, 2**53)})  # together too many
+    for number in (-1, int(visits.sum()) + 1):
+        yield replace(good, arrays={"last_updates": np.full_like(visits, number)})
+    yield replace(good, kind="learner/q-learning/1")  # which lacks them
     for names in (None, "s", [1.5], [True], ["s", "s"], manifest["states"][:-1]):
         yield replace(good, states=names)
     for names in (None, [None], manifest["actions"][::-1], [*manifest["actions"], "more"]):

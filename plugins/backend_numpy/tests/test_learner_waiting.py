@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
-from aqe_backend_numpy import _tabular
+from aqe_backend_numpy import _tabular, _td
 from aqe_backend_numpy.learner import make_learner
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -76,3 +77,41 @@ def test_a_state_read_in_forgets_what_waits(algorithm):
     learner.update("s", "a", 1.0, "t")
     learner.import_state(empty.export_state())
     assert len(learner) == learner.steps == 0
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("n_states", [40, 3000])
+def test_waves_that_leave_some_for_later_end_as_one_by_one(algorithm, n_states, monkeypatch):
+    rng = np.random.default_rng(5)
+    together, alone = (make_learner(algorithm=algorithm, seed=3) for _ in range(2))
+    for part in range(6):
+        states, after = rng.integers(0, n_states, (2, 1500))
+        actions, following = rng.integers(0, 4 * part + 1, (2, 1500))  # a wider table every time
+        rewards, dones = rng.normal(size=1500), rng.random(1500) < 0.1
+        chosen = following if part % 2 else None
+        together.update_batch(states, actions, rewards, after, dones, chosen)
+        with monkeypatch.context() as patch:
+            patch.setattr(_td, "SMALL", 1 << 30)
+            alone.update_batch(states, actions, rewards, after, dones, chosen)
+            len(alone)
+    assert frozen(together) == frozen(alone)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_an_interrupted_wave_leaves_no_marks_in_the_table(algorithm, monkeypatch):
+    rng = np.random.default_rng(5)
+    columns = [rng.integers(0, n, 3000) for n in (500, 5)] + [rng.normal(size=3000), rng.integers(0, 500, 3000)]
+    learner = make_learner(algorithm=algorithm)
+    learner.update_batch(*columns)
+    before = learner.export_state().arrays["values"]
+    inner = _td.Updater._wait
+
+    def interrupted(self, *args):
+        inner(self, *args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_td.Updater, "_wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            learner.update_batch(*columns)
+    assert learner.export_state().arrays["values"].tobytes() == before.tobytes()

@@ -28,6 +28,7 @@ def back_up(path: Path, target: Path | None, *, timeout_s: float) -> Backup:
         raise InputError(f"{target} exists already.", fix="choose another name; nothing is overwritten.")
     with sqlite.translated(path), closing(verify.open_to_read(path, timeout_s)) as connection:
         schema.require_known(connection, path)
+        connection.execute(f"PRAGMA cache_size = -{files.COPYING_KIB}")
         return _copied(connection, path, target or files.backup_name(path), timeout_s)
 
 

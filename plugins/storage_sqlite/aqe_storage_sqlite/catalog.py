@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Any, NamedTuple
+from functools import cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import apsw
 
 from aqe_storage_sqlite import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["Table", "build", "objects", "quoted", "reference", "tables"]
 
@@ -89,8 +94,9 @@ def build(version: int, connection: apsw.Connection) -> None:
         schema.apply(connection, number)
 
 
-def reference(version: int) -> dict[str, str]:
+@cache
+def reference(version: int) -> Mapping[str, str]:
     """Return what `objects` returns for an undamaged file of a version."""
     with closing(apsw.Connection(":memory:")) as connection:
         build(version, connection)
-        return objects(connection)
+        return MappingProxyType(objects(connection))

@@ -7,13 +7,17 @@ index does. A row written before the sums existed has NULL, which fits anything.
 from __future__ import annotations
 
 import json
-import zlib
 from typing import TYPE_CHECKING, Any
+
+try:  # the extra "isal": the same sums by instructions made for them, in a quarter of the time
+    from isal.isal_zlib import crc32
+except ImportError:
+    from zlib import crc32
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["of_entry", "of_pattern", "of_row", "of_run"]
+__all__ = ["crc32", "of_entry", "of_pattern", "of_row", "of_run"]
 
 
 def of_pattern(fields: tuple[Any, ...]) -> int:
@@ -25,7 +29,7 @@ def of_pattern(fields: tuple[Any, ...]) -> int:
         One that must be text is not.
     """
     id_, content_hash, line, *texts = fields
-    return zlib.crc32("\0".join([id_, content_hash, str(line), *texts]).encode("utf-8", "surrogatepass"))
+    return crc32("\0".join([id_, content_hash, str(line), *texts]).encode("utf-8", "surrogatepass"))
 
 
 def of_run(run: tuple[str, str, str, float], results: Iterable[tuple[str, int, float, str]]) -> int:
@@ -38,9 +42,9 @@ def of_run(run: tuple[str, str, str, float], results: Iterable[tuple[str, int, f
     results : iterable of tuples
         Name of the test, code of the outcome, duration_s, message.
     """
-    total = zlib.crc32(_encode(run))
+    total = crc32(_encode(run))
     for result in results:
-        total = zlib.crc32(_encode(result), total)
+        total = crc32(_encode(result), total)
     return total
 
 
@@ -53,7 +57,7 @@ def _encode(values: tuple[str | int | float, ...]) -> bytes:
 
 def of_entry(namespace: int, written: int, key: int) -> int:
     """Return the CRC-32 of a journal entry."""
-    return zlib.crc32(b"%d %d %d" % (namespace, written, key))
+    return crc32(b"%d %d %d" % (namespace, written, key))
 
 
 def of_row(values: Iterable[str | float | bytes | None]) -> int:
@@ -62,10 +66,10 @@ def of_row(values: Iterable[str | float | bytes | None]) -> int:
     Numbers count by their value, since SQLite gives back 1.0 for a 1 in a column of REAL.
     """
     given = list(values)
-    total = zlib.crc32(_encode_json([_by_value(value) for value in given]).encode("ascii"))
+    total = crc32(_encode_json([_by_value(value) for value in given]).encode("ascii"))
     for value in given:
         if isinstance(value, bytes):
-            total = zlib.crc32(value, total)
+            total = crc32(value, total)
     return total
 
 

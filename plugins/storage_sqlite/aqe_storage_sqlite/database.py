@@ -26,6 +26,7 @@ from aqe_storage_sqlite import connection as sqlite
 from aqe_storage_sqlite import schema
 from aqe_storage_sqlite.loan import Loan
 from aqe_storage_sqlite.lock import FileLock
+from aqe_storage_sqlite.reader import Reader
 from aqe_storage_sqlite.writer import Together, Writer
 
 if TYPE_CHECKING:
@@ -68,17 +69,18 @@ class Database:
         self.path = _as_path(path, must_exist=read_only)
         self._name = str(self.path)
         self._pid = os.getpid()
+        self._usable = True  # neither closed nor the parent's
         self._closed = False
-        self._idle: deque[apsw.Cursor] = deque()  # of connections that nobody uses; making one takes a while
+        self._idle: deque[Reader] = deque()  # that nobody uses; making one takes a while
         self._version_guard = threading.Lock()
-        self._version_reader: apsw.Connection | None = None
+        self._version_reader: Reader | None = None
         self._file_lock = FileLock(self.path)
         self._writer: Writer | None = None
         _open_databases.add(self)
         try:
             with sqlite.translated(self.path):
                 if read_only:
-                    self._idle.append(self._connect_reader().cursor())
+                    self._idle.append(Reader(self._connect_reader()))
                 else:
                     self._writer = Writer(
                         self.path, self._connect_writer, self._check_same_file, self._file_lock, self.timeout_s
@@ -177,28 +179,45 @@ class Database:
         reader = self.take_reader()
         try:
             row = reader.execute(sql, bindings).get
-        except BaseException:
-            sqlite.close(reader.connection)
-            with sqlite.translated(self.path):
+        except BaseException as error:
+            ours = reader.fail(self.path, error)
+            if ours is error:
                 raise
+            raise ours from error
         self.put_back(reader)
         return row
 
-    def take_reader(self) -> apsw.Cursor:
-        """Return a cursor whose connection nobody else uses, to be put back, or the connection to be closed."""
-        # Asked at each read, hence here first, and there only for what is wrong.
-        if self._closed or os.getpid() != self._pid or _identity(self._name) != self._identity:
-            self._check_usable()
+    def take_reader(self) -> Reader:
+        """Return a connection that nobody else uses, to be put back or closed."""
+        if not self._usable:
+            self._check_open()
         try:
-            return self._idle.pop()
+            reader = self._idle.pop()
         except IndexError:
-            with sqlite.translated(self.path):
-                return self._connect_reader().cursor()
+            return self._new_reader()
+        if reader.has_moved():
+            try:
+                self._check_same_file()
+            except StorageError:
+                self._idle.append(reader)
+                raise
+        return reader
 
-    def put_back(self, reader: apsw.Cursor) -> None:
+    def _new_reader(self) -> Reader:
+        self._check_same_file()
+        with sqlite.translated(self.path):
+            reader = Reader(self._connect_reader())
+        try:
+            self._check_same_file()  # once more: it is only ever asked whether it has moved since it was opened
+        except StorageError:
+            reader.close()
+            raise
+        return reader
+
+    def put_back(self, reader: Reader) -> None:
         """Keep a connection, which has no transaction open, for the next one who reads."""
-        if _is_immutable(reader.connection) or len(self._idle) >= _MAX_IDLE:
-            sqlite.close(reader.connection)
+        if reader.is_immutable or len(self._idle) >= _MAX_IDLE:
+            reader.close()
             return
         self._idle.append(reader)
         if self._closed:  # closed meanwhile by another thread
@@ -252,16 +271,19 @@ class Database:
 
         ``PRAGMA data_version`` tells a connection of the commits of all others; on one that never writes that is all.
         """
-        self._check_usable()
+        if not self._usable:
+            self._check_open()
         try:
             with self._version_guard:
                 reader = self._version_reader
                 if reader is None:
-                    reader = self._connect_reader()
-                    if _is_immutable(reader):
-                        sqlite.close(reader)
+                    reader = self._new_reader()
+                    if reader.is_immutable:
+                        reader.close()
                         return self.path.stat().st_mtime_ns
                     self._version_reader = reader
+                elif reader.has_moved():
+                    self._check_same_file()
                 version: int = reader.execute("PRAGMA data_version").get
                 return version
         except apsw.Error as error:  # as `translated` does, in a third of the time
@@ -270,16 +292,16 @@ class Database:
     def close(self) -> None:
         """Write what is queued, fold the log into the file and release both. May be called twice, and by any thread."""
         if os.getpid() != self._pid:
-            self._closed = True
+            self._usable, self._closed = False, True
             return
         if self._writer is not None:
             self._writer.drain()
-        self._closed = True
+        self._usable, self._closed = False, True
         self._close_readers()
         with self._version_guard:
             reader, self._version_reader = self._version_reader, None
             if reader is not None:
-                sqlite.close(reader)
+                reader.close()
         if self._writer is not None:
             self._writer.close()
         self._file_lock.close()
@@ -287,11 +309,7 @@ class Database:
     def _close_readers(self) -> None:
         with suppress(IndexError):
             while True:
-                sqlite.close(self._idle.pop().connection)
-
-    def _check_usable(self) -> None:
-        self._check_open()
-        self._check_same_file()
+                self._idle.pop().close()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -316,6 +334,7 @@ class Database:
         """
         import ctypes  # slow to import, and needed here only
 
+        self._usable = False
         self._file_lock.close()  # only the child's copy of the handle
         writer = None if self._writer is None else self._writer.connection
         for inherited in (writer, self._version_reader, *self._idle):
@@ -341,11 +360,6 @@ def _identity(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _is_immutable(reader: apsw.Connection) -> bool:
-    """Say whether nothing would tell a reader of changes, so that it has to be opened anew each time."""
-    return bool(reader.open_flags & apsw.SQLITE_OPEN_URI)
 
 
 def _journal_mode(connection: apsw.Connection) -> str:
@@ -379,4 +393,17 @@ def _as_path(path: Path, *, must_exist: bool) -> Path:
             raise NoWorkspaceError(f"there is no file {resolved}.", fix="run 'aqe init' there.")
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"{path!r} cannot be used as a path ({error}).", fix="check the path.") from error
+    if not _is_utf8(resolved):
+        raise InputError(
+            f"the name {str(resolved)!r} is not UTF-8, as SQLite needs it.",
+            fix="rename the folder; where only the locale is not UTF-8, set PYTHONUTF8=1.",
+        )
     return resolved
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aqe_storage_sqlite import connection as sqlite
-
 if TYPE_CHECKING:
     import apsw
 
@@ -35,15 +33,15 @@ class Loan:
             self._execute("COMMIT")
             self._database.put_back(self._reader)
             return
-        sqlite.close(self._reader.connection)
-        ours = sqlite.translation(error, self._database.path)
+        ours = self._reader.fail(self._database.path, error)
         if ours is not error:
             raise ours from error
 
     def _execute(self, sql: str) -> None:
         try:
             self._reader.execute(sql)
-        except BaseException:
-            sqlite.close(self._reader.connection)
-            with sqlite.translated(self._database.path):
+        except BaseException as error:
+            ours = self._reader.fail(self._database.path, error)
+            if ours is error:
                 raise
+            raise ours from error

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from aqe_core.errors import InputError
 from aqe_core.state import EngineState
+from aqe_storage_sqlite import checksums
 from aqe_storage_sqlite.encoding import as_text, decode_json, encode_json
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Encoded(NamedTuple):
         """Return the CRC-32 of everything but the arrays' bytes, for which their own stand in."""
         headers = [array[:-1] for array in self.arrays]
         text = json.dumps([self.kind, self.seq, self.manifest, headers])
-        return zlib.crc32(text.encode("ascii"))
+        return checksums.crc32(text.encode("ascii"))
 
 
 def encode(state: EngineState, seq: int) -> Encoded:
@@ -64,7 +64,7 @@ def _encode_array(name: str, array: Any) -> _Array:
         raise InputError(f"the state's array {name!r:.60} is not numeric.", fix="keep names in the manifest.")
     little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
     data = little.tobytes()
-    return _Array(name, little.dtype.str, json.dumps(array.shape), zlib.crc32(data), data)
+    return _Array(name, little.dtype.str, json.dumps(array.shape), checksums.crc32(data), data)
 
 
 def save(connection: apsw.Connection, name: str, state: Encoded) -> None:
@@ -91,7 +91,7 @@ def fetch(connection: apsw.Connection, name: str) -> Encoded | None:
             return None
         crc32, kind, seq, manifest = found
         state = Encoded(kind, seq, manifest, tuple(map(_Array._make, arrays)))
-        sound = state.checksum() == crc32 and all(zlib.crc32(array.data) == array.crc32 for array in state.arrays)
+        sound = state.checksum() == crc32 and all(checksums.crc32(array.data) == array.crc32 for array in state.arrays)
     except (UnicodeDecodeError, TypeError):  # in a damaged file a value may be of any type
         return None
     return state if sound else None

@@ -202,10 +202,14 @@ class SqliteStorage:
         as_text(namespace, "namespace")
         if len(wanted) == 1:
             row = self._database.read_row(pattern_table.BY_ID, (namespace, wanted[0]))
-            return [None if row is None else pattern_table.to_pattern(row)]
+            return [None if row is None else pattern_table.from_joined(row) or self._whole_pattern(row[0])]
         with self._database.read() as connection:
             found = pattern_table.by_id(connection, namespace, wanted)
         return [found.get(id_) for id_ in wanted]
+
+    def _whole_pattern(self, key: int) -> Pattern | None:
+        row = self._database.read_row(pattern_table.WHOLE, (key,))
+        return None if row is None else pattern_table.to_pattern(row)  # removed meanwhile
 
     def remove_patterns(self, namespace: str, keys: ArrayLike) -> int:
         """Remove patterns with their vectors; unknown keys are passed over. Return how many there were."""

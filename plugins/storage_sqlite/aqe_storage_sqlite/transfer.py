@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import zlib
 from contextlib import closing
 from datetime import UTC, datetime
 from importlib import import_module
@@ -30,11 +31,11 @@ from aqe_core.errors import (
     NotFoundError,
     NoWorkspaceError,
 )
-from aqe_storage_sqlite import catalog, files, schema, text_index, verify
+from aqe_storage_sqlite import catalog, files, schema, states, text_index, verify
 from aqe_storage_sqlite import connection as sqlite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
 __all__ = ["FORMATS", "export", "import_"]
@@ -111,18 +112,30 @@ def _export_to(connection: apsw.Connection, folder: Path, format_: str, write: A
 
 
 def _rows(connection: apsw.Connection, table: catalog.Table, folder: Path) -> Iterator[Row]:
-    """Yield the rows of a table by key; an array of an engine state goes into a file of its own."""
+    """Yield the rows of a table by key; an array of an engine state goes into a file of its own, if it is sound."""
     names = ", ".join(map(catalog.quoted, table.columns))
     order = ", ".join(map(catalog.quoted, table.key)) or "rowid"
     sql = f"SELECT {names} FROM {catalog.quoted(table.name)} ORDER BY {order}"  # noqa: S608  # quoted
+    broken = _broken_states(connection) if table.name in _STATES else ()
     for number, values in enumerate(connection.execute(sql), 1):
         row = dict(zip(table.columns, values, strict=True))
+        if broken and row[_STATES[table.name]] in broken:
+            continue
         if table.name == "state_arrays":
             file = folder / f"state-{number}.npy"
             array = np.frombuffer(row.pop("data"), row["dtype"]).reshape(json.loads(row["shape"]))
             np.save(file, array, allow_pickle=False)
             row |= {"file": file.name}
         yield row
+
+
+_STATES = {"states": "name", "state_arrays": "state"}
+
+
+def _broken_states(connection: apsw.Connection) -> set[str]:
+    """Return the names of the states that no engine would get, as they are damaged; they are made anew."""
+    names: list[Any] = connection.execute("SELECT name FROM states").fetchall()
+    return {name for (name,) in names if states.fetch(connection, name) is None}
 
 
 def _write_jsonl(file: Path, _table: catalog.Table, rows: Iterable[Row]) -> int:
@@ -227,11 +240,13 @@ def _import_into(draft: Path, folder: Path, manifest: dict[str, Any]) -> dict[st
     with closing(sqlite.connect(str(draft), sqlite.WRITE, timeout_s=1)) as connection:
         connection.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL").fetchall()
         catalog.build(version, connection)
+        found = [table for table in catalog.tables(connection) if table.name not in _DERIVED]
+        _require_tables(folder, {table.name for table in found}, manifest["tables"])
         with sqlite.transaction(connection):
-            for table in catalog.tables(connection):
-                about = manifest["tables"].get(table.name)
-                if about is not None:
-                    rows[table.name] = _import_table(connection, folder, table, about, manifest["files"])
+            for table in found:
+                rows[table.name] = _import_table(
+                    connection, folder, table, manifest["tables"][table.name], manifest["files"]
+                )
             _set_counters(connection, manifest["counters"])
         for number in range(version, len(schema.MIGRATIONS)):
             schema.apply(connection, number)
@@ -239,6 +254,15 @@ def _import_into(draft: Path, folder: Path, manifest: dict[str, Any]) -> dict[st
             text_index.rebuild(connection)
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     return rows
+
+
+def _require_tables(folder: Path, wanted: set[str], named: Collection[str]) -> None:
+    """Raise `MalformedFileError` unless the manifest names each table and no other."""
+    if wrong := sorted(wanted.symmetric_difference(named)):
+        which = f"{wrong[0]!r:.60} is {'missing' if wrong[0] in wanted else 'unknown'}"
+        raise MalformedFileError(
+            f"{folder / _MANIFEST} does not name the tables of an export: {which}.", fix="export again."
+        )
 
 
 def _import_table(connection: apsw.Connection, folder: Path, table: catalog.Table, about: Any, format_: str) -> int:
@@ -289,7 +313,10 @@ def _read_array(folder: Path, row: Row) -> bytes:
     """Return the bytes of an array; only a file of the folder itself is read."""
     file = folder / os.path.basename(row["file"])  # noqa: PTH119  # of any string, also one that is no path
     array = np.load(file, allow_pickle=False)
-    return bytes(array.astype(np.dtype(row["dtype"]), order="C").tobytes())
+    data = bytes(array.astype(np.dtype(row["dtype"]), order="C").tobytes())
+    if zlib.crc32(data) != row["crc32"]:
+        raise MalformedFileError(f"{file} was changed: its checksum is not that of its row.", fix="export again.")
+    return data
 
 
 def _set_counters(connection: apsw.Connection, counters: dict[str, Any]) -> None:

@@ -7,18 +7,17 @@ fast, need a quarter less space, and their checksums cost less. Sixteen, so that
 from __future__ import annotations
 
 import struct
-import zlib
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aqe_core.errors import CorruptStorageError, DimensionError
 from aqe_storage_sqlite import namespaces
+from aqe_storage_sqlite.checksums import crc32
 from aqe_storage_sqlite.encoding import MAX_INTEGER, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator
 
     import apsw
     from numpy.typing import NDArray
@@ -28,13 +27,11 @@ __all__ = ["drop", "keys_of", "load", "problem_of", "put"]
 BLOCK = 16
 _FLOAT = np.dtype("<f4")
 _SLOTS = np.arange(BLOCK, dtype=np.int64)
-_AT_ONCE = 64
-"""Blocks that are read before their checksums are compared."""
-_WORTH_A_THREAD = 512
-"""Blocks from which on starting a thread for the checksums pays."""
+_LOCATED = np.dtype([(name, np.int64) for name in ("row", "number", "slots", "crc32", "size")])
+_pack = struct.Struct("<qq").pack
 
-T = TypeVar("T")
-U = TypeVar("U")
+Blocks = np.ndarray[Any, Any]
+"""Of `_LOCATED`: where each block is, and what it says of itself."""
 
 
 def put(
@@ -148,14 +145,14 @@ def load(
         return np.empty(0, np.uint64), np.empty((0, 0), np.float32)
     space, dim = found
     sql = "SELECT rowid, block, slots, crc32, length(data) FROM vector_blocks WHERE space = ?"
-    if wanted is None:
-        blocks = connection.execute(f"{sql} ORDER BY block", (space,))
-    else:
-        wanted = wanted[wanted <= MAX_INTEGER]
-        numbers = np.unique(wanted // BLOCK).tolist()
-        blocks = connection.executemany(f"{sql} AND block = ?", ((space, block) for block in numbers))
     with reading(f"the vectors made by {fingerprint!r}"):
-        keys, vectors = _read(connection, _located(blocks, dim, fingerprint), dim, fingerprint)
+        if wanted is None:
+            found = connection.execute(f"{sql} ORDER BY block", (space,))
+        else:
+            wanted = wanted[wanted <= MAX_INTEGER]
+            numbers = np.unique(wanted // BLOCK).tolist()
+            found = connection.executemany(f"{sql} AND block = ?", ((space, block) for block in numbers))
+        keys, vectors = _read(connection, np.fromiter(found, _LOCATED), dim, fingerprint)
     if wanted is not None:
         chosen = np.isin(keys.astype(np.uint64), wanted)
         keys, vectors = keys[chosen], vectors[chosen]
@@ -164,76 +161,40 @@ def load(
     return keys.astype(np.uint64), vectors.astype(np.float32, copy=False)
 
 
-class _Block(NamedTuple):
-    """Where a block is, and which of the bytes that are read are its own."""
-
-    row: int
-    number: int
-    slots: int
-    crc32: int
-    bytes_: slice
-
-
-def _located(rows: Iterable[tuple[Any, ...]], dim: int, fingerprint: str) -> list[_Block]:
-    """Return the blocks, once their sizes are known to be right: nothing is allocated by what a damaged one states."""
-    blocks, end = [], 0
-    for row, number, slots, crc32, size in rows:
-        problem = _misfit(slots, size, dim)
-        if problem:
-            raise _damaged(number, fingerprint, problem)
-        start, end = end, end + size
-        blocks.append(_Block(row, number, slots, crc32, slice(start, end)))
-    return blocks
-
-
 def _read(
-    connection: apsw.Connection, blocks: list[_Block], dim: int, fingerprint: str
+    connection: apsw.Connection, blocks: Blocks, dim: int, fingerprint: str
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Read blocks straight into one array, while another thread compares the checksums of what has been read."""
-    values = np.empty((blocks[-1].bytes_.stop if blocks else 0) // _FLOAT.itemsize, _FLOAT)
-    target = values.view(np.uint8).data
-    parts = [blocks[start : start + _AT_ONCE] for start in range(0, len(blocks), _AT_ONCE)]
-    for damaged in _beside(parts, partial(_fill, connection, target), partial(_wrong, target)):
-        if damaged is not None:
-            raise _damaged(damaged.number, fingerprint, "the checksum is wrong")
-    masks = np.array([block.slots for block in blocks], np.int64)
-    rows, slots = np.nonzero(masks[:, None] >> _SLOTS & 1)
-    keys = np.array([block.number for block in blocks], np.int64)[rows] * BLOCK + slots
-    return keys, values.reshape(keys.size, dim)
+    """Read blocks straight into one array, once their sizes are known to be right.
 
-
-def _beside(parts: list[T], first: Callable[[T], object], then: Callable[[T], U]) -> list[U]:
-    """Do ``first`` with each part here, and ``then`` with those that are done on another thread; return what it gave.
-
-    The checksums take a third of the time, and neither they nor SQLite hold the interpreter.
+    So nothing is allocated by what a damaged block states. The checksum of each is compared while the processor still
+    has its bytes at hand.
     """
-    if len(parts) * _AT_ONCE < _WORTH_A_THREAD:
-        return [(first(part), then(part))[1] for part in parts]
-    from concurrent.futures import ThreadPoolExecutor  # needed for large loads only
-
-    waiting, done = [], []
-    with ThreadPoolExecutor(max_workers=1) as other:
-        for part in parts:
-            first(part)
-            try:
-                waiting.append(other.submit(then, part))
-            except RuntimeError:  # no more threads, or the interpreter is shutting down
-                done.append(then(part))
-    return [*(each.result() for each in waiting), *done]
-
-
-def _fill(connection: apsw.Connection, target: memoryview, blocks: list[_Block]) -> None:
-    with connection.blob_open("main", "vector_blocks", "data", blocks[0].row, False) as blob:
-        for block in blocks:
-            blob.reopen(block.row)
-            blob.read_into(target, block.bytes_.start, block.bytes_.stop - block.bytes_.start)
+    numbers, slots, sizes = blocks["number"], blocks["slots"], blocks["size"]
+    taken = slots[:, None] >> _SLOTS & 1
+    misfits = (slots >> BLOCK != 0) | (sizes != taken.sum(axis=1) * dim * _FLOAT.itemsize)
+    if misfits.any():
+        first = int(misfits.argmax())
+        raise _damaged(int(numbers[first]), fingerprint, _misfit(int(slots[first]), int(sizes[first]), dim))
+    rows, columns = np.nonzero(taken)
+    values = np.empty((rows.size, dim), _FLOAT)
+    if rows.size:
+        wrong = _fill(connection, blocks, values.reshape(-1).view(np.uint8).data)
+        if wrong is not None:
+            raise _damaged(wrong, fingerprint, "the checksum is wrong")
+    return numbers[rows] * BLOCK + columns, values
 
 
-def _wrong(target: memoryview, blocks: list[_Block]) -> _Block | None:
-    """Return the first block whose checksum is wrong."""
-    for block in blocks:
-        if _checksum(block.number, block.slots, target[block.bytes_]) != block.crc32:
-            return block
+def _fill(connection: apsw.Connection, blocks: Blocks, target: memoryview) -> int | None:
+    """Read the data of the blocks, one after the other; return the number of the first whose checksum is wrong."""
+    stop = 0
+    with connection.blob_open("main", "vector_blocks", "data", int(blocks["row"][0]), False) as blob:
+        reopen, read_into = blob.reopen, blob.read_into
+        for row, number, slots, expected, size in blocks.tolist():
+            start, stop = stop, stop + size
+            reopen(row)
+            read_into(target, start, size)
+            if _checksum(number, slots, target[start:stop]) != expected:
+                return int(number)
     return None
 
 
@@ -245,10 +206,10 @@ def _damaged(block: int, fingerprint: str, problem: str) -> CorruptStorageError:
     )
 
 
-def problem_of(block: int, slots: int, crc32: int, data: bytes, dim: int) -> str:
+def problem_of(block: int, slots: int, expected: int, data: bytes, dim: int) -> str:
     """Say what is wrong with a block; nothing if it is whole."""
     try:
-        if _checksum(block, slots, data) != crc32:
+        if _checksum(block, slots, data) != expected:
             return "the checksum is wrong"
         return _misfit(slots, len(data), dim)
     except (TypeError, struct.error) as error:  # in a damaged file a value may be of any type
@@ -271,4 +232,4 @@ def _to_mask(slots: int) -> NDArray[np.bool_]:
 
 
 def _checksum(block: int, slots: int, data: bytes | memoryview) -> int:
-    return zlib.crc32(data, zlib.crc32(struct.pack("<qq", block, slots)))
+    return crc32(data, crc32(_pack(block, slots)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
@@ -114,6 +113,7 @@ class _Structure(threading.Thread):
     def run(self) -> None:
         try:
             with closing(open_to_read(self._path, self._timeout_s, alone=self._alone)) as connection:
+                connection.drop_modules(None)  # else the text index is compared with itself, which is derived
                 self.findings = list(_structure(connection, 0, {}))
         except Exception as error:  # told by the thread that waits
             self.findings = [_unreadable("structure", error)]
@@ -158,9 +158,10 @@ def examine(
     findings: list[Finding] = []
     connection.execute("BEGIN")  # all checks see one state, whoever writes meanwhile
     if structure is None:
-        checks: tuple[_Check, ...] = (_structure, *((_schema, *_TRUTH, _points, *_MADE_ANEW) if version else ()))
+        whole: tuple[_Check, ...] = (_schema, *_TRUTH, _points, *_MADE_ANEW) if version else ()
+        checks: tuple[_Check, ...] = (_structure, _references, *whole)
     else:
-        checks = (_schema, *_TRUTH, _sums_of_points) if version else ()
+        checks = (_references, *((_schema, *_TRUTH, _sums_of_points) if version else ()))
         connection.set_progress_handler(partial(_is_damaged, structure), 10_000)
     for check in checks:
         if check is _words and any(finding.severity == "error" for finding in findings):
@@ -219,6 +220,9 @@ def _structure(connection: apsw.Connection, _version: int, _rows: dict[str, int]
         message = str(line).removeprefix("*** in database main ***\n")
         if message != "ok":
             yield Finding(severity="error", check="structure", message=message, fix=_REPAIR)
+
+
+def _references(connection: apsw.Connection, _version: int, _rows: dict[str, int]) -> Iterator[Finding]:
     dangling: Any = connection.execute("PRAGMA foreign_key_check").fetchall()
     for table, row, parent, _ in dangling:
         message = f"refers to a row of {parent} that is not there"
@@ -261,11 +265,10 @@ def _patterns(connection: apsw.Connection, version: int, _rows: dict[str, int]) 
 
 def _doubtful_patterns(connection: apsw.Connection, fields: list[str]) -> Iterator[tuple[Any, ...]]:
     """Yield the rows whose checksum does not fit what SQLite puts together, or that have none."""
-    content = " || char(0) || ".join(fields[:-1])
-    together = f"SELECT key, {fields[-1]}, CAST({content} AS BLOB) FROM patterns"  # noqa: S608  # ours
+    together = f"SELECT key, {fields[-1]}, CAST(concat_ws(char(0), {', '.join(fields[:-1])}) AS BLOB) FROM patterns"  # noqa: S608  # ours
     one = f"SELECT key, {', '.join(fields)} FROM patterns WHERE key = ?"  # noqa: S608  # ours
     for key, crc32, data in connection.execute(together):
-        if crc32 is None or data is None or zlib.crc32(data) != crc32:
+        if crc32 is None or checksums.crc32(data) != crc32:
             yield from connection.execute(one, (key,))
 
 

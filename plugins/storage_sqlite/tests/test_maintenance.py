@@ -570,6 +570,8 @@ def edit(file, old, new):
         ("manifest.json", '"schema_version": ', '"schema_version": 9', "update"),
         ("manifest.json", '"tables": {', '"tables": [{', "broken"),
         ("manifest.json", '"counters"', '"gone"', "broken"),
+        ("manifest.json", '"patterns": {', '"pattrens": {', "'patterns' is missing"),
+        ("manifest.json", '"tables": {', '"tables": {"others": {},', "'others' is unknown"),
     ],
 )
 def test_a_changed_export_is_refused(care, tmp_path, file, old, new, error):
@@ -580,6 +582,27 @@ def test_a_changed_export_is_refused(care, tmp_path, file, old, new, error):
         SqliteMaintenance(target).import_(tmp_path / "out")
     assert not target.exists()
     assert not list(tmp_path.glob(".*draft*"))
+
+
+def test_a_changed_array_is_refused(care, tmp_path):
+    care.export(tmp_path / "out")
+    np.save(tmp_path / "out" / "state-1.npy", np.arange(99.0)[::-1])
+    with pytest.raises(MalformedFileError, match=r"state-1\.npy was changed"):
+        SqliteMaintenance(tmp_path / "new.db").import_(tmp_path / "out")
+    assert not (tmp_path / "new.db").exists()
+
+
+@pytest.mark.parametrize("change_it", ["UPDATE states SET crc32 = 0", "UPDATE state_arrays SET data = zeroblob(792)"])
+def test_a_damaged_state_is_not_exported(care, path, tmp_path, change_it):
+    with SqliteStorage(path) as storage:
+        storage.save_state("sound", EngineState(kind="k", manifest={}, arrays={"a": np.arange(3)}), seq=1)
+    change(path, f"{change_it} WHERE {'name' if 'states' in change_it else 'state'} = 'learner'")
+    care.export(tmp_path / "out")
+    SqliteMaintenance(tmp_path / "new.db").import_(tmp_path / "out")
+    with SqliteStorage(tmp_path / "new.db", read_only=True) as storage:
+        assert storage.load_state("learner") is None
+        state, seq = storage.load_state("sound")
+    assert (state.arrays["a"].tolist(), seq) == ([0, 1, 2], 1)
 
 
 @pytest.mark.parametrize(

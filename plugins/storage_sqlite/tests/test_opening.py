@@ -465,17 +465,40 @@ def test_a_log_without_its_index_where_none_can_be_made(shared_folder, without_r
 
 @pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be removed there")
 @pytest.mark.parametrize("read_only", [False, True])
-def test_a_file_that_vanishes_or_is_replaced(tmp_path, path, read_only):
+@pytest.mark.parametrize("warm", [True, False])
+def test_a_file_that_vanishes_or_is_replaced(tmp_path, path, read_only, warm):
     filled(path)
     filled(tmp_path / "other.db")
     with SqliteStorage(path, read_only=read_only) as storage:
+        uses = (storage.last_seq, storage.data_version, lambda: storage.find_patterns("n", ["a"]))
+        if warm:  # connections that are kept
+            for use in uses:
+                use()
         path.rename(tmp_path / "moved.db")
-        for use in (lambda: storage.put_patterns("n", [PATTERN]), storage.last_seq, storage.data_version):
+        for use in (lambda: storage.put_patterns("n", [PATTERN]), *uses):
             with pytest.raises(StorageError, match="removed or replaced"):
                 use()
         (tmp_path / "other.db").rename(path)
+        for use in (lambda: storage.count_patterns("n"), *uses):
+            with pytest.raises(StorageError, match="removed or replaced"):
+                use()
+
+
+def test_a_file_that_is_replaced_while_a_reader_connects(tmp_path, path, monkeypatch):
+    filled(path)
+    filled(tmp_path / "other.db")
+    with SqliteStorage(path) as storage:
+        connect = storage._database._connect_reader
+
+        def replace():
+            path.rename(tmp_path / "moved.db")
+            (tmp_path / "other.db").rename(path)
+            return connect()
+
+        monkeypatch.setattr(storage._database, "_connect_reader", replace)
         with pytest.raises(StorageError, match="removed or replaced"):
             storage.count_patterns("n")
+        assert not storage._database._idle
 
 
 # -- closing ----------------------------------------------------------------------------------------------------------
@@ -630,3 +653,10 @@ def test_the_log_has_a_size(path):
         storage.put_patterns("n", [Pattern(id="a", name="n", text="t")])
         info = storage.info()
     assert 0 < info["log_bytes"] < info["size_bytes"]
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path):
+    with exactly(InputError) as caught:
+        SqliteStorage(tmp_path / "\udcff.db")
+    assert "not UTF-8" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import zlib
 from types import MappingProxyType
 
+import apsw
 import attrs
 import numpy as np
 import pytest
+from aqe_storage_sqlite import checksums
 from aqe_storage_sqlite.storage import SqliteStorage
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -397,3 +400,52 @@ def test_all_refusals_are_ours(storage):
     assert issubclass(InputError, AqeError)
     with pytest.raises(InputError):
         storage.put_patterns("n", [pattern(line=True, text=None)])
+
+
+def test_what_is_read_is_what_the_constructor_makes(storage):
+    """Its fields are set without the constructor: all of them, of its types."""
+    stored = Pattern(id="a", name="n", text="t", markers=("x",), metadata={"k": [1]}, line=7, origin="o")
+    [key] = storage.put_patterns("n", [stored]).keys.tolist()
+    made = attrs.evolve(stored, key=key)
+    for found in (*storage.find_patterns("n", ["a"]), *storage.get_patterns("n", [key])):
+        assert vars(found) == vars(made)
+        assert {name: type(value) for name, value in vars(found).items()} == {
+            name: type(value) for name, value in vars(made).items()
+        }
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            found.id = "b"
+
+
+@pytest.mark.parametrize("field", ["id", "name", "docstring", "text"])
+def test_a_field_with_the_separator_of_fields(storage, field):
+    stored = Pattern(**{"id": "a", "name": "n", "text": "t"} | {field: "one\0two\0"})
+    storage.put_patterns("n", [Pattern(id="other", name="n", text="t"), stored])
+    assert storage.find_patterns("n", [stored.id]) == [stored]
+    assert storage.find_patterns("n", [stored.id, "other"])[0] == stored
+    assert storage.get_patterns("n", [2]) == [stored]
+
+
+def test_a_field_of_null_is_damage(path):
+    with SqliteStorage(path) as storage:
+        storage.put_patterns("n", [Pattern(id="a", name="n", text="t")])
+    connection = apsw.Connection(str(path))
+    connection.execute("PRAGMA writable_schema = ON").fetchall()
+    connection.execute("UPDATE sqlite_schema SET sql = replace(sql, 'docstring    TEXT NOT NULL', 'docstring    TEXT')")
+    connection.execute("PRAGMA writable_schema = RESET").fetchall()
+    connection.execute("UPDATE patterns SET docstring = NULL")
+    connection.close()
+    with SqliteStorage(path, read_only=True) as storage:
+        for read in (
+            lambda: storage.find_patterns("n", ["a"]),
+            lambda: storage.find_patterns("n", ["a", "b"]),
+            lambda: storage.get_patterns("n", [1]),
+        ):
+            with pytest.raises(CorruptStorageError):
+                read()
+
+
+@pytest.mark.parametrize("size", [0, 1, 63, 1000, 100_000])
+def test_checksums_are_those_of_zlib(size):
+    data = np.random.default_rng(size).bytes(size)
+    assert checksums.crc32(data, 5) == zlib.crc32(data, 5)
+    assert checksums.crc32(memoryview(data)) == zlib.crc32(data)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
-from aqe_storage_sqlite import vectors
 from aqe_storage_sqlite.storage import SqliteStorage
 
 from aqe_core.contracts import Pattern
@@ -199,22 +196,15 @@ def test_a_wrong_header_is_found(storage, column):
 
 
 @pytest.fixture
-def large(path, monkeypatch):
-    """A file of many blocks, whose checksums are compared beside the reading; returns its vectors."""
-    monkeypatch.setattr(vectors, "_WORTH_A_THREAD", 65)
+def large(path):
+    """A file of many blocks; returns its vectors."""
     with SqliteStorage(path) as storage:
         keys = put(storage, 3000)
         storage.put_vectors("n", keys, rows(3000), "f")
     return rows(3000)
 
 
-@pytest.mark.parametrize("threads", [True, False])
-def test_a_large_load(path, large, monkeypatch, threads):
-    def refuse(*_):
-        raise RuntimeError("can't start new thread")
-
-    if not threads:
-        monkeypatch.setattr(ThreadPoolExecutor, "submit", refuse)
+def test_a_large_load(path, large):
     with SqliteStorage(path) as storage:
         found, loaded = storage.load_vectors("n", "f")
         assert found.tolist() == list(range(1, 3001))

@@ -47,7 +47,21 @@ class Careful:
         InvalidActionError
             The action is outside the declared set.
         """
-        return int(self._visits(*self._pair(state, action)))
+        visits, _ = self._visits(*self._pair(state, action))
+        return int(visits)
+
+    def last_update(self, state: StateKey, action: ActionKey) -> int:
+        """Return the number of the last update of a pair among all updates, counted from 1.
+
+        0 if it was never tried, or if it is unknown: the pair was not updated since a state of version 1 was imported.
+
+        Raises
+        ------
+        InputError, InvalidActionError
+            As `visits`.
+        """
+        _, last = self._visits(*self._pair(state, action))
+        return int(last)
 
     def _pair(self, state: Any, action: Any) -> tuple[StateKey, ActionKey]:
         state = as_key_name(state, "state")

@@ -114,18 +114,18 @@ class Tabular(Careful, TabularLearner, Streamed, Portable):
     def export_state(self) -> EngineState:
         """Return everything learned, with the generator, so that ``import_state`` continues bit for bit.
 
-        Kind ``learner/<algorithm>/1``, as `aqe_backend_numpy.learner` writes it: each reads what the other wrote.
+        Kind ``learner/<algorithm>/2``, as `aqe_backend_numpy.learner` writes it: each reads what the other wrote.
         """
-        states, actions, rows, columns, values, visits, words = self._learned()
+        states, actions, pairs, words = self._learned()
         return EngineState(
-            kind=f"learner/{self.algorithm}/1",
+            kind=f"learner/{self.algorithm}/{given.VERSION}",
             manifest={
                 "params": self.get_params(),
                 "states": states,
                 "actions": actions,
                 "rng": [3, words, None],  # the version that `random.Random.getstate` writes
             },
-            arrays={"rows": rows, "columns": columns, "values": values, "visits": visits},
+            arrays=dict(zip(given.PAIRS, pairs, strict=True)),
         )
 
     def import_state(self, state: EngineState) -> None:
@@ -136,14 +136,12 @@ class Tabular(Careful, TabularLearner, Streamed, Portable):
         InputError
             It is not a state of this kind of learner; nothing was changed.
         """
-        learned = given.as_learned(state, f"learner/{self.algorithm}/1")
+        learned = given.as_learned(state, self.algorithm)
         params, (_, words, _) = learned.params, learned.generator
         self._resume(
             (params[:4], len(params.actions or ()), params.seed),
             (learned.states, learned.actions),
-            (learned.rows, learned.columns),
-            learned.values,
-            learned.visits,
+            tuple(learned.pairs),
             words,
         )
 

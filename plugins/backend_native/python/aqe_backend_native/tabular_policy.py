@@ -114,21 +114,21 @@ class TabularPolicy(Careful, SoftmaxLearner, Streamed, Portable):
     def export_state(self) -> EngineState:
         """Return everything learned, with the generator, so that ``import_state`` continues bit for bit.
 
-        Kind ``learner/<algorithm>/1``, as `aqe_backend_numpy._policy` writes it: each reads what the other wrote.
+        Kind ``learner/<algorithm>/2``, as `aqe_backend_numpy._policy` writes it: each reads what the other wrote.
         """
-        (states, actions, after), table, waits, words = self._learned()
+        (states, actions, after), (pairs, worths), waits, words = self._learned()
         manifest = {
             "params": self.get_params(),
             "states": states,
             "actions": actions,
             "rng": [3, words, None],  # the version that `random.Random.getstate` writes
         }
-        arrays = dict(zip(("rows", "columns", "values", "visits", "state_values"), table, strict=True))
+        arrays = dict(zip(given.PAIRS, pairs, strict=True)) | {"state_values": worths}
         if "rollout" in self._bounds:
             manifest["rollout_next_states"] = after
             names = ("rollout_states", "rollout_actions", "rollout_rewards", "rollout_dones")
             arrays |= zip(names, waits, strict=True)
-        return EngineState(kind=f"learner/{self.algorithm}/1", manifest=manifest, arrays=arrays)
+        return EngineState(kind=f"learner/{self.algorithm}/{given.VERSION}", manifest=manifest, arrays=arrays)
 
     def import_state(self, state: EngineState) -> None:
         """Replace everything learned, the hyper-parameters and the generator by an exported state.
@@ -138,12 +138,12 @@ class TabularPolicy(Careful, SoftmaxLearner, Streamed, Portable):
         InputError
             It is not a state of this kind of learner; nothing was changed.
         """
-        learned = as_learned_policy(state, f"learner/{self.algorithm}/1", self._bounds)
+        learned = as_learned_policy(state, self.algorithm, self._bounds)
         params, (_, words, _) = learned.params, learned.generator
         self._resume(
             (self._numbers(params), len(params["actions"] or ()), params["seed"]),
             (learned.states, learned.actions, learned.waiting.next_states),
-            tuple(map(np.ascontiguousarray, (*learned.pairs, learned.worths))),
+            (tuple(learned.pairs), np.ascontiguousarray(learned.worths)),
             tuple(map(np.ascontiguousarray, learned.waiting[:4])),
             words,
         )

@@ -72,7 +72,7 @@ class QuantizerBase(Portable):
         whole, learned = self._codes(codes), self._state()
         with np.errstate(over="ignore", invalid="ignore"):  # found and named below
             rows = self._decode(whole, learned)
-        finite(rows, "a damaged code", self.scheme)
+        undamaged(rows)
         return rows
 
     def scores(self, queries: ArrayLike, codes: ArrayLike) -> NDArray[np.float32]:
@@ -185,3 +185,14 @@ def finite(values: NDArray[Any], what: str, scheme: str) -> None:
     """
     if not np.isfinite(values).all():
         raise InputError(f"{what} cannot be held as {scheme}.", fix="scale the vectors down, or encode them anew.")
+
+
+def undamaged(values: NDArray[Any]) -> None:
+    """Refuse what was read from codes unless it is finite.
+
+    Raises
+    ------
+    InputError
+    """
+    if not np.isfinite(values).all():
+        raise InputError("a damaged code stands for numbers that are not finite.", fix="encode the vectors anew.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aqe_backend_numpy.quantization._base import QuantizerBase, finite
+from aqe_backend_numpy.quantization._base import QuantizerBase, finite, undamaged
 from aqe_backend_numpy.quantization.scalar import is_mean
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class BinaryQuantizer(QuantizerBase):
         """Return signs (1 or -1), shape (n, dim), and factors, shape (n, 2)."""
         bits = np.unpackbits(codes[:, : self._sign_bytes], axis=1, count=self.dim, bitorder="little")
         factors = np.ascontiguousarray(codes[:, self._sign_bytes :]).view(_SINGLE)
-        finite(factors, "a damaged code", self.scheme)
+        undamaged(factors)
         signs = bits.astype(np.float32)
         signs *= 2
         signs -= 1

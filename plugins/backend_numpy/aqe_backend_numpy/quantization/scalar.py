@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aqe_backend_numpy.quantization._base import QuantizerBase, finite
+from aqe_backend_numpy.quantization._base import QuantizerBase, finite, undamaged
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +43,7 @@ class Float16Quantizer(QuantizerBase):
 
     def _decode(self, codes: NDArray[np.uint8], learned: dict[str, NDArray[Any]]) -> NDArray[np.float32]:  # noqa: ARG002  # same
         rows = codes.view(_HALF).astype(np.float32)
-        finite(rows, "a damaged code", self.scheme)
+        undamaged(rows)
         return rows
 
 
@@ -79,7 +79,7 @@ class Int8Quantizer(QuantizerBase):
 
     def _decode(self, codes: NDArray[np.uint8], learned: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
         scales = np.ascontiguousarray(codes[:, self.dim :]).view(_SINGLE)
-        finite(scales, "a damaged code", self.scheme)
+        undamaged(scales)
         integers = codes[:, : self.dim].view(np.int8).astype(np.float32)
         rows: NDArray[np.float32] = learned["mean"] + scales * integers
         return rows

@@ -7,6 +7,7 @@ import json
 import math
 import re
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,6 +64,10 @@ def seconds(value: Any) -> float | None:
     return float(value) if abs(value) < _SECONDS_BELOW else value / 1000
 
 
+_TOO_DEEP = "nested too deeply"
+_DEEPEST = 100  # levels of JSON; what goes through here once can be gone through anywhere
+
+
 def _refuse(constant: str) -> Any:
     raise ValueError(constant)
 
@@ -81,9 +86,20 @@ def parse_json(text: Any) -> Any:
     if not isinstance(text, str):
         raise ValueError("not a text")  # noqa: TRY004  # one error for all that is not JSON
     try:
-        return _decode(text)
+        value = _decode(text)
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        raise ValueError(_TOO_DEEP) from None
+    if text.count("[") + text.count("{") > _DEEPEST and _is_too_deep(value):
+        raise ValueError(_TOO_DEEP)
+    return value
+
+
+def _is_too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST + 1):
+        inner = (each.values() if isinstance(each, dict) else each for each in level if isinstance(each, (dict, list)))
+        level = list(chain.from_iterable(inner))
+    return bool(level)
 
 
 def as_json(value: Any) -> str:

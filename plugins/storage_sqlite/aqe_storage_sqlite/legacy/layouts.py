@@ -17,7 +17,17 @@ from aqe_storage_sqlite.legacy.javascript import action_key, as_json, parse_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-__all__ = ["Entry", "Experience", "KeptPattern", "Metric", "QValue", "Record", "UnfitError", "converter_for"]
+__all__ = [
+    "Entry",
+    "Experience",
+    "KeptPattern",
+    "Metric",
+    "QValue",
+    "Record",
+    "UnfitError",
+    "as_pattern",
+    "converter_for",
+]
 
 
 class UnfitError(Exception):
@@ -106,6 +116,7 @@ def _experience(_: str, row: dict[str, Any]) -> Experience:
     texts, values = zip(
         *(_json_or_text(row.pop(name), name) for name in ("state", "action", "next_state")), strict=True
     )
+    origin = _origin(row.get("timestamp", row.get("created_at")), *values)
     at_s = _time(row, "timestamp", "created_at")
     return Experience(
         agent=agent,
@@ -117,18 +128,21 @@ def _experience(_: str, row: dict[str, Any]) -> Experience:
         next_state=texts[2],
         done=None,  # the ancestor has no notion of an end
         at_s=at_s,
-        origin=_origin(*values),
+        origin=origin,
         extra=_rest(row, "metadata"),
         embedding=None,
     )
 
 
-def _origin(before: Any, action: Any, after: Any) -> str:
+def _origin(at: Any, before: Any, action: Any, after: Any) -> str:
     """Tell whose row it is: ``engine``, ``tool`` (a remote call) or ``other``.
 
-    Only the engine steps to one more attempt with nine tenths of the resources, to the last bit.
+    Only tools write times as milliseconds; only the engine steps to one more attempt with nine tenths of the
+    resources, to the last bit.
     """
     try:
+        if isinstance(at, (int, float)) and seconds(at) != at:
+            return "tool"
         if set(before) == {"type", "timestamp"}:
             return "tool"
         state_key(before), state_key(after), action_key(action)
@@ -229,7 +243,8 @@ def _metric(table: str, row: dict[str, Any]) -> Metric:
 # -- patterns ---------------------------------------------------------------------------------------------------------
 
 
-def _pattern(table: str, row: dict[str, Any]) -> KeptPattern:
+def as_pattern(table: str, row: dict[str, Any]) -> KeptPattern:
+    """Convert a row of a table of patterns."""
     id_ = _text(row, "id")
     embedding = row.pop("embedding", None)
     if vector(embedding) is None and embedding is not None:
@@ -354,10 +369,10 @@ _LAYOUTS: tuple[tuple[frozenset[str], Converter], ...] = tuple(
         ("metric_name metric_value recorded_at", _metric),
         ("metric_type metric_value timestamp", _metric),
         ("metric value unit timestamp", _metric),
-        ("id pattern confidence", _pattern),
-        ("id type embedding metadata confidence", _pattern),
-        ("id name template examples", _pattern),
-        ("id type content confidence", _pattern),
+        ("id pattern confidence", as_pattern),
+        ("id type embedding metadata confidence", as_pattern),
+        ("id name template examples", as_pattern),
+        ("id type content confidence", as_pattern),
     )
 )
 """Columns that a table must have, and how its rows are read; the first that fits counts."""

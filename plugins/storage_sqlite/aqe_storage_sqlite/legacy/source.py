@@ -17,7 +17,7 @@ from aqe_core.errors import NotFoundError, StorageBusyError
 from aqe_storage_sqlite.schema import APPLICATION_ID
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 __all__ = [
@@ -46,8 +46,8 @@ _TRIES = 3
 _PROBES = 4096
 _ATTEMPTS = 100_000
 _LARGEST = 2**63 - 1
-BEFORE_ALL = -_LARGEST
-"""A row number below all."""
+BEFORE_ALL = -(2**63)
+"""The least row number, where rows are read from that one on."""
 
 UNREADABLE = (apsw.CorruptError, apsw.NotADBError, apsw.IOError, apsw.TooBigError, apsw.SQLError)
 """What SQLite raises over damage."""
@@ -234,7 +234,7 @@ def rows(
     """Yield the number and values of each readable row after a number, around damaged pages.
 
     Ascending, unless the file is ``damaged``: its numbers may be out of order, and pages may come up more than once,
-    so that numbers already seen are passed over. A text that is not UTF-8 comes as bytes. Tables without row numbers
+    so that numbers already seen are passed over. A text that is not Unicode comes as bytes. Tables without row numbers
     are read up to the first damage.
     """
     if not table.rowid:
@@ -246,7 +246,9 @@ def rows(
     while position is not None:
         broken = None
         try:
-            for number, *values in connection.execute(f"{_select(table)} > ? ORDER BY {table.rowid}", (position,)):
+            behind = ">=" if position == BEFORE_ALL else ">"
+            sql = f"{_select(table)} {behind} ? ORDER BY {table.rowid}"
+            for number, *values in connection.execute(sql, (position,)):
                 if number in seen:  # a page that stands in for another
                     break
                 position = number
@@ -267,35 +269,52 @@ def rows(
 
 
 def _with_bytes(connection: apsw.Connection, table: Table, position: int) -> tuple[int, tuple[Any, ...]] | None:
-    """Return the row after a number, what is not UTF-8 in it as bytes; None if it cannot be read so either."""
-    sql = f"{_select(table, as_bytes=True)} > ? ORDER BY {table.rowid} LIMIT 1"
+    """Return the row after a number, what is not Unicode in it as bytes; None if it cannot be read so either."""
+    behind = ">=" if position == BEFORE_ALL else ">"
+    sql = f"{_select(table, _AS_BYTES)} {behind} ? ORDER BY {table.rowid} LIMIT 1"
     try:
         number, *values = connection.execute(sql, (position,)).get
+        return number, _texts(values, _encoding(connection))
     except UNREADABLE:
         return None
-    return number, tuple(map(_text_if_possible, values[::2], values[1::2]))
 
 
 def _counted(connection: apsw.Connection, table: Table, after: int) -> Iterator[tuple[int, tuple[Any, ...]]]:
-    names = ", ".join(map(_quoted, table.columns))
-    with suppress(*UNREADABLE, UnicodeDecodeError):
-        cursor = connection.execute(f"SELECT {names} FROM {_quoted(table.name)}")  # noqa: S608  # quoted
+    with suppress(*UNREADABLE):
+        encoding = _encoding(connection)
+        cursor = connection.execute(f"SELECT {_columns(table, _AS_BYTES)} FROM {_quoted(table.name)}")  # noqa: S608  # quoted
         for number, values in enumerate(cursor, 1):
             if number > after:
-                yield number, tuple(values)
+                yield number, _texts(values, encoding)
 
 
-def _select(table: Table, *, as_bytes: bool = False) -> str:
-    form = "typeof({0}), CASE typeof({0}) WHEN 'text' THEN CAST({0} AS BLOB) ELSE {0} END" if as_bytes else "{0}"
-    columns = ", ".join(form.format(_quoted(column)) for column in table.columns)
+_AS_IT_IS = "{0}"
+_AS_BYTES = "typeof({0}), CASE typeof({0}) WHEN 'text' THEN CAST({0} AS BLOB) ELSE {0} END"
+
+
+def _select(table: Table, form: str = _AS_IT_IS) -> str:
+    columns = _columns(table, form)
     return f"SELECT {table.rowid}, {columns} FROM {_quoted(table.name)} WHERE {table.rowid}"  # noqa: S608  # quoted
 
 
-def _text_if_possible(kind: str, value: Any) -> Any:
+def _columns(table: Table, form: str) -> str:
+    return ", ".join(form.format(_quoted(column)) for column in table.columns)
+
+
+def _encoding(connection: apsw.Connection) -> str:
+    return str(connection.execute("PRAGMA encoding").get)
+
+
+def _texts(values: Sequence[Any], encoding: str) -> tuple[Any, ...]:
+    """Return what was read with `_AS_BYTES`, bytes of a text as that text where they can be."""
+    return tuple(_text_if_possible(*pair, encoding) for pair in zip(values[::2], values[1::2], strict=True))
+
+
+def _text_if_possible(kind: str, value: Any, encoding: str) -> Any:
     if kind != "text":
         return value
     try:
-        return value.decode()
+        return value.decode(encoding)
     except UnicodeDecodeError:
         return value
 

@@ -13,6 +13,7 @@ from aqe_storage_sqlite import patterns as pattern_table
 from aqe_storage_sqlite.encoding import DAMAGED
 from aqe_storage_sqlite.legacy.layouts import Entry, Experience, KeptPattern, Metric, QValue
 from aqe_storage_sqlite.legacy.source import BEFORE_ALL
+from aqe_storage_sqlite.schema import TAKEN_OVER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -89,8 +90,7 @@ class Progress(NamedTuple):
 def begin_file(connection: apsw.Connection, path: str, sha256: str) -> tuple[int, bool]:
     """Return a file's number, and whether this content of it was taken over completely.
 
-    A file is known by its content wherever it lies now, else by its path; with new content it starts over, and its
-    rows replace those of the same number.
+    A file is known by its content wherever it lies now, else by its path; with new content its tables are begun anew.
     """
     known = connection.execute("SELECT id, done FROM legacy_files WHERE sha256 = ?", (sha256,)).get
     if known is not None:
@@ -108,7 +108,11 @@ def begin_file(connection: apsw.Connection, path: str, sha256: str) -> tuple[int
 
 
 def end_file(connection: apsw.Connection, file: int, problems: list[str]) -> None:
-    """Note that a file is taken over, and what is wrong with it."""
+    """Note that a file is taken over, and what is wrong with it; of a sound one, forget the tables that are gone."""
+    gone: list[Any] = connection.execute("SELECT id FROM legacy_tables WHERE file = ? AND NOT done", (file,)).fetchall()
+    for (table,) in () if problems else gone:
+        _forget(connection, table)
+        connection.execute("DELETE FROM legacy_tables WHERE id = ?", (table,))
     connection.execute("UPDATE legacy_files SET problems = ?, done = 1 WHERE id = ?", (json.dumps(problems), file))
 
 
@@ -119,7 +123,11 @@ def problems_of(connection: apsw.Connection, file: int) -> list[str]:
 
 
 def begin_table(connection: apsw.Connection, file: int, name: str, *, anew: bool = False) -> Progress:
-    """Return how far a table has come; with ``anew`` nowhere, unless it is done."""
+    """Return how far a table has come; with ``anew``, for a damaged file, nowhere, unless it is done.
+
+    Where a sound file begins, what its earlier content left is removed. Behind a damaged one it stays, since nobody
+    knows whether a row was deleted there or cannot be read, and rows of the same number are replaced.
+    """
     connection.execute(
         "INSERT INTO legacy_tables (file, name, last_row, done, counts) VALUES (?, ?, ?, 0, '{}') "
         "ON CONFLICT DO NOTHING",
@@ -131,7 +139,15 @@ def begin_table(connection: apsw.Connection, file: int, name: str, *, anew: bool
     none: dict[str, Any] = {"converted": 0, "archived": 0, "reasons": {}}
     if anew and not done:
         return Progress(number, BEFORE_ALL, False, none)
+    if last_row == BEFORE_ALL:
+        _forget(connection, number)
     return Progress(number, last_row, bool(done), none | json.loads(counts))
+
+
+def _forget(connection: apsw.Connection, table: int) -> None:
+    """Remove what was taken over from a table, but for its patterns: those are the project's now."""
+    for name in TAKEN_OVER:
+        connection.execute(f"DELETE FROM {name} WHERE source = ?", (table,))  # noqa: S608  # names of ours
 
 
 def end_table(connection: apsw.Connection, table: int, counts: dict[str, Any]) -> None:
@@ -141,7 +157,8 @@ def end_table(connection: apsw.Connection, table: int, counts: dict[str, Any]) -
 
 def counts_of(connection: apsw.Connection, file: int) -> dict[str, dict[str, Any]]:
     """Return the counts of a file's tables, by name."""
-    rows = connection.execute("SELECT name, counts FROM legacy_tables WHERE file = ? ORDER BY name", (file,))
+    sql = "SELECT name, counts FROM legacy_tables WHERE file = ? AND done ORDER BY name"
+    rows = connection.execute(sql, (file,))
     return {name: json.loads(counts) for name, counts in rows}
 
 

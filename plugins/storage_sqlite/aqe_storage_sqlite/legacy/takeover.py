@@ -7,13 +7,13 @@ crash, goes on behind the last batch; a file whose content was taken over before
 from __future__ import annotations
 
 from collections import Counter
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
 from aqe_core.scratch import scratch_folder
 from aqe_storage_sqlite.legacy import agents, source, tables
 from aqe_storage_sqlite.legacy.javascript import as_json
-from aqe_storage_sqlite.legacy.layouts import UnfitError, converter_for
+from aqe_storage_sqlite.legacy.layouts import KeptPattern, UnfitError, as_pattern, converter_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +39,7 @@ _NOTES = {
     "unreadable": "cannot be opened; check its permissions",
 }
 NO_LAYOUT = "no table of ours holds these"
+SAME_ID = "another row has its id"
 DAMAGED = "damaged: cannot be read"
 DAMAGED_UNCOUNTED = "damaged: cannot be read, and nothing says how many more there are"
 
@@ -108,10 +109,11 @@ def _take_table(
     if progress.done:
         return
     convert = converter_for(table.columns)
+    ids = _ids_until(old, table, convert, progress.last_row)
     rows = source.rows(old, table, progress.last_row, damaged=damaged)
     counts = progress.counts
     while batch := list(islice(rows, BATCH)):
-        records, archived, reasons = _sorted_out(table, convert, batch)
+        records, archived, reasons = _sorted_out(table, convert, batch, ids)
         counts["converted"] += len(records)
         counts["archived"] += len(archived)
         counts["reasons"] = dict(Counter(counts["reasons"]) + reasons)
@@ -127,10 +129,23 @@ def _take_table(
     database.write(tables.end_table, progress.id, counts)
 
 
+def _ids_until(old: apsw.Connection, table: source.Table, convert: Converter | None, last_row: int) -> set[str]:
+    """Return the ids of the patterns that an interrupted run has stored."""
+    ids: set[str] = set()
+    if convert is as_pattern and last_row > source.BEFORE_ALL:
+        before = takewhile(lambda row: row[0] <= last_row, source.rows(old, table))
+        while batch := list(islice(before, BATCH)):
+            _sorted_out(table, convert, batch, ids)
+    return ids
+
+
 def _sorted_out(
-    table: source.Table, convert: Converter | None, batch: list[tuple[int, tuple[Any, ...]]]
+    table: source.Table, convert: Converter | None, batch: list[tuple[int, tuple[Any, ...]]], ids: set[str]
 ) -> tuple[list[tuple[int, Record]], list[tuple[int, str]], Counter[str]]:
-    """Return what could be converted, the other rows as JSON, and why those could not."""
+    """Return what could be converted, the other rows as JSON, and why those could not.
+
+    A pattern whose id is among ``ids`` cannot be, as patterns are told apart by their ids; others are added there.
+    """
     records: list[tuple[int, Record]] = []
     archived: list[tuple[int, str]] = []
     reasons: Counter[str] = Counter()
@@ -139,7 +154,12 @@ def _sorted_out(
         reason = NO_LAYOUT
         if convert is not None:
             try:
-                records.append((number, convert(table.name, dict(row))))
+                record = convert(table.name, dict(row))
+                if isinstance(record, KeptPattern):
+                    if record.pattern.id in ids:
+                        raise UnfitError(SAME_ID)
+                    ids.add(record.pattern.id)
+                records.append((number, record))
                 continue
             except UnfitError as unfit:
                 reason = str(unfit)

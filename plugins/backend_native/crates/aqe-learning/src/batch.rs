@@ -32,6 +32,7 @@ struct Numbers {
 pub(crate) fn learn(table: &Table, guards: &mut Guards<'_>, transitions: &Transitions<'_>) {
     let pairwise = transitions.next_actions.filter(|_| table.rules.on_policy);
     let mut numbers = Numbers::default();
+    let mut steps = table.next_steps(transitions.rewards.len());
     for start in (0..transitions.rewards.len()).step_by(SLICE) {
         let range = start..transitions.rewards.len().min(start + SLICE);
         let dones = transitions.dones.map(|dones| &dones[range.clone()]);
@@ -64,12 +65,18 @@ pub(crate) fn learn(table: &Table, guards: &mut Guards<'_>, transitions: &Transi
             forget_sources_of_unknown(&mut numbers);
         }
         let rewards = &transitions.rewards[range];
+        let first = steps.start;
+        steps.start += rewards.len() as u64;
+        for guard in guards.iter_mut().flatten() {
+            guard.make_room(first, steps.start - 1);
+        }
         let one_tile = most <= TILE;
-        match (one_tile, pairwise.is_some(), table.rules.on_policy) {
-            (false, ..) => run_tiled(guards, &numbers, rewards, &table.rules),
-            (true, true, _) => run::<true, true>(guards, &numbers, rewards, &table.rules),
-            (true, false, true) => run::<false, true>(guards, &numbers, rewards, &table.rules),
-            (true, false, false) => run::<false, false>(guards, &numbers, rewards, &table.rules),
+        let (rules, first) = (&table.rules, first as u32);
+        match (one_tile, pairwise.is_some(), rules.on_policy) {
+            (false, ..) => run_tiled(guards, &numbers, rewards, rules, first),
+            (true, true, _) => run::<true, true>(guards, &numbers, rewards, rules, first),
+            (true, false, true) => run::<false, true>(guards, &numbers, rewards, rules, first),
+            (true, false, false) => run::<false, false>(guards, &numbers, rewards, rules, first),
         }
     }
 }
@@ -207,12 +214,13 @@ fn split(place: u32) -> (usize, usize) {
     (place as usize % SHARDS, (place >> SHARD_BITS) as usize)
 }
 
-/// Learn a slice while no state has more than its home block.
+/// Learn a slice while no state has more than its home block; the first update has this number.
 fn run<const PAIRWISE: bool, const ON_POLICY: bool>(
     guards: &mut Guards<'_>,
     numbers: &Numbers,
     rewards: &[f64],
     rules: &Rules,
+    first: u32,
 ) {
     let rules = &Rules {
         on_policy: ON_POLICY,
@@ -257,7 +265,8 @@ fn run<const PAIRWISE: bool, const ON_POLICY: bool>(
             let (shard, home) = split(places[i]);
             let block = &mut blocks[shard][home];
             let offset = actions[i] as usize - 1;
-            let step = block.step(offset, rewards[i], next, rules);
+            let number = first.wrapping_add(i as u32);
+            let step = block.step(offset, rewards[i], next, rules, number);
             block.follow(&step, ON_POLICY);
             known[shard] += usize::from(step.first);
         }
@@ -278,7 +287,13 @@ fn value_of(block: &Block, action: u32, rules: &Rules) -> f64 {
 }
 
 /// Learn a slice where states may have further blocks.
-fn run_tiled(guards: &mut Guards<'_>, numbers: &Numbers, rewards: &[f64], rules: &Rules) {
+fn run_tiled(
+    guards: &mut Guards<'_>,
+    numbers: &Numbers,
+    rewards: &[f64],
+    rules: &Rules,
+    first: u32,
+) {
     for (i, &reward) in rewards.iter().enumerate() {
         let (shard, home) = split(numbers.sources[i]);
         let source = guards[shard].as_mut().expect(HELD);
@@ -296,6 +311,7 @@ fn run_tiled(guards: &mut Guards<'_>, numbers: &Numbers, rewards: &[f64], rules:
             reward,
             next,
             rules,
+            first.wrapping_add(i as u32),
         );
     }
 }

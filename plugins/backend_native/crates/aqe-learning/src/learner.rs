@@ -107,6 +107,8 @@ pub struct Table {
     pub(crate) actions: RwLock<Actions>,
     pub(crate) shards: Vec<Mutex<Shard>>,
     pub(crate) stamp: AtomicU64,
+    /// Number of updates learned.
+    steps: AtomicU64,
     generator: Twister,
     seed: u64,
 }
@@ -132,15 +134,21 @@ fn own<T>(lock: &mut Mutex<T>) -> &mut T {
 
 impl Table {
     /// An empty table. `declared`: the whole set of actions, each once; empty where the set is open.
-    pub fn new(mut rules: Rules, declared: &[Name], seed: u64) -> Self {
+    pub fn new(rules: Rules, declared: &[Name], seed: u64) -> Self {
+        Self::after(0, rules, declared, seed)
+    }
+
+    /// An empty table that counts updates from this number on.
+    fn after(steps: u64, mut rules: Rules, declared: &[Name], seed: u64) -> Self {
         rules.declared = declared.len();
         Self {
             rules,
             actions: RwLock::new(Actions::new(declared)),
             shards: (0..SHARDS)
-                .map(|_| Mutex::new(Shard::new(rules.initial, SHARD_BITS)))
+                .map(|_| Mutex::new(Shard::new(rules.initial, SHARD_BITS, steps)))
                 .collect(),
             stamp: AtomicU64::new(0),
+            steps: AtomicU64::new(steps),
             generator: Twister::new(seed),
             seed,
         }
@@ -166,10 +174,15 @@ impl Table {
         self.seed
     }
 
-    /// Number of updates learned, modulo 2**64. O(pairs).
+    /// Number of updates learned.
     pub fn steps(&mut self) -> u64 {
-        let shards = self.shards.iter_mut().map(own);
-        shards.map(|shard| shard.steps()).fold(0, u64::wrapping_add)
+        *self.steps.get_mut()
+    }
+
+    /// The numbers of so many updates that come now.
+    pub(crate) fn next_steps(&self, n: usize) -> std::ops::Range<u64> {
+        let start = self.steps.fetch_add(n as u64, Ordering::Relaxed) + 1;
+        start..start + n as u64
     }
 
     /// Number of (state, action) pairs with a value.
@@ -212,7 +225,11 @@ impl Table {
                 (next_home, Some(next_column)) => source.value(next_home, next_column),
             },
         };
-        own(&mut self.shards[home_shard]).learn(home, column, reward, next, &rules);
+        let number = self.steps.get_mut();
+        *number += 1;
+        let own = own(&mut self.shards[home_shard]);
+        own.make_room(*number, *number);
+        own.learn(home, column, reward, next, &rules, *number as u32);
         Ok(())
     }
 
@@ -227,13 +244,13 @@ impl Table {
         })
     }
 
-    /// The number of updates of a pair. O(1).
-    pub fn visits(&mut self, state: Key<'_>, action: Key<'_>) -> Result<u64, Undeclared> {
+    /// The number of updates of a pair, and the number of the last of them among all; zero if there is none. O(1).
+    pub fn visits(&mut self, state: Key<'_>, action: Key<'_>) -> Result<(u64, u64), Undeclared> {
         let actions = self.actions.get_mut().expect(POISONED);
         actions.check(action)?;
         let shard = own(&mut self.shards[shard_of(state)]);
         Ok(match (shard.find(state), actions.find(action)) {
-            (UNSEEN, _) | (_, None) => 0,
+            (UNSEEN, _) | (_, None) => (0, 0),
             (home, Some(column)) => shard.visits(home, column),
         })
     }
@@ -317,7 +334,9 @@ impl Table {
         seed: u64,
         learned: &Learned,
     ) -> Option<Self> {
-        let mut table = Self::new(rules, &learned.actions[..declared], seed);
+        let visits = learned.pairs.iter().map(|(_, entry)| entry.visits);
+        let steps = visits.fold(0, u64::wrapping_add);
+        let mut table = Self::after(steps, rules, &learned.actions[..declared], seed);
         table.generator = Twister::from_state(&learned.generator)?;
         let actions = table.actions.get_mut().expect(POISONED);
         for action in &learned.actions[declared..] {

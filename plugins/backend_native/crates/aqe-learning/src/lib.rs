@@ -3,6 +3,7 @@
 mod bandit;
 mod batch;
 mod exp;
+mod history;
 mod keys;
 mod learner;
 pub mod neural;

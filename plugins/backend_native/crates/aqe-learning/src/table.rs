@@ -4,6 +4,7 @@
 //! for the first tile, and one further block for each other tile that it uses, so that states with different actions
 //! do not make the table explode. Blocks are only ever appended.
 
+use crate::history::{History, Spot};
 use crate::keys::{Index, Key};
 use crate::prefetch::prefetch;
 
@@ -35,11 +36,12 @@ pub struct Rules {
     pub declared: usize,
 }
 
-/// A pair: its value and the number of its updates.
+/// A pair: its value; the number of its updates, and the number of the last of them, as [`History`] reads them.
 #[derive(Clone, Copy)]
 pub(crate) struct Cell {
     pub value: f64,
-    pub visits: u64,
+    pub visits: u32,
+    pub last: u32,
 }
 
 /// Three cache lines: what a state is worth, and up to 11 of its pairs. An update touches one or two of them.
@@ -66,19 +68,32 @@ impl Block {
         Self {
             worth,
             more: 0,
-            cells: [Cell { value, visits: 0 }; TILE],
+            cells: [Cell {
+                value,
+                visits: 0,
+                last: 0,
+            }; TILE],
         }
     }
 
-    /// Move a value towards `reward + discount * next`. The order of operations is that of every backend.
+    /// Move a value towards `reward + discount * next`, by the update of this number. The order of operations is that
+    /// of every backend.
     #[inline(always)]
-    pub fn step(&mut self, offset: usize, reward: f64, next: f64, rules: &Rules) -> Step {
+    pub fn step(
+        &mut self,
+        offset: usize,
+        reward: f64,
+        next: f64,
+        rules: &Rules,
+        number: u32,
+    ) -> Step {
         let cell = &mut self.cells[offset];
         let first = cell.value == NEVER;
         let old = if first { rules.initial } else { cell.value };
         let new = old + rules.learning_rate * (reward + rules.discount * next - old);
         cell.value = new;
         cell.visits += 1;
+        cell.last = number;
         Step { old, new, first }
     }
 
@@ -173,6 +188,8 @@ pub struct Entry {
     pub value: f64,
     /// Number of updates.
     pub visits: u64,
+    /// Number of the last of them among all updates, from 1 on; 0: none, or unknown.
+    pub last: u64,
 }
 
 /// The states of one shard with their values.
@@ -182,20 +199,22 @@ pub(crate) struct Shard {
     extra: Vec<Block>,
     more: Vec<Vec<(u32, u32)>>, // (tile, position in extra), by tile
     stamps: Vec<u64>,
+    history: History,
     /// Number of pairs that were updated.
     pub known: usize,
     initial: f64,
 }
 
 impl Shard {
-    /// `shift`: integer keys of the shard share that many lower bits.
-    pub fn new(initial: f64, shift: u32) -> Self {
+    /// `shift`: integer keys of the shard share that many lower bits. `steps`: so many updates came before.
+    pub fn new(initial: f64, shift: u32, steps: u64) -> Self {
         Self {
             index: Index::new(RESERVED, shift),
             blocks: vec![Block::new(initial, initial), Block::new(0.0, 0.0)],
             extra: Vec::new(),
             more: Vec::new(),
             stamps: Vec::new(),
+            history: History::new(steps),
             known: 0,
             initial,
         }
@@ -239,17 +258,30 @@ impl Shard {
         }
     }
 
-    /// The block of an action in a state.
-    fn block(&self, home: u32, column: usize) -> Option<&Block> {
+    /// Where the cell of an action in a state is.
+    fn spot(&self, home: u32, column: usize) -> Option<Spot> {
         let tile = (column / TILE) as u32;
-        if tile == 0 {
-            return Some(&self.blocks[home as usize]);
-        }
-        let further = self.further(home);
-        let found = further
-            .binary_search_by_key(&tile, |&(tile, _)| tile)
-            .ok()?;
-        Some(&self.extra[further[found].1 as usize])
+        let block = if tile == 0 {
+            home
+        } else {
+            let further = self.further(home);
+            let found = further.binary_search_by_key(&tile, |&(tile, _)| tile);
+            further[found.ok()?].1
+        };
+        Some(Spot {
+            is_extra: tile > 0,
+            block: block as usize,
+            offset: column % TILE,
+        })
+    }
+
+    fn cell(&self, at: Spot) -> &Cell {
+        let blocks = if at.is_extra {
+            &self.extra
+        } else {
+            &self.blocks
+        };
+        &blocks[at.block].cells[at.offset]
     }
 
     /// The block of an action in a state, made if need be.
@@ -284,15 +316,22 @@ impl Shard {
     #[inline]
     pub fn value(&self, home: u32, column: usize) -> f64 {
         let held = self
-            .block(home, column)
-            .map_or(NEVER, |block| block.cells[column % TILE].value);
+            .spot(home, column)
+            .map_or(NEVER, |at| self.cell(at).value);
         if held == NEVER { self.initial } else { held }
     }
 
-    /// The number of updates of a pair.
-    pub fn visits(&self, home: u32, column: usize) -> u64 {
-        self.block(home, column)
-            .map_or(0, |block| block.cells[column % TILE].visits)
+    /// The number of updates of a pair, and the number of its last one.
+    pub fn visits(&self, home: u32, column: usize) -> (u64, u64) {
+        self.spot(home, column)
+            .map_or((0, 0), |at| self.history.of(self.cell(at), at))
+    }
+
+    /// Let updates of these numbers come: fewer than 2**32, and all later than any before.
+    #[inline]
+    pub fn make_room(&mut self, first: u64, last: u64) {
+        self.history
+            .make_room(first, last, &mut self.blocks, &mut self.extra);
     }
 
     /// Let every state's worth be computed anew.
@@ -334,13 +373,21 @@ impl Shard {
         Block::prefetch(&self.blocks[home as usize], Some(column % TILE));
     }
 
-    /// Learn from one transition.
+    /// Learn from one transition, the update of this number, for which there is room.
     #[inline]
-    pub fn learn(&mut self, home: u32, column: usize, reward: f64, next: f64, rules: &Rules) {
+    pub fn learn(
+        &mut self,
+        home: u32,
+        column: usize,
+        reward: f64,
+        next: f64,
+        rules: &Rules,
+        number: u32,
+    ) {
         let offset = column % TILE;
         let step = self
             .block_mut(home, column)
-            .step(offset, reward, next, rules);
+            .step(offset, reward, next, rules, number);
         self.blocks[home as usize].follow(&step, rules.on_policy);
         self.known += usize::from(step.first);
     }
@@ -350,12 +397,6 @@ impl Shard {
         self.stamps.iter().copied().zip(RESERVED..)
     }
 
-    /// Number of updates learned, modulo 2**64.
-    pub fn steps(&self) -> u64 {
-        let entries = self.homes().flat_map(|(_, home)| self.entries(home));
-        entries.map(|entry| entry.visits).fold(0, u64::wrapping_add)
-    }
-
     /// The name of the state that has this home.
     pub fn name(&self, home: u32) -> &crate::keys::Name {
         self.index.name(home)
@@ -363,30 +404,41 @@ impl Shard {
 
     /// The known pairs of a state by column.
     pub fn entries(&self, home: u32) -> impl Iterator<Item = Entry> {
-        let first = std::iter::once((0, &self.blocks[home as usize]));
         let further = self.further(home).iter();
-        let blocks = first.chain(
-            further.map(|&(tile, position)| (tile as usize, &self.extra[position as usize])),
-        );
+        let blocks = std::iter::once((0, home)).chain(further.copied());
         blocks.flat_map(move |(tile, block)| {
-            let cells = block.cells.iter().zip(tile * TILE..);
-            let known = cells.filter(|(cell, _)| cell.value > NEVER);
-            known.map(|(&Cell { value, visits }, column)| Entry {
-                column,
-                value,
-                visits,
+            let spots = (0..TILE).map(move |offset| Spot {
+                is_extra: tile > 0,
+                block: block as usize,
+                offset,
+            });
+            let cells = spots.map(|at| (at, self.cell(at)));
+            let known = cells.filter(|(_, cell)| cell.value > NEVER);
+            known.map(move |(at, cell)| {
+                let (visits, last) = self.history.of(cell, at);
+                Entry {
+                    column: tile as usize * TILE + at.offset,
+                    value: cell.value,
+                    visits,
+                    last,
+                }
             })
         })
     }
 
     /// Enter a pair that is not known yet.
     pub fn enter(&mut self, home: u32, entry: Entry) {
-        let Entry {
-            column,
-            value,
-            visits,
-        } = entry;
-        self.block_mut(home, column).cells[column % TILE] = Cell { value, visits };
+        let column = entry.column;
+        self.block_mut(home, column);
+        let at = self.spot(home, column).expect("it was just made");
+        let blocks = if at.is_extra {
+            &mut self.extra
+        } else {
+            &mut self.blocks
+        };
+        let cell = &mut blocks[at.block].cells[at.offset];
+        cell.value = entry.value;
+        self.history.enter(cell, at, entry.visits, entry.last);
         self.blocks[home as usize].worth = f64::NAN;
         self.known += 1;
     }

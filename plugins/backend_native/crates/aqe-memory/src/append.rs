@@ -1,20 +1,15 @@
-//! Encoding of new rows: without the store's lock, in several threads, put in by turns.
+//! Encoding of new rows.
 
-use std::sync::{Condvar, Mutex};
-
-use crate::Metric;
 use crate::code::{self, Factors};
-use crate::kernels::{dot, vectorized};
+use crate::kernels::{self, dot, vectorized};
 use crate::level::Level;
 use crate::planes;
-use crate::state::{State, normalize};
+use crate::state::{State, normalize_extreme};
 use crate::store::Shared;
+use crate::{BadRow, Keep, Metric};
 
 /// Rows that are encoded, and then put in, together: what they take fits into the second cache.
 const SLICE: usize = 256;
-
-/// Rows from which a batch is divided among threads.
-const DIVIDE_FROM: usize = 4096;
 
 /// What encoding needs to know of a store. It holds as long as the store's epoch is the same.
 pub struct Frame {
@@ -28,8 +23,104 @@ pub struct Frame {
     pub level: Level,
     /// Dimensions.
     pub dim: usize,
-    /// Whether originals are kept.
-    pub originals: bool,
+    /// What is kept of the vectors.
+    pub keep: Keep,
+}
+
+/// What is known of a row beside its planes, its signs and its values.
+pub struct Measures {
+    /// Of the planes.
+    pub scale: f32,
+    /// Half the squared length under l2, else zero.
+    pub half_square: f32,
+    /// Of the signs.
+    pub factors: Factors,
+}
+
+/// A row in the making.
+pub struct Scratch {
+    /// The row, padded, of unit length under cosine.
+    pub values: Vec<f32>,
+    /// Its signs.
+    pub signs: Vec<u8>,
+    centred: Vec<f32>,
+}
+
+impl Scratch {
+    /// For rows of this padded width.
+    pub fn new(width: usize) -> Scratch {
+        Scratch {
+            values: vec![0.0; width],
+            signs: vec![0; width / 8],
+            centred: vec![0.0; width],
+        }
+    }
+}
+
+impl Frame {
+    /// Encode a row into its planes. The vector is read once, so that nothing follows from its being changed meanwhile.
+    #[inline(always)]
+    pub fn encode(
+        &self,
+        vector: &[f32],
+        scratch: &mut Scratch,
+        a: &mut [u8],
+        rest: &mut [u8],
+    ) -> Result<Measures, BadRow> {
+        let Scratch {
+            values,
+            signs,
+            centred,
+        } = scratch;
+        values[..self.dim].copy_from_slice(vector);
+        let square = dot(self.level, values, values);
+        let cosine = self.metric == Metric::Cosine;
+        let mut factor = 1.0;
+        if !square.is_finite() || cosine && !(1e-30..1e30).contains(&square) {
+            settle_extreme(values, self.metric, self.level)?;
+        } else if cosine {
+            factor = 1.0 / square.sqrt();
+        }
+        let sums = kernels::centre(self.level, values, factor, &self.mean, centred, signs);
+        let [square_of, size, along, signed, largest] = sums;
+        let scale = planes::encode_within(centred, largest, a, rest);
+        let half_square = if self.metric == Metric::L2 {
+            0.5 * square
+        } else {
+            0.0
+        };
+        let mut factors = code::factors([square_of, size, along, signed]);
+        factors.offset -= half_square;
+        Ok(Measures {
+            scale,
+            half_square,
+            factors,
+        })
+    }
+}
+
+/// Refuse a row that is not finite or, under cosine, zero.
+pub fn verify(row: &[f32], metric: Metric, level: Level) -> Result<(), BadRow> {
+    let (square, cosine) = (dot(level, row, row), metric == Metric::Cosine);
+    let usual = square.is_finite() && (square > 0.0 || !cosine);
+    // Squares may overflow or vanish where the row does not.
+    let sound = || row.iter().all(|x| x.is_finite()) && !(cosine && row.iter().all(|&x| x == 0.0));
+    if usual || sound() {
+        Ok(())
+    } else {
+        Err(BadRow)
+    }
+}
+
+/// The same for values whose square says nothing, which become of unit length under cosine.
+#[cold]
+#[inline(never)]
+fn settle_extreme(values: &mut [f32], metric: Metric, level: Level) -> Result<(), BadRow> {
+    verify(values, metric, level)?;
+    if metric == Metric::Cosine {
+        normalize_extreme(&values.to_vec(), values);
+    }
+    Ok(())
 }
 
 /// Encoded rows, one after the other.
@@ -41,136 +132,76 @@ pub struct Encoded {
     pub rest: Vec<u8>,
     /// Signs, width / 8 bytes a row.
     pub signs: Vec<u8>,
-    /// Of the planes.
-    pub scales: Vec<f32>,
-    /// Half the squared length under l2, else zero.
-    pub half_squares: Vec<f32>,
-    /// Of the signs.
-    pub factors: Vec<Factors>,
-    /// Padded rows where originals are kept, else one row of scratch.
+    /// The numbers of each row.
+    pub measures: Vec<Measures>,
+    /// Rows where originals are kept.
     pub values: Vec<f32>,
-    centred: Vec<f32>,
 }
 
 impl Encoded {
-    /// Encode rows in place of what was there.
-    pub fn encode(&mut self, frame: &Frame, vectors: &[f32]) {
+    /// Encode rows in place of what was there, up to a bad one.
+    pub fn encode(&mut self, frame: &Frame, vectors: &[f32]) -> Result<(), BadRow> {
         let (n, width) = (vectors.len() / frame.dim, frame.mean.len());
         self.a.resize(n * width / 2, 0);
         self.rest.resize(n * width * 3 / 4, 0);
-        self.signs.resize(n * width / 8, 0);
-        self.scales.resize(n, 0.0);
-        self.half_squares.resize(n, 0.0);
-        let nothing = Factors {
-            slope: 0.0,
-            offset: 0.0,
-        };
-        self.factors.resize(n, nothing);
-        self.values
-            .resize(if frame.originals { n * width } else { width }, 0.0);
-        self.centred.resize(width, 0.0);
-        for (i, vector) in vectors.chunks_exact(frame.dim).enumerate() {
-            vectorized(
+        self.signs.clear();
+        self.measures.clear();
+        self.values.clear();
+        let mut scratch = Scratch::new(width);
+        let planes = self
+            .a
+            .chunks_exact_mut(width / 2)
+            .zip(self.rest.chunks_exact_mut(width * 3 / 4));
+        for (vector, (a, rest)) in vectors.chunks_exact(frame.dim).zip(planes) {
+            let measures = vectorized(
                 frame.level,
                 #[inline(always)]
-                || self.encode_row(frame, i, vector),
-            );
+                || frame.encode(vector, &mut scratch, a, rest),
+            )?;
+            self.measures.push(measures);
+            self.signs.extend_from_slice(&scratch.signs);
+            if frame.keep != Keep::Planes {
+                self.values.extend_from_slice(&scratch.values[..frame.dim]);
+            }
         }
-    }
-
-    #[inline(always)]
-    fn encode_row(&mut self, frame: &Frame, i: usize, vector: &[f32]) {
-        let width = frame.mean.len();
-        let start = if frame.originals { i * width } else { 0 };
-        let values = &mut self.values[start..][..width];
-        normalize(frame.level, vector, frame.metric, values);
-        for ((out, x), mean) in self.centred.iter_mut().zip(&*values).zip(&frame.mean) {
-            *out = x - mean;
-        }
-        let (half, more) = (width / 2, width * 3 / 4);
-        let a = &mut self.a[i * half..][..half];
-        let rest = &mut self.rest[i * more..][..more];
-        self.scales[i] = planes::encode(&self.centred, a, rest);
-        if frame.metric == Metric::L2 {
-            self.half_squares[i] = 0.5 * dot(frame.level, values, values);
-        }
-        let signs = &mut self.signs[i * width / 8..][..width / 8];
-        let mut factors = code::encode(frame.level, values, &frame.mean, signs);
-        factors.offset -= self.half_squares[i];
-        self.factors[i] = factors;
+        Ok(())
     }
 }
 
 impl State {
-    /// Add rows or replace them. Vectors are finite, and not zero under cosine.
-    pub fn add(&mut self, keys: &[u64], vectors: &[f32]) {
+    /// Add rows or replace them, up to one that is not finite or, under cosine, zero.
+    pub fn add(&mut self, keys: &[u64], vectors: &[f32]) -> Result<(), BadRow> {
         let frame = self.frame();
         let mut encoded = std::mem::take(&mut self.encoded);
         let slices = vectors.chunks(SLICE * self.dim);
         for (keys, vectors) in keys.chunks(SLICE).zip(slices) {
-            encoded.encode(&frame, vectors);
+            encoded.encode(&frame, vectors)?;
             self.append(keys, &encoded);
         }
         self.encoded = encoded;
         self.grow_up_if_due();
+        Ok(())
     }
 }
 
 impl Shared {
-    /// Add rows slice by slice; searches run in between. The outcome does not depend on the number of threads.
-    pub(crate) fn add(&self, keys: &[u64], vectors: &[f32]) {
-        let slices: Vec<(&[u64], &[f32])> = keys
-            .chunks(SLICE)
-            .zip(vectors.chunks(SLICE * self.options.dim))
-            .collect();
-        let threads = if keys.len() < DIVIDE_FROM {
-            1
-        } else {
-            self.options.threads
-        };
-        let turn = (Mutex::new(0), Condvar::new());
-        if threads <= 1 {
-            return self.add_each(&slices, 0, 1, &turn);
-        }
-        std::thread::scope(|scope| {
-            for first in 0..threads {
-                let (slices, turn) = (&slices, &turn);
-                scope.spawn(move || self.add_each(slices, first, threads, turn));
-            }
-        });
-    }
-
-    /// Encode every `step`-th slice, and put each in when all before it are.
-    fn add_each(
-        &self,
-        slices: &[(&[u64], &[f32])],
-        first: usize,
-        step: usize,
-        (turn, changed): &(Mutex<usize>, Condvar),
-    ) {
+    /// Add rows slice by slice, encoded without the store's lock; searches run in between.
+    pub(crate) fn add_slices(&self, keys: &[u64], vectors: &[f32]) -> Result<(), BadRow> {
         let mut encoded = Encoded::default();
         let mut frame = self.read().frame();
-        for (i, &(keys, vectors)) in slices.iter().enumerate().skip(first).step_by(step) {
-            encoded.encode(&frame, vectors);
-            let mut next = turn.lock().expect("no thread panics in its turn");
-            while *next != i {
-                next = changed.wait(next).expect("no thread panics in its turn");
-            }
+        let slices = vectors.chunks(SLICE * self.options.dim);
+        for (keys, vectors) in keys.chunks(SLICE).zip(slices) {
+            encoded.encode(&frame, vectors)?;
             let mut state = self.write();
             if !state.is_young() && state.epoch() == frame.epoch {
                 state.append(keys, &encoded);
             } else {
                 // The mean may have been learned since, or may have to be now.
-                state.add(keys, vectors);
+                state.add(keys, vectors)?;
                 frame = state.frame();
             }
-            if state.is_overgrown() {
-                state.leave_index();
-            }
-            self.note_alive(state.rows.alive());
-            drop(state);
-            *next += 1;
-            changed.notify_all();
+            self.has_grown(state);
         }
+        Ok(())
     }
 }

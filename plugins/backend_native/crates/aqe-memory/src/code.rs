@@ -18,7 +18,11 @@ pub struct Factors {
 
 /// Write the signs of `row - centre`, eight dimensions a byte, and return the factors. Lengths are multiples of 16.
 pub fn encode(level: Level, row: &[f32], centre: &[f32], signs: &mut [u8]) -> Factors {
-    let [square, size, along, signed] = kernels::signs(level, row, centre, signs);
+    factors(kernels::signs(level, row, centre, signs))
+}
+
+/// The factors, from the sums of [`kernels::signs`].
+pub fn factors([square, size, along, signed]: [f32; 4]) -> Factors {
     let slope = if size > 0.0 { square / size } else { 0.0 };
     Factors {
         slope,

@@ -11,6 +11,8 @@ pub enum Level {
     Avx2,
     /// x86-64 with AVX-512 F, BW, VL, DQ and VNNI.
     Avx512,
+    /// aarch64 with NEON.
+    Neon,
 }
 
 impl Level {
@@ -20,6 +22,7 @@ impl Level {
             Level::Portable => "portable",
             Level::Avx2 => "avx2",
             Level::Avx512 => "avx512",
+            Level::Neon => "neon",
         }
     }
 
@@ -38,14 +41,16 @@ impl Level {
                     && is_x86_feature_detected!("avx512vnni")
                     && is_x86_feature_detected!("popcnt")
             }
-            #[cfg(not(target_arch = "x86_64"))]
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            #[allow(unreachable_patterns, reason = "levels of other processors")]
             _ => false,
         }
     }
 
     /// The levels this processor can run, slowest first.
     pub fn supported() -> Vec<Level> {
-        let all = [Level::Portable, Level::Avx2, Level::Avx512];
+        let all = [Level::Portable, Level::Avx2, Level::Avx512, Level::Neon];
         all.into_iter()
             .filter(|level| level.is_supported())
             .collect()

@@ -8,6 +8,7 @@ pub mod append;
 pub mod buffer;
 pub mod centroids;
 pub mod code;
+mod draft;
 pub mod hnsw;
 pub mod kernels;
 pub mod keys;
@@ -29,6 +30,21 @@ mod tune;
 
 pub use level::Level;
 pub use store::{Stats, Store};
+
+/// A vector is not finite, or is zero where only its direction counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadRow;
+
+impl std::fmt::Display for BadRow {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            out,
+            "a vector is not finite, or is zero where only its direction counts"
+        )
+    }
+}
+
+impl std::error::Error for BadRow {}
 
 /// What nearness means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,6 +20,28 @@ pub struct List {
     width: usize,
 }
 
+/// Codes and factors of some blocks.
+pub struct ListPart<'a> {
+    codes: &'a mut [u8],
+    factors: &'a mut [f32],
+    width: usize,
+}
+
+impl ListPart<'_> {
+    /// Write the code of the i-th row.
+    #[inline]
+    pub fn set(&mut self, i: usize, signs: &[u8], factors: Factors) {
+        let (block, byte) = (i / BLOCK, i % BLOCK);
+        let codes = &mut self.codes[block * BLOCK * self.width..][..BLOCK * self.width];
+        for (line, &sign) in codes.chunks_exact_mut(BLOCK).zip(signs) {
+            line[byte] = sign;
+        }
+        let block = &mut self.factors[block * 2 * BLOCK..][..2 * BLOCK];
+        block[lane_of(byte)] = factors.slope;
+        block[BLOCK + lane_of(byte)] = factors.offset;
+    }
+}
+
 impl List {
     /// An empty list of codes of `width` bytes, with room for some rows.
     pub fn new(width: usize, capacity: usize) -> List {
@@ -65,6 +87,42 @@ impl List {
         }
     }
 
+    /// A list of so many rows, whose codes and numbers have to follow.
+    pub fn filled(width: usize, len: usize) -> List {
+        let blocks = len.div_ceil(BLOCK);
+        let mut factors = vec![0.0; blocks * 2 * BLOCK];
+        for lane in (len..blocks * BLOCK).map(|slot| lane_of(slot % BLOCK)) {
+            factors[(2 * blocks - 1) * BLOCK + lane] = f32::NEG_INFINITY;
+        }
+        List {
+            codes: Buffer::zeroed(blocks * BLOCK * width),
+            factors,
+            rows: vec![NO_ROW; blocks * BLOCK],
+            used: len,
+            dead: 0,
+            width,
+        }
+    }
+
+    /// Parts of so many rows, a multiple of [`BLOCK`], to be filled apart.
+    pub fn parts(&mut self, rows: usize) -> impl Iterator<Item = ListPart<'_>> {
+        let width = self.width;
+        let codes = self.codes.get_mut().chunks_mut(rows * width);
+        let factors = self.factors.chunks_mut(2 * rows);
+        codes.zip(factors).map(move |(codes, factors)| ListPart {
+            codes,
+            factors,
+            width,
+        })
+    }
+
+    /// Number the rows of a list that was made full, in their order from `first` on.
+    pub fn number(&mut self, first: u32) {
+        for slot in 0..self.used {
+            self.rows[slot / BLOCK * BLOCK + lane_of(slot % BLOCK)] = first + slot as u32;
+        }
+    }
+
     /// Append a row.
     pub fn push(&mut self, row: u32, signs: &[u8], factors: Factors) {
         let (block, byte) = (self.used / BLOCK, self.used % BLOCK);
@@ -76,15 +134,13 @@ impl List {
             self.factors.resize((block + 1) * 2 * BLOCK, 0.0);
             self.factors[block * 2 * BLOCK + BLOCK..].fill(f32::NEG_INFINITY);
         }
-        let lane = lane_of(byte);
-        let start = block * BLOCK * self.width + byte;
-        let codes = &mut self.codes.get_mut()[start..];
-        for (place, &byte) in codes.iter_mut().step_by(BLOCK).zip(signs) {
-            *place = byte;
-        }
-        self.factors[block * 2 * BLOCK + lane] = factors.slope;
-        self.factors[block * 2 * BLOCK + BLOCK + lane] = factors.offset;
-        self.rows[block * BLOCK + lane] = row;
+        let mut part = ListPart {
+            codes: self.codes.get_mut(),
+            factors: &mut self.factors,
+            width: self.width,
+        };
+        part.set(self.used, signs, factors);
+        self.rows[block * BLOCK + lane_of(byte)] = row;
         self.used += 1;
     }
 

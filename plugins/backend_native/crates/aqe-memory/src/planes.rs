@@ -23,7 +23,12 @@ pub fn encode(centred: &[f32], a: &mut [u8], rest: &mut [u8]) -> f32 {
             largest[i] = if size > largest[i] { size } else { largest[i] };
         }
     }
-    let largest = max16(&largest, 0.0);
+    encode_within(centred, max16(&largest, 0.0), a, rest)
+}
+
+/// The same of a row whose largest magnitude is known.
+#[inline(always)]
+pub fn encode_within(centred: &[f32], largest: f32, a: &mut [u8], rest: &mut [u8]) -> f32 {
     let (scale, inverse) = if largest > 511.0 * f32::MIN_POSITIVE {
         (largest / 511.0, 511.0 / largest)
     } else {

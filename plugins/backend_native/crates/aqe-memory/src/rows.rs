@@ -1,6 +1,8 @@
 //! What is kept of each row: planes, scale, key, the lists it is in, and the original where wanted.
 
+mod originals;
 pub(crate) mod saved;
+mod table;
 
 use crate::append::Encoded;
 use crate::buffer::Buffer;
@@ -11,17 +13,11 @@ use crate::planes;
 use crate::query::Query;
 use crate::{Keep, Metric};
 
-/// Rows that are allocated together.
-const CHUNK: usize = 1024;
+pub(crate) use originals::{Originals, Place};
+pub(crate) use table::{GRANULE, Table};
 
 /// No list.
 pub const NOWHERE: u32 = u32::MAX;
-
-enum Originals {
-    None,
-    F32(Vec<Vec<f32>>),
-    F16(Vec<Vec<u16>>),
-}
 
 /// All rows of a store, by number. Numbers of removed rows are used again.
 pub struct Rows {
@@ -38,23 +34,32 @@ pub struct Rows {
     level: Level,
     metric: Metric,
     dim: usize,
-    a: Vec<Buffer>,
-    rest: Vec<Buffer>,
+    a: Table,
+    rest: Table,
     scales: Vec<f32>,
     half_squares: Vec<f32>,
     originals: Originals,
     free: Vec<u32>,
 }
 
+/// Rows that were encoded and have no numbers yet.
+pub(crate) struct Fresh {
+    /// First planes, and what is more, in whole granules.
+    pub a: Buffer,
+    /// See `a`.
+    pub rest: Buffer,
+    /// Of the planes.
+    pub scales: Vec<f32>,
+    /// Half the squared lengths under l2, else none.
+    pub half_squares: Vec<f32>,
+    /// In whole granules.
+    pub originals: Originals,
+}
+
 impl Rows {
     /// No rows yet.
     pub fn new(dim: usize, metric: Metric, keep: Keep, level: Level) -> Rows {
         let width = dim.div_ceil(planes::GROUP) * planes::GROUP;
-        let originals = match keep {
-            Keep::Planes => Originals::None,
-            Keep::Float16 => Originals::F16(Vec::new()),
-            Keep::Float32 => Originals::F32(Vec::new()),
-        };
         Rows {
             width,
             mean: vec![0.0; width],
@@ -64,11 +69,11 @@ impl Rows {
             level,
             metric,
             dim,
-            a: Vec::new(),
-            rest: Vec::new(),
+            a: Table::new(width / 2),
+            rest: Table::new(width * 3 / 4),
             scales: Vec::new(),
             half_squares: Vec::new(),
-            originals,
+            originals: Originals::new(keep),
             free: Vec::new(),
         }
     }
@@ -93,9 +98,13 @@ impl Rows {
         !matches!(self.originals, Originals::None)
     }
 
-    /// Forget the originals.
-    pub fn drop_originals(&mut self) {
-        self.originals = Originals::None;
+    /// What is kept of the vectors.
+    pub fn keep(&self) -> Keep {
+        match self.originals {
+            Originals::None => Keep::Planes,
+            Originals::F16(_) => Keep::Float16,
+            Originals::F32(_) => Keep::Float32,
+        }
     }
 
     /// Make room for the first rows of a store. Later ones make room as they come, in steps that grow with it.
@@ -117,14 +126,10 @@ impl Rows {
     pub fn take(&mut self, key: u64) -> u32 {
         let row = self.free.pop().unwrap_or_else(|| {
             let row = self.keys.len();
-            if row.is_multiple_of(CHUNK) {
-                self.a.push(Buffer::zeroed(CHUNK * self.width / 2));
-                self.rest.push(Buffer::zeroed(CHUNK * self.width * 3 / 4));
-                match &mut self.originals {
-                    Originals::F32(chunks) => chunks.push(vec![0.0; CHUNK * self.dim]),
-                    Originals::F16(chunks) => chunks.push(vec![0; CHUNK * self.dim]),
-                    Originals::None => {}
-                }
+            if row == self.a.rows() {
+                self.a.extend();
+                self.rest.extend();
+                self.originals.extend(self.dim);
             }
             self.keys.push(0);
             self.scales.push(0.0);
@@ -170,47 +175,64 @@ impl Rows {
 
     /// Write a row that was encoded.
     pub fn put(&mut self, row: u32, encoded: &Encoded, i: usize) {
-        let (chunk, place) = (row as usize / CHUNK, row as usize % CHUNK);
         let (half, more) = (self.width / 2, self.width * 3 / 4);
-        self.a[chunk].get_mut()[place * half..][..half]
+        self.a
+            .get_mut(row)
             .copy_from_slice(&encoded.a[i * half..][..half]);
-        self.rest[chunk].get_mut()[place * more..][..more]
+        self.rest
+            .get_mut(row)
             .copy_from_slice(&encoded.rest[i * more..][..more]);
-        self.scales[row as usize] = encoded.scales[i];
+        self.scales[row as usize] = encoded.measures[i].scale;
         if self.metric == Metric::L2 {
-            self.half_squares[row as usize] = encoded.half_squares[i];
+            self.half_squares[row as usize] = encoded.measures[i].half_square;
         }
-        if !self.has_originals() {
-            return;
+        if self.has_originals() {
+            let values = &encoded.values[i * self.dim..][..self.dim];
+            self.originals.place(row, self.dim).write(0, values);
         }
-        let values = &encoded.values[i * self.width..][..self.width];
-        match &mut self.originals {
-            Originals::None => {}
-            Originals::F32(chunks) => {
-                chunks[chunk][place * self.dim..][..self.dim].copy_from_slice(&values[..self.dim])
-            }
-            Originals::F16(chunks) => {
-                for (out, &x) in chunks[chunk][place * self.dim..][..self.dim]
-                    .iter_mut()
-                    .zip(values)
-                {
-                    *out = half::f16::from_f32(x).to_bits();
-                }
-            }
+    }
+
+    /// Take rows in that have no keys yet; `name` has to follow for each. Returns the number of the first one.
+    pub(crate) fn adopt(&mut self, fresh: Fresh) -> u32 {
+        let first = self.a.rows();
+        // What is left of the last granule is for rows that come alone.
+        self.free
+            .extend((self.keys.len() as u32..first as u32).rev());
+        let numbers = first + fresh.scales.len();
+        self.keys.resize(numbers, 0);
+        self.places.resize(numbers, [NOWHERE; 2]);
+        self.scales.resize(first, 0.0);
+        self.scales.extend(fresh.scales);
+        if self.metric == Metric::L2 {
+            self.half_squares.resize(first, 0.0);
+            self.half_squares.extend(fresh.half_squares);
         }
+        self.a.adopt(fresh.a);
+        self.rest.adopt(fresh.rest);
+        self.originals.adopt(fresh.originals);
+        first as u32
+    }
+
+    /// Give a row that was taken in its key, which is not there.
+    pub(crate) fn name(&mut self, row: u32, key: u64) {
+        self.keys[row as usize] = key;
+        self.map.insert(row, &self.keys);
+    }
+
+    /// Numbers that can be used again.
+    pub(crate) fn free(&self) -> usize {
+        self.free.len()
     }
 
     /// The upper plane of a row.
     #[inline]
     pub(crate) fn a(&self, row: u32) -> &[u8] {
-        let half = self.width / 2;
-        &self.a[row as usize / CHUNK].get()[row as usize % CHUNK * half..][..half]
+        self.a.get(row)
     }
 
     #[inline]
     fn rest(&self, row: u32) -> &[u8] {
-        let more = self.width * 3 / 4;
-        &self.rest[row as usize / CHUNK].get()[row as usize % CHUNK * more..][..more]
+        self.rest.get(row)
     }
 
     /// Ask for what `rough` will read.
@@ -224,14 +246,14 @@ impl Rows {
     #[inline]
     pub fn prefetch_rest(&self, row: u32) {
         prefetch(&self.keys[row as usize..][..1]);
-        let place = row as usize % CHUNK * self.dim;
+        let place = row as usize % GRANULE * self.dim;
         match &self.originals {
             Originals::None => prefetch(self.rest(row)),
             Originals::F32(chunks) => {
-                prefetch(&chunks[row as usize / CHUNK][place..][..self.dim]);
+                prefetch(&chunks[row as usize / GRANULE][place..][..self.dim]);
             }
             Originals::F16(chunks) => {
-                prefetch(&chunks[row as usize / CHUNK][place..][..self.dim]);
+                prefetch(&chunks[row as usize / GRANULE][place..][..self.dim]);
             }
         }
     }
@@ -266,7 +288,7 @@ impl Rows {
 
     /// The score of a row, of the best that is kept. `dot_mean` is the dot product of query and mean.
     pub fn score(&self, query: &Query, dot_mean: f64, row: u32) -> f32 {
-        let place = row as usize % CHUNK * self.dim;
+        let place = row as usize % GRANULE * self.dim;
         let value = match &self.originals {
             Originals::None => {
                 let scale = self.scales[row as usize];
@@ -281,10 +303,10 @@ impl Rows {
             }
             Originals::F32(chunks) => self.compare(
                 &query.floats[..self.dim],
-                &chunks[row as usize / CHUNK][place..][..self.dim],
+                &chunks[row as usize / GRANULE][place..][..self.dim],
             ),
             Originals::F16(chunks) => {
-                let bits = &chunks[row as usize / CHUNK][place..][..self.dim];
+                let bits = &chunks[row as usize / GRANULE][place..][..self.dim];
                 let values: Vec<f32> = bits
                     .iter()
                     .map(|&x| half::f16::from_bits(x).to_f32())
@@ -344,15 +366,16 @@ impl Rows {
 
     /// The row as floats, padded, of the best that is kept.
     pub fn floats(&self, row: u32, integers: &mut [u16], out: &mut [f32]) {
-        let place = row as usize % CHUNK * self.dim;
+        let place = row as usize % GRANULE * self.dim;
         match &self.originals {
             Originals::F32(chunks) => {
-                out[..self.dim].copy_from_slice(&chunks[row as usize / CHUNK][place..][..self.dim]);
+                out[..self.dim]
+                    .copy_from_slice(&chunks[row as usize / GRANULE][place..][..self.dim]);
             }
             Originals::F16(chunks) => {
                 for (value, &x) in out
                     .iter_mut()
-                    .zip(&chunks[row as usize / CHUNK][place..][..self.dim])
+                    .zip(&chunks[row as usize / GRANULE][place..][..self.dim])
                 {
                     *value = half::f16::from_bits(x).to_f32();
                 }
@@ -383,16 +406,14 @@ impl Rows {
 
     /// Memory taken, in bytes.
     pub fn bytes(&self) -> usize {
-        let buffers: usize = self.a.iter().chain(&self.rest).map(Buffer::bytes).sum();
-        let originals = match &self.originals {
-            Originals::None => 0,
-            Originals::F32(chunks) => chunks.len() * CHUNK * self.dim * 4,
-            Originals::F16(chunks) => chunks.len() * CHUNK * self.dim * 2,
-        };
         let numbers = 8 * self.keys.capacity()
             + 8 * self.places.capacity()
             + 4 * (self.scales.capacity() + self.half_squares.capacity() + self.free.capacity());
-        buffers + originals + numbers + self.map.bytes()
+        self.a.bytes()
+            + self.rest.bytes()
+            + self.originals.bytes(self.dim)
+            + numbers
+            + self.map.bytes()
     }
 }
 

@@ -9,6 +9,7 @@ use crate::hnsw::{GRAPH, Graph};
 use crate::kernels::{dot, dot_f32, vectorized};
 use crate::level::Level;
 use crate::list::List;
+use crate::planes::GROUP;
 use crate::rows::{NOWHERE, Rows};
 use crate::{Keep, Metric, Options};
 
@@ -89,7 +90,7 @@ pub struct State {
     pub(crate) level: Level,
     pub(crate) metric: Metric,
     pub(crate) dim: usize,
-    keep: Keep,
+    pub(crate) keep: Keep,
     pub(crate) young: bool,
     pub(crate) epoch: u64,
     values: Vec<f32>,
@@ -140,40 +141,16 @@ impl State {
         self.young
     }
 
-    /// Learn the mean of a first batch before it is added.
+    /// Learn the mean of a first batch before it is added, and make room for it.
     pub fn found(&mut self, vectors: &[f32]) {
         if self.rows.numbers() == 0 && vectors.len() / self.dim >= YOUNG {
-            let mean = self.mean_of(vectors);
-            self.settle(mean);
+            self.settle(mean_of(vectors, self.dim, self.metric, self.level));
         }
-    }
-
-    fn mean_of(&mut self, vectors: &[f32]) -> Vec<f32> {
-        let n = vectors.len() / self.dim;
-        let step = (n / 4096).max(1);
-        let mut sum = vec![0f64; self.rows.width];
-        let mut count = 0.0;
-        let (level, metric, values) = (self.level, self.metric, &mut self.values);
-        for vector in vectors.chunks_exact(self.dim).step_by(step) {
-            vectorized(
-                self.level,
-                #[inline(always)]
-                || {
-                    normalize(level, vector, metric, values);
-                    for (total, x) in sum.iter_mut().zip(&*values) {
-                        *total += f64::from(*x);
-                    }
-                },
-            );
-            count += 1.0;
-        }
-        sum.into_iter()
-            .map(|total| (total / count) as f32)
-            .collect()
+        self.reserve(vectors.len() / self.dim);
     }
 
     /// Start without rows and with this mean, which stays.
-    fn settle(&mut self, mean: Vec<f32>) {
+    pub(crate) fn settle(&mut self, mean: Vec<f32>) {
         self.rows = Rows::new(self.dim, self.metric, self.keep, self.level);
         self.rows.mean = mean;
         self.tail.clear();
@@ -195,9 +172,9 @@ impl State {
             .iter()
             .map(|&row| self.rows.keys[row as usize])
             .collect();
-        let mean = self.mean_of(&vectors);
-        self.settle(mean);
-        self.add(&keys, &vectors);
+        self.settle(mean_of(&vectors, dim, self.metric, self.level));
+        self.add(&keys, &vectors)
+            .expect("what was kept is finite and, under cosine, of unit length");
     }
 
     /// What encoding needs to know.
@@ -208,7 +185,7 @@ impl State {
             metric: self.metric,
             level: self.level,
             dim: self.dim,
-            originals: self.rows.has_originals(),
+            keep: self.rows.keep(),
         }
     }
 
@@ -232,7 +209,7 @@ impl State {
             segment.push(
                 row,
                 &encoded.signs[i * width..][..width],
-                encoded.factors[i],
+                encoded.measures[i].factors,
             );
             self.rows.places[row as usize] = [place, NOWHERE];
         }
@@ -319,7 +296,7 @@ impl State {
         before - self.rows.alive()
     }
 
-    fn drop_row(&mut self, row: u32) {
+    pub(crate) fn drop_row(&mut self, row: u32) {
         self.changes += 1;
         for place in self.rows.places[row as usize] {
             if place != NOWHERE && place != GRAPH {
@@ -554,6 +531,30 @@ impl Buffers {
     }
 }
 
+/// The mean of rows of unit length under cosine, padded; of many by a sample of 2,048 or less, at equal distances.
+pub(crate) fn mean_of(vectors: &[f32], dim: usize, metric: Metric, level: Level) -> Vec<f32> {
+    let width = dim.div_ceil(GROUP) * GROUP;
+    let step = (vectors.len() / dim).div_ceil(2048).max(1);
+    let (mut sum, mut values) = (vec![0f64; width], vec![0f32; width]);
+    let mut count = 0.0;
+    for vector in vectors.chunks_exact(dim).step_by(step) {
+        vectorized(
+            level,
+            #[inline(always)]
+            || {
+                normalize(level, vector, metric, &mut values);
+                for (total, x) in sum.iter_mut().zip(&values) {
+                    *total += f64::from(*x);
+                }
+            },
+        );
+        count += 1.0;
+    }
+    sum.into_iter()
+        .map(|total| (total / count) as f32)
+        .collect()
+}
+
 /// Copy a vector, of unit length under cosine; what is beyond its end becomes zero.
 #[inline(always)]
 pub fn normalize(level: Level, vector: &[f32], metric: Metric, out: &mut [f32]) {
@@ -577,7 +578,7 @@ pub fn normalize(level: Level, vector: &[f32], metric: Metric, out: &mut [f32]) 
 /// The same where squares of float32 overflow or vanish.
 #[cold]
 #[inline(never)]
-fn normalize_extreme(vector: &[f32], out: &mut [f32]) {
+pub(crate) fn normalize_extreme(vector: &[f32], out: &mut [f32]) {
     let largest = vector.iter().fold(0f32, |most, x| most.max(x.abs()));
     for (value, x) in out.iter_mut().zip(vector) {
         *value = x / largest;

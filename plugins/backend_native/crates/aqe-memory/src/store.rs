@@ -14,7 +14,7 @@ use crate::random::Random;
 use crate::rows::{NOWHERE, distance};
 use crate::search::{Effort, Scratch};
 use crate::state::{Buffers, Build, Lists, SEGMENT, State};
-use crate::{Index, Options};
+use crate::{BadRow, Index, Options};
 
 /// Fills the keys of an answer where there were fewer rows than wanted.
 pub const NO_KEY: u64 = u64::MAX;
@@ -125,22 +125,19 @@ impl Store {
         keys
     }
 
-    /// Add rows or replace them; of equal keys the last row counts. Vectors are finite and, under cosine, not zero.
+    /// Add rows or replace them; of equal keys the last row counts. Panics if a vector is not finite or, under cosine,
+    /// zero.
     pub fn add(&self, keys: &[u64], vectors: &[f32]) {
-        self.append(keys, vectors, keys.len());
+        self.append(keys, vectors)
+            .expect("vectors are finite and, under cosine, not zero");
         self.settle();
     }
 
-    /// Do what `add` does but for the work that has come up, which `settle` does or begins. Of the rows still to come,
-    /// these among them, there are `expected`.
-    pub fn append(&self, keys: &[u64], vectors: &[f32], expected: usize) {
+    /// Do what `add` does but for the work that has come up, which `settle` does or begins. If a vector is not finite
+    /// or, under cosine, zero, nothing is changed, unless another thread changes the vectors meanwhile.
+    pub fn append(&self, keys: &[u64], vectors: &[f32]) -> Result<(), BadRow> {
         assert_eq!(keys.len() * self.shared.options.dim, vectors.len());
-        {
-            let mut state = self.shared.write();
-            state.found(vectors);
-            state.reserve(expected);
-        }
-        self.shared.add(keys, vectors);
+        self.shared.add(keys, vectors)
     }
 
     /// Do or begin the work that has come up by rows that were appended.
@@ -252,6 +249,14 @@ impl Shared {
 
     pub(crate) fn note_alive(&self, rows: usize) {
         self.alive.store(rows, Ordering::Release);
+    }
+
+    /// Note what has grown, and let go of an index that has outgrown its use.
+    pub(crate) fn has_grown(&self, mut state: RwLockWriteGuard<State>) {
+        if state.is_overgrown() {
+            state.leave_index();
+        }
+        self.note_alive(state.rows.alive());
     }
 
     fn search(

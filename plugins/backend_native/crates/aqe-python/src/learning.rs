@@ -5,8 +5,8 @@
 //! backends refuse alike.
 
 use aqe_learning as core;
-use core::{Entry, Learned, Name, Rules, Table};
-use numpy::{PyArray1, PyReadonlyArray1};
+use core::{Learned, Name, Rules, Table};
+use numpy::PyReadonlyArray1;
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -110,7 +110,7 @@ impl TabularLearner {
         self.with(py, Table::known)
     }
 
-    /// Number of updates learned. O(pairs).
+    /// Number of updates learned.
     #[getter]
     fn steps(&self, py: Python<'_>) -> u64 {
         self.with(py, Table::steps)
@@ -306,8 +306,8 @@ impl TabularLearner {
             .map_err(refused)
     }
 
-    /// Number of updates of a pair, with checked arguments.
-    fn _visits(&self, state: &Bound<'_, PyAny>, action: &Bound<'_, PyAny>) -> PyResult<u64> {
+    /// Number of updates of a pair, and number of its last one, with checked arguments.
+    fn _visits(&self, state: &Bound<'_, PyAny>, action: &Bound<'_, PyAny>) -> PyResult<(u64, u64)> {
         let (name, action) = (checked_name(state)?, checked_name(action)?);
         self.with(state.py(), |table| table.visits(name.key(), action.key()))
             .map_err(refused)
@@ -333,52 +333,31 @@ impl TabularLearner {
         Ok((numbers, to_list(py, &declared)?, seed))
     }
 
-    /// Everything learned: states, actions, rows, columns, values, visits, state of the generator.
+    /// Everything learned: states, actions; rows, columns, values, visits, last updates; state of the generator.
     fn _learned<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let learned = self.with(py, Table::learned);
-        let pairs = &learned.pairs;
         (
             to_list(py, &learned.states)?,
             to_list(py, &learned.actions)?,
-            PyArray1::from_iter(py, pairs.iter().map(|&(row, _)| row as i64)),
-            PyArray1::from_iter(py, pairs.iter().map(|(_, entry)| entry.column as i64)),
-            PyArray1::from_iter(py, pairs.iter().map(|(_, entry)| entry.value)),
-            PyArray1::from_iter(py, pairs.iter().map(|(_, entry)| entry.visits as i64)),
+            given::to_arrays(py, &learned.pairs),
             learned.generator,
         )
             .into_pyobject(py)
     }
 
     /// Replace everything by checked parameters and what `_learned` returned.
-    #[allow(clippy::too_many_arguments)] // one per part
     fn _resume(
         &self,
         py: Python<'_>,
         params: ([f64; 4], usize, u64),
         names: [Bound<'_, PyAny>; 2],
-        places: [PyReadonlyArray1<'_, i64>; 2],
-        values: PyReadonlyArray1<'_, f64>,
-        visits: PyReadonlyArray1<'_, i64>,
+        pairs: given::Pairs<'_>,
         generator: Vec<u32>,
     ) -> PyResult<()> {
-        let [rows, columns] = &places;
-        let places = rows.as_array().into_iter().zip(columns.as_array());
-        let entries = places.zip(values.as_array().into_iter().zip(visits.as_array()));
-        let pair = |((&row, &column), (&value, &visits)): ((&i64, &i64), (&f64, &i64))| {
-            let (column, visits) = (column as usize, visits as u64);
-            (
-                row as usize,
-                Entry {
-                    column,
-                    value,
-                    visits,
-                },
-            )
-        };
         let learned = Learned {
             states: checked_names(&names[0])?,
             actions: checked_names(&names[1])?,
-            pairs: entries.map(pair).collect(),
+            pairs: given::from_arrays(&pairs),
             generator,
         };
         let (numbers, declared, seed) = params;

@@ -121,29 +121,6 @@ fn is_good(row: &[f32], options: &Options) -> bool {
     square.is_finite() && (square > 0.0 || options.metric != Metric::Cosine)
 }
 
-/// Whether every row can be added as it is; many rows are divided among threads.
-fn all_good(rows: &[f32], options: &Options) -> bool {
-    const DIVIDE_FROM: usize = 4096;
-    let good = |rows: &[f32]| {
-        rows.chunks_exact(options.dim)
-            .all(|row| is_good(row, options))
-    };
-    let count = rows.len() / options.dim;
-    if count < DIVIDE_FROM || options.threads <= 1 {
-        return good(rows);
-    }
-    let share = count.div_ceil(options.threads) * options.dim;
-    std::thread::scope(|scope| {
-        let parts: Vec<_> = rows
-            .chunks(share)
-            .map(|part| scope.spawn(move || good(part)))
-            .collect();
-        parts
-            .into_iter()
-            .all(|part| part.join().expect("checking does not panic"))
-    })
-}
-
 #[pymethods]
 impl PatternStore {
     #[new]
@@ -233,34 +210,22 @@ impl PatternStore {
 
     /// Store vectors under keys; a key that is there already gets the new vector.
     ///
-    /// The lock of the interpreter is held while rows are encoded, so that nobody can write to the arrays meanwhile;
-    /// of a large batch it is let go in between, after every 65,536 rows.
+    /// Other Python threads run meanwhile. If one of them writes to the arrays, a row is stored as it was at some moment,
+    /// or part of it at one and part at another.
     fn add(&self, keys: &Bound<'_, PyAny>, vectors: &Bound<'_, PyAny>) -> PyResult<()> {
-        const PART: usize = 1 << 16;
         let py = keys.py();
         let keys = keys_of(keys)?;
-        let options = self.store.options();
         let check = PyDict::new(py);
         check.set_item(intern!(py, "check"), false)?;
         let arguments = (vectors, keys.len(), self.dim(), self.metric);
         let module = validate(py)?;
         let matrix = module.call_method(intern!(py, "as_vectors"), arguments, Some(&check))?;
-        let rows: PyReadonlyArray2<f32> = matrix.extract()?;
-        let (names, values) = (keys.as_slice()?, rows.as_slice()?);
-        if !all_good(values, options) {
-            // Raises, or finds only that squares overflow or vanish in float32.
-            module.call_method1(
-                intern!(py, "refuse_bad_rows"),
-                (&matrix, self.metric, "vectors"),
-            )?;
-        }
-        let parts = names.chunks(PART).zip(values.chunks(PART * options.dim));
-        for (i, (names_part, values_part)) in parts.enumerate() {
-            if i > 0 {
-                py.detach(std::thread::yield_now);
-            }
-            let expected = names.len() - i * PART;
-            self.store.append(names_part, values_part, expected);
+        if !self.append(&keys, &matrix.extract()?)? {
+            // What others write to is judged and added as it is now.
+            let matrix = matrix.call_method0(intern!(py, "copy"))?;
+            let arguments = (&matrix, self.metric, "vectors");
+            module.call_method1(intern!(py, "refuse_bad_rows"), arguments)?;
+            self.append(&keys, &matrix.extract()?)?;
         }
         py.detach(|| self.store.settle());
         Ok(())
@@ -399,6 +364,17 @@ impl PatternStore {
 }
 
 impl PatternStore {
+    /// Add rows that are checked on the way. False if one is bad.
+    fn append(
+        &self,
+        keys: &PyReadonlyArray1<u64>,
+        vectors: &PyReadonlyArray2<f32>,
+    ) -> PyResult<bool> {
+        let (names, values) = (keys.as_slice()?, vectors.as_slice()?);
+        let py = keys.py();
+        Ok(py.detach(|| self.store.append(names, values)).is_ok())
+    }
+
     /// The nearest `k` to one vector of the store's length, or those of them that there are.
     pub(crate) fn nearest(
         &self,

@@ -87,6 +87,7 @@ pub struct Policy {
     states: Index,
     rows: Vec<Row>,
     waiting: Vec<Step>,
+    steps: u64,
     generator: Twister,
     seed: u64,
     softmax: Softmax, // room to work in
@@ -102,6 +103,7 @@ impl Policy {
             states: Index::new(1, 0),
             rows: Vec::new(),
             waiting: Vec::new(),
+            steps: 0,
             generator: Twister::new(seed),
             seed,
             softmax: Softmax::default(),
@@ -133,10 +135,9 @@ impl Policy {
         self.rows.iter().map(Row::len).sum()
     }
 
-    /// Number of updates, modulo 2**64. O(pairs).
+    /// Number of updates.
     pub fn steps(&self) -> u64 {
-        let visits = self.rows.iter().flat_map(Row::visits);
-        visits.fold(0, |sum, &visits| sum.wrapping_add(visits))
+        self.steps
     }
 
     /// Learn from one transition, or keep it until the rollout is full. O(actions of the state), amortized over the
@@ -204,7 +205,8 @@ impl Policy {
             }
             number => number as usize - 1,
         };
-        (row, self.rows[row].enter(column))
+        self.steps += 1;
+        (row, self.rows[row].enter(column, self.steps))
     }
 
     fn row(&self, state: Key<'_>) -> Option<&Row> {
@@ -218,21 +220,26 @@ impl Policy {
             .map_or(self.rules.initial_value, |row| row.worth)
     }
 
-    /// The preference and the visits of a pair; zero if it was never tried. O(actions of the state).
-    pub fn pair(&self, state: Key<'_>, action: Key<'_>) -> Result<(f64, u64), Undeclared> {
+    /// The preference of a pair, the number of its updates and the number of the last of them among all; zero if it was
+    /// never tried. O(actions of the state).
+    pub fn pair(&self, state: Key<'_>, action: Key<'_>) -> Result<(f64, u64, u64), Undeclared> {
         self.actions.check(action)?;
         let found = self.actions.find(action);
         let held = self.row(state).zip(found).and_then(|(row, column)| {
             let place = row.place(column)?;
-            Some((row.preferences()[place], row.visits()[place]))
+            Some((
+                row.preferences()[place],
+                row.visits()[place],
+                row.lasts()[place],
+            ))
         });
-        Ok(held.unwrap_or((0.0, 0)))
+        Ok(held.unwrap_or((0.0, 0, 0)))
     }
 
     /// The preferences of the offered actions.
     fn preferences(&self, state: Key<'_>, offered: &[Key<'_>]) -> Result<Vec<f64>, Undeclared> {
         let pairs = offered.iter().map(|&action| self.pair(state, action));
-        pairs.map(|pair| pair.map(|(value, _)| value)).collect()
+        pairs.map(|pair| pair.map(|(value, ..)| value)).collect()
     }
 
     /// The softmax over the offered actions, which must not be empty.
@@ -304,6 +311,7 @@ impl Policy {
         }
         for &(row, entry) in &learned.pairs {
             policy.rows[row].push(entry);
+            policy.steps = policy.steps.wrapping_add(entry.visits);
         }
         for step in &learned.waiting {
             let place = policy.rows[step.state].place(step.action)?;

@@ -9,6 +9,7 @@ pub(super) struct Row {
     columns: Vec<u32>,
     preferences: Vec<f64>,
     visits: Vec<u64>,
+    lasts: Vec<u64>,
 }
 
 impl Row {
@@ -19,6 +20,7 @@ impl Row {
             columns: (0..declared as u32).collect(),
             preferences: vec![0.0; declared],
             visits: vec![0; declared],
+            lasts: vec![0; declared],
         }
     }
 
@@ -34,6 +36,11 @@ impl Row {
         &self.visits
     }
 
+    /// Of each place the number of its last update.
+    pub fn lasts(&self) -> &[u64] {
+        &self.lasts
+    }
+
     /// The place of a column. O(1) where columns came in order, else O(actions).
     #[inline]
     pub fn place(&self, column: usize) -> Option<usize> {
@@ -44,18 +51,20 @@ impl Row {
         self.columns.iter().position(|&held| held == column)
     }
 
-    /// The place of a column, made if need be; the visit is counted.
+    /// The place of a column, made if need be; the visit is counted, as the update of this number.
     #[inline]
-    pub fn enter(&mut self, column: usize) -> usize {
+    pub fn enter(&mut self, column: usize, number: u64) -> usize {
         let place = self.place(column).unwrap_or_else(|| {
             self.push(Entry {
                 column,
                 value: 0.0,
                 visits: 0,
+                last: 0,
             });
             self.columns.len() - 1
         });
         self.visits[place] = self.visits[place].wrapping_add(1);
+        self.lasts[place] = number;
         place
     }
 
@@ -64,14 +73,17 @@ impl Row {
         self.columns.push(entry.column as u32);
         self.preferences.push(entry.value);
         self.visits.push(entry.visits);
+        self.lasts.push(entry.last);
     }
 
     pub fn entries(&self) -> impl Iterator<Item = Entry> {
-        let pairs = self.columns.iter().zip(&self.preferences).zip(&self.visits);
-        pairs.map(|((&column, &value), &visits)| Entry {
+        let counts = self.visits.iter().zip(&self.lasts);
+        let pairs = self.columns.iter().zip(&self.preferences).zip(counts);
+        pairs.map(|((&column, &value), (&visits, &last))| Entry {
             column: column as usize,
             value,
             visits,
+            last,
         })
     }
 

@@ -258,7 +258,7 @@ pub fn dot4_of_four(planes: [&[u8]; 4], query: &[i8]) -> [i32; 4] {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
 fn dot4_sums<const N: usize>(planes: [&[u8]; N], query: &[i8]) -> [__m512i; N] {
     let width = query.len();
-    assert!(width % 128 == 0 && planes.iter().all(|plane| plane.len() == width / 2));
+    assert!(width.is_multiple_of(128) && planes.iter().all(|plane| plane.len() == width / 2));
     let low = _mm512_set1_epi8(15);
     let mut sums = [[_mm512_setzero_si512(); 2]; N];
     for part in 0..width / 128 {
@@ -593,4 +593,60 @@ pub fn products(lefts: [&[u8]; 4], panel: &[i8], out: [&mut [i32]; 4]) {
             _mm512_storeu_si512(out.as_mut_ptr().add(16).cast(), sum[1]);
         }
     }
+}
+
+/// See `super::centre`: the four sums and the largest, in 16 parts each.
+///
+/// # Safety
+/// Needs the instructions of `Level::Avx512`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
+pub fn centre(
+    row: &mut [f32],
+    factor: f32,
+    mean: &[f32],
+    centred: &mut [f32],
+    signs: &mut [u8],
+) -> [f32; 5] {
+    let n = row.len();
+    assert_eq!((mean.len(), centred.len(), signs.len()), (n, n, n / 8));
+    assert_eq!(n % 16, 0);
+    let (zero, factor) = (_mm512_setzero_ps(), _mm512_set1_ps(factor));
+    let [mut square, mut size, mut along, mut signed, mut largest] = [zero; 5];
+    for part in 0..n / 16 {
+        // SAFETY: 16 floats from 16 part are within all three.
+        let (c, r) = unsafe {
+            let x = _mm512_mul_ps(_mm512_loadu_ps(row.as_ptr().add(16 * part)), factor);
+            let c = _mm512_loadu_ps(mean.as_ptr().add(16 * part));
+            let r = _mm512_sub_ps(x, c);
+            _mm512_storeu_ps(row.as_mut_ptr().add(16 * part), x);
+            _mm512_storeu_ps(centred.as_mut_ptr().add(16 * part), r);
+            (c, r)
+        };
+        let length = _mm512_abs_ps(r);
+        square = _mm512_add_ps(square, _mm512_mul_ps(r, r));
+        size = _mm512_add_ps(size, length);
+        along = _mm512_add_ps(along, _mm512_mul_ps(r, c));
+        largest = _mm512_max_ps(largest, length);
+        let bits = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(r, zero);
+        let flipped = _mm512_xor_ps(c, _mm512_set1_ps(-0.0));
+        signed = _mm512_add_ps(signed, _mm512_mask_blend_ps(bits, flipped, c));
+        signs[2 * part..2 * part + 2].copy_from_slice(&bits.to_le_bytes());
+    }
+    let [square, size, along, signed] = [square, size, along, signed].map(|sums| pairwise(sums));
+    [square, size, along, signed, _mm512_reduce_max_ps(largest)]
+}
+
+/// The sum of 16 numbers in the order of `super::sum16`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
+fn pairwise(sums: __m512) -> f32 {
+    let eight = _mm256_add_ps(
+        _mm512_castps512_ps256(sums),
+        _mm512_extractf32x8_ps::<1>(sums),
+    );
+    let four = _mm_add_ps(
+        _mm256_castps256_ps128(eight),
+        _mm256_extractf128_ps::<1>(eight),
+    );
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
 }

@@ -7,6 +7,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 
 use crate::level::Level;
@@ -50,7 +52,8 @@ pub struct Codes<'a> {
 /// What a query brings to a scan.
 pub struct Lookup<'a> {
     /// For each 16 dimensions, and so two bytes of codes, 128 bytes: the 16 entries of the first byte's lower half
-    /// twice, those of the second byte's lower half twice; then the same of the upper halves.
+    /// twice, those of the second byte's lower half twice; then the same of the upper halves. An entry is the first one
+    /// and, for each bit of its number, what the bit adds; see [`tabulate`].
     pub table: &'a [u8],
     /// The dot product of query and signs is `sum * step + shift`.
     pub step: f32,
@@ -81,6 +84,7 @@ impl Codes<'_> {
     }
 
     /// A block by its number in this list and the next, or the last of this list if there are no more.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     fn ahead<'a>(&'a self, next: &'a Codes, block: usize, width: usize) -> Block<'a> {
         let blocks = self.blocks();
@@ -141,6 +145,9 @@ macro_rules! dispatch {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => unsafe { avx2::$name($($argument),*) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => unsafe { neon::$name($($argument),*) },
             _ => portable::$name($($argument),*),
         }
     };
@@ -261,6 +268,28 @@ pub fn signs(level: Level, row: &[f32], centre: &[f32], signs: &mut [u8]) -> [f3
     sums.map(|parts| sum16(&parts))
 }
 
+/// Multiply a row by a factor, and subtract the mean from it into `centred`. Write the signs of that, eight dimensions a
+/// byte, and return its four sums as [`signs`] does, and its largest magnitude. Lengths are multiples of 16.
+pub fn centre(
+    level: Level,
+    row: &mut [f32],
+    factor: f32,
+    mean: &[f32],
+    centred: &mut [f32],
+    signs: &mut [u8],
+) -> [f32; 5] {
+    match level {
+        // SAFETY: a level is only made where the processor supports it.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { avx512::centre(row, factor, mean, centred, signs) },
+        _ => vectorized(
+            level,
+            #[inline(always)]
+            || portable::centre(row, factor, mean, centred, signs),
+        ),
+    }
+}
+
 /// Run a closure compiled for the level: its loops use the level's registers, and give the same bits.
 #[inline(always)]
 pub fn vectorized<T>(level: Level, work: impl FnOnce() -> T) -> T {
@@ -279,7 +308,7 @@ pub fn vectorized<T>(level: Level, work: impl FnOnce() -> T) -> T {
             Level::Avx512 => return unsafe { with_avx512(work) },
             // SAFETY: as above.
             Level::Avx2 => return unsafe { with_avx2(work) },
-            Level::Portable => {}
+            Level::Portable | Level::Neon => {}
         }
     }
     let _ = level;

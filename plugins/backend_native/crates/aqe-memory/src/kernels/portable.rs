@@ -2,20 +2,40 @@
 
 use super::{BLOCK, Codes, Lookup, RUN, Survivors, TABLE};
 
-pub fn block_sums(codes: &[u8], table: &[u8], sums: &mut [u16; BLOCK]) {
+/// Without a look-up, which takes one row at a time: the entry of a byte's half is the least entry and, for each bit,
+/// what the bit adds where it is set. Sums within a run are those of the entries modulo 256, and so the same.
+fn block_sums(codes: &[u8], table: &[u8], sums: &mut [u16; BLOCK]) {
     sums.fill(0);
     for (run, lines) in codes.chunks_exact(BLOCK * RUN).enumerate() {
         let mut bytes = [0u8; BLOCK];
         for (i, line) in lines.chunks_exact(BLOCK).enumerate() {
             let i = RUN * run + i;
+            let line: &[u8; BLOCK] = line.try_into().expect("of a block");
             let entries = &table[i / 2 * TABLE + i % 2 * BLOCK..];
-            for (sum, &code) in bytes.iter_mut().zip(line) {
-                *sum += entries[usize::from(code & 15)] + entries[64 + usize::from(code >> 4)];
-            }
+            add_line(line, [&entries[..16], &entries[64..80]], &mut bytes);
         }
-        for (lane, sum) in sums.iter_mut().enumerate() {
-            *sum += u16::from(bytes[super::byte_of(lane)]);
+        let (even, odd) = sums.split_at_mut(BLOCK / 2);
+        for (i, (even, odd)) in even.iter_mut().zip(odd).enumerate() {
+            let pair = u16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]);
+            *even += pair & 255;
+            *odd += pair >> 8;
         }
+    }
+}
+
+/// Add the entries of a byte of each row of a block.
+#[inline(always)]
+fn add_line(line: &[u8; BLOCK], halves: [&[u8]; 2], bytes: &mut [u8; BLOCK]) {
+    let least = halves[0][0].wrapping_add(halves[1][0]);
+    let of_bit: [u8; 8] =
+        std::array::from_fn(|bit| halves[bit / 4][1 << (bit % 4)].wrapping_sub(halves[bit / 4][0]));
+    for (sum, &code) in bytes.iter_mut().zip(line) {
+        let mut more = least;
+        for (bit, &added) in of_bit.iter().enumerate() {
+            let is_set = code & (1 << bit) != 0;
+            more = more.wrapping_add(if is_set { added } else { 0 });
+        }
+        *sum = sum.wrapping_add(more);
     }
 }
 
@@ -61,12 +81,15 @@ pub fn scan(
         }
         let block = list.block(number, query.width());
         block_sums(block.codes, query.table, &mut sums);
-        let (slopes, offsets) = block.factors.split_at(BLOCK);
-        for (lane, &sum) in sums.iter().enumerate() {
-            let dot = f32::from(sum) * query.step + query.shift;
-            let estimate = slopes[lane] * dot + (offsets[lane] + base);
-            if estimate > threshold {
-                out.push(estimate, block.rows[lane]);
+        let factors: &[f32; 2 * BLOCK] = block.factors.try_into().expect("of a block");
+        let mut estimates = [0f32; BLOCK];
+        for (lane, estimate) in estimates.iter_mut().enumerate() {
+            let dot = f32::from(sums[lane]) * query.step + query.shift;
+            *estimate = factors[lane] * dot + (factors[BLOCK + lane] + base);
+        }
+        for (estimate, &row) in estimates.iter().zip(block.rows) {
+            if *estimate > threshold {
+                out.push(*estimate, row);
             }
         }
     }
@@ -144,27 +167,72 @@ pub fn signs(row: &[f32], centre: &[f32], signs: &mut [u8]) -> [[f32; 16]; 4] {
     [square, size, along, signed]
 }
 
-pub fn dot4(plane: &[u8], query: &[i8]) -> i32 {
-    let mut total = 0;
-    for (bytes, q) in plane.chunks_exact(64).zip(query.chunks_exact(128)) {
-        for i in 0..64 {
-            total += i32::from(bytes[i] & 15) * i32::from(q[i])
-                + i32::from(bytes[i] >> 4) * i32::from(q[64 + i]);
+/// See `super::centre`.
+#[inline(always)]
+pub fn centre(
+    row: &mut [f32],
+    factor: f32,
+    mean: &[f32],
+    centred: &mut [f32],
+    bytes: &mut [u8],
+) -> [f32; 5] {
+    let mut largest = [0f32; 16];
+    for (row, (mean, centred)) in row
+        .chunks_exact_mut(16)
+        .zip(mean.chunks_exact(16).zip(centred.chunks_exact_mut(16)))
+    {
+        for i in 0..16 {
+            row[i] *= factor;
+            centred[i] = row[i] - mean[i];
+            let size = centred[i].abs();
+            largest[i] = if size > largest[i] { size } else { largest[i] };
         }
     }
-    total
+    let [square, size, along, signed] = signs(row, mean, bytes).map(|parts| super::sum16(&parts));
+    [square, size, along, signed, super::max16(&largest, 0.0)]
+}
+
+/// Products of numbers below 16 and signed bytes that are summed in 16 bits: each is at most 1,920 in magnitude.
+const TOGETHER: usize = 16;
+
+/// The sum of sums.
+#[inline(always)]
+fn total(sums: &[i16]) -> i32 {
+    sums.iter().map(|&sum| i32::from(sum)).sum()
+}
+
+pub fn dot4(plane: &[u8], query: &[i8]) -> i32 {
+    const GROUPS: usize = TOGETHER / 2;
+    let parts = plane.chunks(64 * GROUPS).zip(query.chunks(128 * GROUPS));
+    let of_part = |(plane, query): (&[u8], &[i8])| {
+        let mut sums = [0i16; 64];
+        for (bytes, q) in plane.chunks_exact(64).zip(query.chunks_exact(128)) {
+            for i in 0..64 {
+                sums[i] += i16::from(bytes[i] & 15) * i16::from(q[i])
+                    + i16::from(bytes[i] >> 4) * i16::from(q[64 + i]);
+            }
+        }
+        total(&sums)
+    };
+    parts.map(of_part).sum()
 }
 
 pub fn dot2(plane: &[u8], query: &[i8]) -> i32 {
-    let mut total = 0;
-    for (bytes, q) in plane.chunks_exact(32).zip(query.chunks_exact(128)) {
-        for part in 0..4 {
-            for i in 0..32 {
-                total += i32::from((bytes[i] >> (2 * part)) & 3) * i32::from(q[32 * part + i]);
+    const GROUPS: usize = TOGETHER / 4;
+    let parts = plane.chunks(32 * GROUPS).zip(query.chunks(128 * GROUPS));
+    let of_part = |(plane, query): (&[u8], &[i8])| {
+        let mut sums = [0i16; 32];
+        for (bytes, q) in plane.chunks_exact(32).zip(query.chunks_exact(128)) {
+            for part in 0..4 {
+                for i in 0..32 {
+                    let bits = (bytes[i] >> (2 * part)) & 3;
+                    sums[i] += i16::from(bits) * i16::from(q[32 * part + i]);
+                }
             }
         }
-    }
-    total
+        total(&sums)
+    };
+    parts.map(of_part).sum()
 }
 
 pub fn dot10(a: &[u8], b: &[u8], c: &[u8], query: [&[i8]; 2]) -> [i32; 2] {

@@ -110,11 +110,9 @@ fn scans_are_equal_at_every_level() {
     ] {
         let blocks = 5;
         let codes = bytes(&mut random, blocks * BLOCK * width / 8, 256);
-        let mut table = bytes(&mut random, 8 * width, MAX_ENTRY as usize + 1);
-        for entries in table.chunks_exact_mut(32) {
-            let (first, second) = entries.split_at_mut(16);
-            second.copy_from_slice(first);
-        }
+        let query: Vec<i32> = (0..width).map(|_| random.below(15) as i32 - 7).collect();
+        let mut table = vec![0; 8 * width];
+        tabulate(Level::Portable, &query, &mut table);
         let mut factors: Vec<f32> = (0..blocks * 2 * BLOCK)
             .map(|_| random.below(1000) as f32 / 512.0 - 0.9)
             .collect();
@@ -249,6 +247,29 @@ fn floats_are_summed_alike_at_every_level() {
             4,
             "a difference of zero counts as positive"
         );
+        let rounded: Vec<f32> = row.iter().map(|x| x * 0.7).collect();
+        let mut signs_of_rounded = vec![0; n / 8];
+        let sums = portable::signs(&rounded, &centre, &mut signs_of_rounded).map(|x| sum16(&x));
+        let difference: Vec<f32> = rounded.iter().zip(&centre).map(|(x, c)| x - c).collect();
+        let largest = difference.iter().fold(0f32, |most, x| most.max(x.abs()));
+        for level in Level::supported() {
+            let (mut scaled, mut centred) = (row.clone(), vec![9.0; n]);
+            let mut found_signs = vec![255; n / 8];
+            let found = super::centre(
+                level,
+                &mut scaled,
+                0.7,
+                &centre,
+                &mut centred,
+                &mut found_signs,
+            );
+            assert_eq!((&found[..4], found[4]), (&sums[..], largest), "{level:?}");
+            assert_eq!(
+                (scaled, centred, &found_signs),
+                (rounded.clone(), difference.clone(), &signs_of_rounded),
+                "{level:?}"
+            );
+        }
         for level in Level::supported() {
             let mut found_signs = vec![255; n / 8];
             let found = signs(level, &row, &centre, &mut found_signs).map(f32::to_bits);

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{CHUNK, Originals, Rows};
+use super::{GRANULE, Originals, Rows, Table};
 use crate::buffer::Buffer;
 use crate::keys::KeyMap;
 use crate::level::Level;
@@ -10,8 +10,8 @@ use crate::snapshot::{Error, Section, Writer, damaged};
 use crate::store::NO_KEY;
 use crate::{Keep, Metric};
 
-/// What is read of rows on its own: planes in their chunks.
-pub(crate) struct Planes(Vec<Buffer>);
+/// What is read of rows on its own: a plane.
+pub(crate) struct Planes(Buffer);
 
 /// The originals that were read.
 pub(crate) struct Kept(Originals);
@@ -46,7 +46,7 @@ impl Rows {
     }
 
     pub(crate) fn write_originals(&self, living: &[u32], out: &mut Writer) -> io::Result<()> {
-        let of = |row: u32| (row as usize / CHUNK, row as usize % CHUNK * self.dim);
+        let of = |row: u32| (row as usize / GRANULE, row as usize % GRANULE * self.dim);
         match &self.originals {
             Originals::None => Ok(()),
             Originals::F32(chunks) => living.iter().try_for_each(|&row| {
@@ -78,8 +78,8 @@ impl Rows {
         rows.places = numbers.places;
         rows.scales = numbers.scales;
         rows.half_squares = numbers.half_squares;
-        rows.a = upper.0;
-        rows.rest = others.0;
+        rows.a.adopt(upper.0);
+        rows.rest.adopt(others.0);
         rows.originals = originals.0;
         rows.map = map;
         Ok(rows)
@@ -89,13 +89,9 @@ impl Rows {
 impl Planes {
     /// Read a plane of rows of so many bytes each.
     pub(crate) fn read(section: &mut Section, rows: usize, bytes: usize) -> Result<Planes, Error> {
-        let mut chunks = Vec::with_capacity(rows.div_ceil(CHUNK));
-        for start in (0..rows).step_by(CHUNK) {
-            let mut chunk = Buffer::zeroed(CHUNK * bytes);
-            section.bytes(&mut chunk.get_mut()[..CHUNK.min(rows - start) * bytes])?;
-            chunks.push(chunk);
-        }
-        Ok(Planes(chunks))
+        let mut plane = Table::room(rows, bytes);
+        section.bytes(&mut plane.get_mut()[..rows * bytes])?;
+        Ok(Planes(plane))
     }
 }
 
@@ -107,19 +103,15 @@ impl Kept {
         dim: usize,
         keep: Keep,
     ) -> Result<Kept, Error> {
-        let mut originals = match keep {
-            Keep::Planes => Originals::None,
-            Keep::Float16 => Originals::F16(Vec::new()),
-            Keep::Float32 => Originals::F32(Vec::new()),
-        };
-        for start in (0..rows).step_by(CHUNK) {
-            let count = CHUNK.min(rows - start) * dim;
+        let mut originals = Originals::new(keep);
+        for start in (0..rows).step_by(GRANULE) {
+            let count = GRANULE.min(rows - start) * dim;
             let finite = match &mut originals {
                 Originals::None => true,
                 Originals::F32(chunks) => {
                     let mut chunk = section.numbers::<f32>(count)?;
                     let finite = all_finite(&chunk);
-                    chunk.resize(CHUNK * dim, 0.0);
+                    chunk.resize(GRANULE * dim, 0.0);
                     chunks.push(chunk);
                     finite
                 }
@@ -127,7 +119,7 @@ impl Kept {
                     let mut chunk = section.numbers::<u16>(count)?;
                     // An exponent of ones is infinite or no number.
                     let finite = chunk.iter().all(|bits| bits & 0x7c00 != 0x7c00);
-                    chunk.resize(CHUNK * dim, 0);
+                    chunk.resize(GRANULE * dim, 0);
                     chunks.push(chunk);
                     finite
                 }

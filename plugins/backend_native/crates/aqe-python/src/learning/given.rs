@@ -1,7 +1,7 @@
 //! What the binding of `aqe-learning` takes: names, columns, rewards.
 
 use aqe_learning as core;
-use core::{Column, Key, Name, Transitions};
+use core::{Column, Entry, Key, Name, Transitions};
 use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1};
 use pyo3::Borrowed;
 use pyo3::prelude::*;
@@ -48,6 +48,49 @@ pub(super) fn to_python<'py>(py: Python<'py>, name: &Name) -> PyResult<Bound<'py
             Err(_) => PyBytes::new(py, bytes).call_method1("decode", ("utf-8", "surrogatepass"))?,
         },
     })
+}
+
+/// Rows, columns, values, visits and last updates of pairs.
+pub(super) type Pairs<'py> = (
+    PyReadonlyArray1<'py, i64>,
+    PyReadonlyArray1<'py, i64>,
+    PyReadonlyArray1<'py, f64>,
+    PyReadonlyArray1<'py, i64>,
+    PyReadonlyArray1<'py, i64>,
+);
+
+/// Pairs as [`Pairs`].
+pub(super) fn to_arrays<'py>(py: Python<'py>, pairs: &[(usize, Entry)]) -> [Bound<'py, PyAny>; 5] {
+    let ints = |of: fn(&(usize, Entry)) -> u64| {
+        PyArray1::from_iter(py, pairs.iter().map(|pair| of(pair) as i64)).into_any()
+    };
+    [
+        ints(|&(row, _)| row as u64),
+        ints(|(_, entry)| entry.column as u64),
+        PyArray1::from_iter(py, pairs.iter().map(|(_, entry)| entry.value)).into_any(),
+        ints(|(_, entry)| entry.visits),
+        ints(|(_, entry)| entry.last),
+    ]
+}
+
+/// What `to_arrays` told, checked.
+pub(super) fn from_arrays(
+    (rows, columns, values, visits, lasts): &Pairs<'_>,
+) -> Vec<(usize, Entry)> {
+    let places = rows.as_array().into_iter().zip(columns.as_array());
+    let counts = visits.as_array().into_iter().zip(lasts.as_array());
+    let pairs = places.zip(values.as_array().into_iter().zip(counts));
+    pairs
+        .map(|((&row, &column), (&value, (&visits, &last)))| {
+            let entry = Entry {
+                column: column as usize,
+                value,
+                visits: visits as u64,
+                last: last as u64,
+            };
+            (row as usize, entry)
+        })
+        .collect()
 }
 
 /// A column of keys as it was given.

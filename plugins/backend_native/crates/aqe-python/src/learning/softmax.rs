@@ -3,8 +3,8 @@
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use aqe_learning as core;
+use core::Name;
 use core::softmax::{Learned, Policy, Rollouts, Rules, Waiting};
-use core::{Entry, Name};
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyList, PyTuple};
 
 use super::given::{
-    Batch, Given, Maybe, checked_name, checked_names, plain_key, plain_offered, plain_reward,
+    self, Batch, Given, Maybe, checked_name, checked_names, plain_key, plain_offered, plain_reward,
 };
 use super::{refused, to_list};
 
@@ -66,8 +66,12 @@ impl SoftmaxLearner {
         Some(offered[chosen].clone())
     }
 
-    /// Preference and visits of a pair, with checked arguments.
-    fn pair(&self, state: &Bound<'_, PyAny>, action: &Bound<'_, PyAny>) -> PyResult<(f64, u64)> {
+    /// Preference, visits and last update of a pair, with checked arguments.
+    fn pair(
+        &self,
+        state: &Bound<'_, PyAny>,
+        action: &Bound<'_, PyAny>,
+    ) -> PyResult<(f64, u64, u64)> {
         let (name, action) = (checked_name(state)?, checked_name(action)?);
         self.with(state.py(), |policy| policy.pair(name.key(), action.key()))
             .map_err(refused)
@@ -159,7 +163,7 @@ impl SoftmaxLearner {
         self.with(py, |policy| policy.known())
     }
 
-    /// Number of updates. O(pairs).
+    /// Number of updates.
     #[getter]
     fn steps(&self, py: Python<'_>) -> u64 {
         self.with(py, |policy| policy.steps())
@@ -253,7 +257,7 @@ impl SoftmaxLearner {
         let plain = || {
             let (state, action) = (plain_key(state)?, plain_key(action)?);
             let pair = slf.get().with(py, |policy| policy.pair(state, action).ok());
-            pair.map(|(value, _)| value)
+            pair.map(|(value, ..)| value)
         };
         match plain() {
             Some(value) => Ok(PyFloat::new(py, value).into_any()),
@@ -336,12 +340,13 @@ impl SoftmaxLearner {
 
     /// `value` with checked arguments.
     fn _value(&self, state: &Bound<'_, PyAny>, action: &Bound<'_, PyAny>) -> PyResult<f64> {
-        self.pair(state, action).map(|(value, _)| value)
+        self.pair(state, action).map(|(value, ..)| value)
     }
 
-    /// Number of updates of a pair, with checked arguments.
-    fn _visits(&self, state: &Bound<'_, PyAny>, action: &Bound<'_, PyAny>) -> PyResult<u64> {
-        self.pair(state, action).map(|(_, visits)| visits)
+    /// Number of updates of a pair, and number of its last one, with checked arguments.
+    fn _visits(&self, state: &Bound<'_, PyAny>, action: &Bound<'_, PyAny>) -> PyResult<(u64, u64)> {
+        self.pair(state, action)
+            .map(|(_, visits, last)| (visits, last))
     }
 
     /// The value of a state, with a checked argument.
@@ -365,11 +370,11 @@ impl SoftmaxLearner {
         Ok((numbers_of(&rules), to_list(py, &declared)?, seed))
     }
 
-    /// Everything learned: states, actions, next states that wait; rows, columns, values, visits, values of states;
-    /// of what waits rows, columns, rewards, dones; state of the generator.
+    /// Everything learned: states, actions, next states that wait; rows, columns, values, visits and last updates of
+    /// pairs; values of states; of what waits rows, columns, rewards, dones; state of the generator.
     fn _learned<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let learned = self.with(py, |policy| policy.learned());
-        let (pairs, waiting) = (&learned.pairs, &learned.waiting);
+        let waiting = &learned.waiting;
         let after: Vec<_> = waiting.iter().map(|step| step.next_state.clone()).collect();
         let names = [
             to_list(py, &learned.states)?,
@@ -377,10 +382,7 @@ impl SoftmaxLearner {
             to_list(py, &after)?,
         ];
         let table = (
-            PyArray1::from_iter(py, pairs.iter().map(|&(row, _)| row as i64)),
-            PyArray1::from_iter(py, pairs.iter().map(|(_, entry)| entry.column as i64)),
-            PyArray1::from_iter(py, pairs.iter().map(|(_, entry)| entry.value)),
-            PyArray1::from_iter(py, pairs.iter().map(|(_, entry)| entry.visits as i64)),
+            given::to_arrays(py, &learned.pairs),
             learned.worths.into_pyarray(py),
         );
         let waits = (
@@ -398,23 +400,12 @@ impl SoftmaxLearner {
         py: Python<'_>,
         params: (Vec<f64>, usize, u64),
         names: [Bound<'_, PyAny>; 3],
-        table: (Ints<'_>, Ints<'_>, Floats<'_>, Ints<'_>, Floats<'_>),
+        table: (given::Pairs<'_>, Floats<'_>),
         waits: Waits<'_>,
         generator: Vec<u32>,
     ) -> PyResult<()> {
         let [states, actions, after] = names.each_ref().map(checked_names);
-        let (rows, columns, values, visits, worths) = &table;
-        let places = rows.as_slice()?.iter().zip(columns.as_slice()?);
-        let entries = places.zip(values.as_slice()?.iter().zip(visits.as_slice()?));
-        let pairs = entries.map(|((&row, &column), (&value, &visits))| {
-            let (column, visits) = (column as usize, visits as u64);
-            let entry = Entry {
-                column,
-                value,
-                visits,
-            };
-            (row as usize, entry)
-        });
+        let (pairs, worths) = &table;
         let (rows, columns, rewards, dones) = &waits;
         let places = rows.as_slice()?.iter().zip(columns.as_slice()?);
         let steps = places.zip(rewards.as_slice()?.iter().zip(dones.as_slice()?));
@@ -431,7 +422,7 @@ impl SoftmaxLearner {
             states: states?,
             worths: worths.as_slice()?.to_vec(),
             actions: actions?,
-            pairs: pairs.collect(),
+            pairs: given::from_arrays(pairs),
             waiting: waiting.collect(),
             generator,
         };
