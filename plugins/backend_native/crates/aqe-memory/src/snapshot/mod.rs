@@ -53,6 +53,7 @@ pub(crate) enum Part {
     UpperPlane,
     OtherPlanes,
     Originals,
+    /// And the radii of the lists.
     CentreScales,
     CentreBytes,
     Lengths,
