@@ -1,13 +1,14 @@
 //! Centres of lists: learned by k-means on bytes, chosen for rows and for queries.
 
+mod nearest;
 mod saved;
 
+use crate::Metric;
 use crate::code::{self, Factors};
-use crate::kernels::{dot, dots, dots_at, prefetch, vectorized};
+use crate::kernels::{dot, dots, vectorized};
 use crate::level::Level;
 use crate::list::List;
 use crate::panels::Panels;
-use crate::query::Query;
 use crate::random::Random;
 use crate::scanner::Scanner;
 
@@ -28,8 +29,9 @@ pub struct Centroids {
     sums: Vec<i32>,
     half_squares: Vec<f32>,
     full_half_squares: Vec<f32>,
+    radii: Vec<f32>,
     codes: List,
-    l2: bool,
+    metric: Metric,
 }
 
 /// A sample of rows as bytes: row i is about `scales[i] * (bytes - 128)`.
@@ -42,7 +44,7 @@ pub struct Sample {
 
 impl Centroids {
     /// Round centres, given less the mean. Under l2 lists are ordered by distance, else by dot product.
-    pub fn new(level: Level, centred: &[f32], mean: &[f32], l2: bool) -> Centroids {
+    pub fn new(level: Level, centred: &[f32], mean: &[f32], metric: Metric) -> Centroids {
         let (mut bytes, mut scales) = (Vec::with_capacity(centred.len()), Vec::new());
         for centre in centred.chunks_exact(mean.len()) {
             let largest = centre
@@ -55,16 +57,22 @@ impl Centroids {
             );
             scales.push(largest / 127.0);
         }
-        Centroids::of_bytes(level, bytes, scales, mean, l2)
+        let radii = vec![0.0; scales.len()];
+        Centroids::of_bytes(level, bytes, [scales, radii], mean, metric)
+    }
+
+    /// The same centres, of lists whose rows are so far from them (root of the mean square).
+    pub fn with_radii(self, level: Level, radii: Vec<f32>, mean: &[f32]) -> Centroids {
+        Centroids::of_bytes(level, self.bytes, [self.scales, radii], mean, self.metric)
     }
 
     /// Centres that were rounded already.
     pub(crate) fn of_bytes(
         level: Level,
         bytes: Vec<i8>,
-        scales: Vec<f32>,
+        [scales, radii]: [Vec<f32>; 2],
         mean: &[f32],
-        l2: bool,
+        metric: Metric,
     ) -> Centroids {
         let (count, width) = (scales.len(), mean.len());
         let (mut half_squares, mut full_half_squares) = (Vec::new(), Vec::new());
@@ -81,7 +89,13 @@ impl Centroids {
             half_squares.push(0.5 * dot(level, &rounded, &rounded));
             let half_square = 0.5 * dot(level, &full, &full);
             let factors = code::encode(level, &full, mean, &mut signs);
-            let offset = factors.offset - if l2 { half_square } else { 0.0 };
+            // What a query of unknown length adds is left to the candidates.
+            let nearer = match metric {
+                Metric::Cosine => nearest::REACH * radii[list],
+                Metric::Dot => 0.0,
+                Metric::L2 => -half_square,
+            };
+            let offset = factors.offset + nearer;
             codes.push(list as u32, &signs, Factors { offset, ..factors });
             full_half_squares.push(half_square);
         }
@@ -93,8 +107,9 @@ impl Centroids {
             sums,
             half_squares,
             full_half_squares,
+            radii,
             codes,
-            l2,
+            metric,
         }
     }
 
@@ -105,7 +120,7 @@ impl Centroids {
         sample: &Sample,
         count: usize,
         mean: &[f32],
-        l2: bool,
+        metric: Metric,
         seed: u64,
         threads: usize,
     ) -> Centroids {
@@ -126,7 +141,7 @@ impl Centroids {
                 .flat_map(|&i| row(i as usize))
                 .collect::<Vec<f32>>(),
             mean,
-            l2,
+            metric,
         );
         for _ in 0..ROUNDS {
             let nearest = centroids.assign(level, sample, threads);
@@ -158,7 +173,7 @@ impl Centroids {
                         .for_each(|(x, value)| *x = value);
                 }
             }
-            centroids = Centroids::new(level, &sums, mean, l2);
+            centroids = Centroids::new(level, &sums, mean, metric);
         }
         centroids
     }
@@ -214,71 +229,6 @@ impl Centroids {
                 }
             },
         );
-    }
-
-    /// The lists to scan for a query, best first.
-    pub fn nearest<'a>(
-        &self,
-        level: Level,
-        query: &Query,
-        dot_mean: f32,
-        probes: usize,
-        work: &'a mut Ranking,
-    ) -> &'a [Near] {
-        let Ranking {
-            scanner,
-            candidates,
-            products,
-            order,
-            found,
-            ..
-        } = work;
-        // Codes tell roughly which lists are near.
-        let rough = probes + 16;
-        candidates.clear();
-        if 2 * rough < self.count {
-            scanner.start(level, rough);
-            let codes = self.codes.codes();
-            scanner.scan([&codes, &codes], &query.lookup(), dot_mean);
-            scanner.finish();
-            for &list in scanner.found() {
-                prefetch(self.bytes_of(list as usize));
-            }
-            candidates.extend_from_slice(scanner.found());
-        } else {
-            candidates.extend(0..self.count as u32);
-        }
-        products.resize(candidates.len(), 0);
-        dots_at(level, &query.unsigned, &self.bytes, candidates, products);
-        let unit = 256.0 * query.unit;
-        order.clear();
-        order.extend(candidates.iter().zip(&*products).map(|(&number, product)| {
-            let list = number as usize;
-            let dot =
-                dot_mean + unit * self.scales[list] * (product - 128 * self.sums[list]) as f32;
-            let less = if self.l2 {
-                self.full_half_squares[list]
-            } else {
-                0.0
-            };
-            packed(dot - less, number)
-        }));
-        order.sort_unstable();
-        found.clear();
-        found.extend(order.iter().take(probes).map(|&entry| {
-            let (value, list) = unpacked(entry);
-            let half = if self.l2 {
-                self.full_half_squares[list as usize]
-            } else {
-                0.0
-            };
-            Near {
-                value,
-                dot: value + half,
-                list,
-            }
-        }));
-        found
     }
 
     /// The list of the nearest centre, and a second one whose residual is small and orthogonal to the first
@@ -362,19 +312,8 @@ impl Centroids {
 
     /// Memory taken, in bytes.
     pub fn bytes(&self) -> usize {
-        self.bytes.capacity() + 16 * self.count + self.codes.bytes()
+        self.bytes.capacity() + 20 * self.count + self.codes.bytes()
     }
-}
-
-/// A list whose centre is near to a query.
-#[derive(Clone, Copy, Debug)]
-pub struct Near {
-    /// The dot product of query and centre, under l2 less half the square of the centre.
-    pub value: f32,
-    /// The dot product of query and centre.
-    pub dot: f32,
-    /// The list.
-    pub list: u32,
 }
 
 /// Scratch of [`Centroids::nearest`] and [`Centroids::choose`].
@@ -382,33 +321,13 @@ pub struct Near {
 pub struct Ranking {
     scanner: Scanner,
     candidates: Vec<u32>,
+    dots: Vec<f32>,
     order: Vec<u64>,
-    found: Vec<Near>,
+    found: Vec<nearest::Near>,
     values: Vec<f32>,
     products: Vec<i32>,
     residual: Vec<f32>,
     centre: Vec<f32>,
-}
-
-/// A value and a list in one integer, which is the smaller the larger the value is.
-fn packed(value: f32, list: u32) -> u64 {
-    let bits = value.to_bits();
-    let ascending = if bits >> 31 == 0 {
-        bits | 1 << 31
-    } else {
-        !bits
-    };
-    u64::from(!ascending) << 32 | u64::from(list)
-}
-
-fn unpacked(entry: u64) -> (f32, u32) {
-    let ascending = !((entry >> 32) as u32);
-    let bits = if ascending >> 31 == 1 {
-        ascending ^ 1 << 31
-    } else {
-        !ascending
-    };
-    (f32::from_bits(bits), entry as u32)
 }
 
 fn best(values: &[f32]) -> u32 {

@@ -3,7 +3,7 @@
 //! A centred row r is kept as w in 0 .. 1023 with r = scale * (w - 512). The first plane alone ranks candidates
 //! (half a byte a dimension); all three score those that are left.
 
-use crate::kernels::{dot4, dot10, max16, rounded};
+use crate::kernels::{dot4, dot4_of_four, dot10, max16, rounded};
 use crate::level::Level;
 use crate::query::Query;
 
@@ -88,8 +88,21 @@ pub fn rough_dot(level: Level, query: &Query, a: &[u8], scale: f32) -> f32 {
 /// The dot product of a centred row, by the first plane, and of signed bytes with their sum and their unit.
 #[inline]
 pub fn rough(level: Level, (bytes, sum, unit): (&[i8], i32, f32), a: &[u8], scale: f32) -> f32 {
+    scaled(dot4(level, a, bytes), sum, unit, scale)
+}
+
+/// The dot products of a query and four centred rows, by the first plane.
+#[inline]
+pub fn rough_dots(level: Level, query: &Query, a: [&[u8]; 4], scales: [f32; 4]) -> [f32; 4] {
+    let dots = dot4_of_four(level, a, &query.high);
+    let unit = 256.0 * query.unit;
+    std::array::from_fn(|i| scaled(dots[i], query.sum_high, unit, scales[i]))
+}
+
+#[inline]
+fn scaled(dot: i32, sum: i32, unit: f32, scale: f32) -> f32 {
     // The missing bits are taken at the middle of their range, 31.5.
-    let dot = 64.0 * dot4(level, a, bytes) as f32 - (ZERO as f32 - 31.5) * sum as f32;
+    let dot = 64.0 * dot as f32 - (ZERO as f32 - 31.5) * sum as f32;
     scale * (unit * dot)
 }
 

@@ -1,7 +1,9 @@
 //! A query, prepared for every stage of a search.
 
 use crate::buffer::Buffer;
-use crate::kernels::{Lookup, MAX_ENTRY, TABLE, dot, max16, rounded, sum16, tabulate, vectorized};
+use crate::kernels::{
+    Lookup, MAX_ENTRY, TABLE, dot, extent, groups, rounded, tabulate, vectorized,
+};
 use crate::level::Level;
 
 /// A query as table, as two bytes a dimension, and as floats.
@@ -33,11 +35,10 @@ pub struct Query {
 }
 
 impl Query {
-    /// Prepare for a query that stands in `floats`.
-    pub fn prepare(&mut self, level: Level) {
-        self.prepare_scores(level);
-        let width = self.floats.len();
-        self.table.resize(width / 16 * TABLE);
+    /// Prepare for a query that stands in `floats`, of unit length or not.
+    pub fn prepare(&mut self, level: Level, is_unit: bool) {
+        self.prepare_scores(level, is_unit);
+        self.table.resize(self.floats.len() / 16 * TABLE);
         vectorized(
             level,
             #[inline(always)]
@@ -46,8 +47,13 @@ impl Query {
     }
 
     /// The same for scores only, not for scans.
-    pub fn prepare_scores(&mut self, level: Level) {
+    pub fn prepare_scores(&mut self, level: Level, is_unit: bool) {
         let width = self.floats.len();
+        self.square = 1.0;
+        if !is_unit {
+            let parts = self.floats.chunks_exact(128);
+            self.square = parts.map(|part| f64::from(dot(level, part, part))).sum();
+        }
         self.units.resize(width, 0);
         self.high.resize(width, 0);
         self.low.resize(width, 0);
@@ -70,19 +76,8 @@ impl Query {
 
     #[inline(always)]
     fn split(&mut self, level: Level) {
-        let mut largest = [0f32; 16];
-        let mut squares = 0.0;
-        for part in self.floats.chunks_exact(16) {
-            for (most, x) in largest.iter_mut().zip(part) {
-                let size = x.abs();
-                *most = if size > *most { size } else { *most };
-            }
-        }
-        for part in self.floats.chunks_exact(128) {
-            squares += f64::from(dot(level, part, part));
-        }
-        self.square = squares;
-        let largest = max16(&largest, f32::MIN_POSITIVE);
+        let [low, high] = extent(level, &self.floats);
+        let largest = high.max(-low).max(f32::MIN_POSITIVE);
         self.unit = largest / 32000.0;
         let inverse = 32000.0 / largest;
         let (mut sum, mut sum_high) = (0i32, 0i32);
@@ -109,17 +104,8 @@ impl Query {
     /// Fill the table of the query in units of half a step, rounded: query * signs = step * sum(entries) + shift.
     #[inline(always)]
     fn tabulate(&mut self, level: Level) {
-        let mut sizes = [0f32; 16];
-        let mut sums = [0f32; 16];
-        for part in self.floats.chunks_exact(64) {
-            for i in 0..16 {
-                let group = &part[4 * i..4 * i + 4];
-                let size = (group[0].abs() + group[1].abs()) + (group[2].abs() + group[3].abs());
-                sizes[i] = if size > sizes[i] { size } else { sizes[i] };
-                sums[i] += (group[0] + group[1]) + (group[2] + group[3]);
-            }
-        }
-        let (largest, total) = (max16(&sizes, f32::MIN_POSITIVE), sum16(&sums));
+        let [largest, total] = groups(level, &self.floats);
+        let largest = largest.max(f32::MIN_POSITIVE);
         // Four roundings of a half each: two less than the largest entry.
         let scale = (MAX_ENTRY - 2.0) / largest;
         for (value, x) in self.units.iter_mut().zip(&self.floats) {

@@ -269,6 +269,23 @@ impl Rows {
         }
     }
 
+    /// Append what `rough` gives for each of some rows.
+    pub fn roughs(&self, query: &Query, rows: &[u32], out: &mut Vec<f32>) {
+        let (fours, rest) = rows.as_chunks::<4>();
+        for four in fours {
+            let scales = four.map(|row| self.scales[row as usize]);
+            let mut dots =
+                planes::rough_dots(self.level, query, four.map(|row| self.a(row)), scales);
+            if self.metric == Metric::L2 {
+                for (dot, &row) in dots.iter_mut().zip(four) {
+                    *dot -= self.half_squares[row as usize];
+                }
+            }
+            out.extend(dots);
+        }
+        out.extend(rest.iter().map(|&row| self.rough(query, row)));
+    }
+
     /// The score of a row, of the best that is kept. `dot_mean` is the dot product of query and mean.
     pub fn score(&self, query: &Query, dot_mean: f64, row: u32) -> f32 {
         let place = row as usize % GRANULE * self.dim;
@@ -400,8 +417,9 @@ impl Rows {
     }
 }
 
+/// The squared distance.
 #[inline(always)]
-fn distance(left: &[f32], right: &[f32]) -> f32 {
+pub(crate) fn distance(left: &[f32], right: &[f32]) -> f32 {
     let mut sums = [0f32; 16];
     let (a, b) = (left.chunks_exact(16), right.chunks_exact(16));
     let (rest_a, rest_b) = (a.remainder(), b.remainder());

@@ -7,7 +7,7 @@ use crate::kernels::{Codes, dot, vectorized};
 use crate::list::{List, NO_ROW};
 use crate::query::Query;
 use crate::scanner::Scanner;
-use crate::select::cut;
+use crate::select::{cut, packed, unpacked};
 use crate::state::{State, Tuning, normalize};
 
 /// So many rows ahead are fetched from memory.
@@ -105,7 +105,7 @@ impl State {
     /// Find the k best of some rows.
     pub fn search_among(&self, vector: &[f32], k: usize, rows: &[u32], scratch: &mut Scratch) {
         let dot_mean = self.place(vector, scratch);
-        scratch.query.prepare_scores(self.level);
+        scratch.query.prepare_scores(self.level, self.is_unit());
         scratch.top.clear();
         let fetch = |at: usize| {
             if let Some(&row) = rows.get(at) {
@@ -142,7 +142,7 @@ impl State {
     /// Score rows, in their order; NaN for `NO_ROW`.
     pub fn scores(&self, vector: &[f32], rows: &[u32], scratch: &mut Scratch) -> Vec<f32> {
         let dot_mean = self.place(vector, scratch);
-        scratch.query.prepare_scores(self.level);
+        scratch.query.prepare_scores(self.level, self.is_unit());
         let score = |(at, &row): (usize, &u32)| {
             self.fetch(rows, at + FAR_AHEAD);
             if row == NO_ROW {
@@ -157,8 +157,13 @@ impl State {
     /// Prepare the query; return its dot product with the mean.
     pub(crate) fn prepare(&self, vector: &[f32], scratch: &mut Scratch) -> f64 {
         let dot_mean = self.place(vector, scratch);
-        scratch.query.prepare(self.level);
+        scratch.query.prepare(self.level, self.is_unit());
         dot_mean
+    }
+
+    /// Whether vectors are compared at unit length.
+    fn is_unit(&self) -> bool {
+        self.metric == Metric::Cosine
     }
 
     /// Take the query as it is compared; return its dot product with the mean.
@@ -302,8 +307,7 @@ impl State {
             (refine / 4).clamp((3 * k / 2).max(12), most)
         };
         if rows.len() > keep {
-            let rest = &rows[rough.len()..];
-            rough.extend(rest.iter().map(|&row| self.rows.rough(query, row)));
+            self.rows.roughs(query, &rows[rough.len()..], rough);
             let (len, _) = cut(self.level, rough, rows, keep);
             rows.truncate(len);
         }
@@ -365,26 +369,26 @@ fn better(a: &(f32, u64), b: &(f32, u64)) -> std::cmp::Ordering {
 
 /// Order the best k, drop the rest. Scores are compared as numbers: minus zero is zero.
 fn finish(top: &mut Vec<(f32, u64)>, k: usize) {
-    const FEW: usize = 32;
+    const FEW: usize = 64;
     top.iter_mut().for_each(|hit| hit.0 += 0.0);
-    if k > FEW {
+    if top.len() > FEW {
         top.sort_unstable_by(better);
     } else {
-        // Few are kept: each is put in its place among those before it.
-        for i in 1..top.len() {
-            let hit = top[i];
-            let mut place = i.min(k);
-            if place < i && better(&hit, &top[place - 1]).is_ge() {
-                continue;
+        // Few are ordered by one integer each, unless scores are equal.
+        let mut order = [u64::MAX; FEW];
+        for (i, (entry, hit)) in order.iter_mut().zip(&*top).enumerate() {
+            *entry = packed(hit.0, i as u32);
+        }
+        let order = &mut order[..top.len()];
+        order.sort_unstable();
+        if order.windows(2).any(|pair| pair[0] >> 32 == pair[1] >> 32) {
+            top.sort_unstable_by(better);
+        } else {
+            let mut sorted = [(0.0, 0); FEW];
+            for (hit, &entry) in sorted.iter_mut().zip(&*order) {
+                *hit = top[unpacked(entry).1 as usize];
             }
-            while place > 0 && better(&hit, &top[place - 1]).is_lt() {
-                place -= 1;
-            }
-            let end = i.min(k - 1);
-            if place <= end {
-                top.copy_within(place..end, place + 1);
-                top[place] = hit;
-            }
+            top.copy_from_slice(&sorted[..order.len()]);
         }
     }
     top.truncate(k);
@@ -449,6 +453,21 @@ mod tests {
                 assert!(counts[0] < counts[5] / 2, "{metric:?} {counts:?}");
                 assert_eq!(counts[4], counts[5], "{metric:?}");
             }
+        }
+    }
+
+    #[test]
+    fn equal_scores_are_ordered_by_key() {
+        let hits = |n: u64| (0..n).map(|i| ((i * 7 % 5) as f32, i * 11 % n)).collect();
+        for (n, k) in [(1, 1), (20, 10), (64, 64), (65, 10), (300, 20)] {
+            let mut top: Vec<(f32, u64)> = hits(n);
+            (top[0].0, top[n as usize / 2].0) = (-0.0, 0.0);
+            let mut wanted = top.clone();
+            wanted.sort_by(|a, b| b.0.partial_cmp(&a.0).unwrap().then(a.1.cmp(&b.1)));
+            wanted.truncate(k);
+            finish(&mut top, k);
+            assert_eq!(top, wanted);
+            assert!(top.iter().all(|hit| hit.0.is_sign_positive()));
         }
     }
 

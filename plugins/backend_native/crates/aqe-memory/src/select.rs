@@ -1,49 +1,41 @@
 //! The largest of many numbers, without a heap.
 
-use crate::kernels::{compress, max16, vectorized};
+use crate::kernels::{compress, count_above, extent};
 use crate::level::Level;
 
 /// A threshold above which there are `keep` of the values, or up to an eighth more; `None` if equal values forbid it.
 ///
-/// Interpolating bisection on counts: each step is one pass over the values.
+/// Counts what is above a guess, in one pass, until that fits. The first guesses follow a straight line through the
+/// logarithms of the counts on both sides, as the tail of a distribution does about; then intervals are halved.
 pub fn threshold(level: Level, values: &[f32], keep: usize) -> Option<f32> {
-    vectorized(
-        level,
-        #[inline(always)]
-        || {
-            // The least value is the largest negated one.
-            let (mut low, mut high) = ([f32::NEG_INFINITY; 16], [f32::NEG_INFINITY; 16]);
-            for part in values.chunks_exact(16) {
-                for i in 0..16 {
-                    low[i] = if -part[i] > low[i] { -part[i] } else { low[i] };
-                    high[i] = if part[i] > high[i] { part[i] } else { high[i] };
-                }
-            }
-            let (mut low, mut high) = (
-                -max16(&low, f32::NEG_INFINITY),
-                max16(&high, f32::NEG_INFINITY),
-            );
-            for &value in values.chunks_exact(16).remainder() {
-                (low, high) = (low.min(value), high.max(value));
-            }
-            let most = keep + keep / 8;
-            for _ in 0..24 {
-                let middle = 0.5 * low + 0.5 * high;
-                let above = values
-                    .iter()
-                    .map(|&value| u32::from(value > middle))
-                    .sum::<u32>() as usize;
-                if above < keep {
-                    high = middle;
-                } else if above > most {
-                    low = middle;
-                } else {
-                    return Some(middle);
-                }
-            }
-            None
-        },
-    )
+    const GUESSES: usize = 4;
+    const STEPS: usize = 28;
+    let most = keep + keep / 8;
+    let wanted = logarithm((keep + most) as f32 / 2.0);
+    let [mut low, mut high] = extent(level, values);
+    let mut sides = [logarithm(values.len() as f32), logarithm(0.5)];
+    for step in 0..STEPS {
+        let share = if step < GUESSES {
+            ((sides[0] - wanted) / (sides[0] - sides[1])).clamp(0.02, 0.98)
+        } else {
+            0.5
+        };
+        let middle = (1.0 - share) * low + share * high;
+        let above = count_above(level, values, middle);
+        if above < keep {
+            (high, sides[1]) = (middle, logarithm((above as f32).max(0.5)));
+        } else if above > most {
+            (low, sides[0]) = (middle, logarithm(above as f32));
+        } else {
+            return Some(middle);
+        }
+    }
+    None
+}
+
+/// About the binary logarithm of a positive number, in units of its own.
+fn logarithm(x: f32) -> f32 {
+    x.to_bits() as f32
 }
 
 /// Keep the largest values and what stands beside them: `keep` of them, or up to an eighth more. Return how many are
@@ -64,6 +56,28 @@ pub fn cut(level: Level, values: &mut [f32], others: &mut [u32], keep: usize) ->
         others[i] = *other;
     }
     (keep, order[keep - 1].0)
+}
+
+/// A value and a place in one integer, which is the smaller the larger the value is.
+pub fn packed(value: f32, place: u32) -> u64 {
+    let bits = value.to_bits();
+    let ascending = if bits >> 31 == 0 {
+        bits | 1 << 31
+    } else {
+        !bits
+    };
+    u64::from(!ascending) << 32 | u64::from(place)
+}
+
+/// What was packed.
+pub fn unpacked(entry: u64) -> (f32, u32) {
+    let ascending = !((entry >> 32) as u32);
+    let bits = if ascending >> 31 == 1 {
+        ascending ^ 1 << 31
+    } else {
+        !ascending
+    };
+    (f32::from_bits(bits), entry as u32)
 }
 
 #[cfg(test)]

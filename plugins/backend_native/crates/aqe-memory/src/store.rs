@@ -11,10 +11,10 @@ use crate::kernels::vectorized;
 use crate::list::{List, NO_ROW};
 use crate::panels::Panels;
 use crate::random::Random;
-use crate::rows::NOWHERE;
+use crate::rows::{NOWHERE, distance};
 use crate::search::{Effort, Scratch};
 use crate::state::{Buffers, Build, Lists, SEGMENT, State};
-use crate::{BadRow, Index, Metric, Options};
+use crate::{BadRow, Index, Options};
 
 /// Fills the keys of an answer where there were fewer rows than wanted.
 pub const NO_KEY: u64 = u64::MAX;
@@ -410,21 +410,18 @@ impl Shared {
                 state.rows.mean.clone(),
             )
         };
-        let l2 = self.options.metric == Metric::L2;
+        let (level, metric) = (self.options.level, self.options.metric);
         let centroids = if count == 1 {
-            Centroids::new(self.options.level, &vec![0.0; mean.len()], &mean, l2)
+            Centroids::new(level, &vec![0.0; mean.len()], &mean, metric)
         } else {
             let sample = self.sample(&rows, count * 48);
-            let Options {
-                level,
-                seed,
-                threads,
-                ..
-            } = self.options;
-            Centroids::learn(level, &sample, count, &mean, l2, seed, threads)
+            let Options { seed, threads, .. } = self.options;
+            Centroids::learn(level, &sample, count, &mean, metric, seed, threads)
         };
         let (places, error) = self.place(&rows, &centroids);
-        let lists = self.fill(&rows, &places, &centroids, &mean);
+        let filled = self.fill(&rows, &places, &centroids, &mean);
+        let (lists, radii) = filled.into_iter().unzip();
+        let centroids = centroids.with_radii(level, radii, &mean);
         let mut state = self.write();
         let learned_on = rows.len();
         state.install(
@@ -519,14 +516,14 @@ impl Shared {
         error
     }
 
-    /// Encode rows into their lists.
+    /// Encode rows into their lists. Beside each its radius, the root of the mean square of the distances.
     fn fill(
         &self,
         rows: &[u32],
         places: &[[u32; 2]],
         centroids: &Centroids,
         mean: &[f32],
-    ) -> Vec<List> {
+    ) -> Vec<(List, f32)> {
         let mut starts = vec![0u32; centroids.count + 1];
         let pairs = || {
             rows.iter()
@@ -569,9 +566,10 @@ impl Shared {
         })
     }
 
-    fn fill_list(&self, rows: &[u32], centre: &[f32]) -> List {
+    fn fill_list(&self, rows: &[u32], centre: &[f32]) -> (List, f32) {
         let width = centre.len();
         let mut list = List::new(width / 8, rows.len());
+        let mut squares = 0.0;
         let (mut integers, mut floats, mut signs) =
             (vec![0; width], vec![0.0; width], vec![0; width / 8]);
         for batch in rows.chunks(BATCH) {
@@ -582,6 +580,7 @@ impl Shared {
                     #[inline(always)]
                     || {
                         state.rows.floats(row, &mut integers, &mut floats);
+                        squares += f64::from(distance(&floats, centre));
                         code::encode(self.options.level, &floats, centre, &mut signs)
                     },
                 );
@@ -589,7 +588,9 @@ impl Shared {
                 list.push(row, &signs, Factors { offset, ..factors });
             }
         }
-        list
+        let radius = (squares / rows.len().max(1) as f64).sqrt() as f32;
+        // Squares of very long rows overflow: all lists are alike then.
+        (list, if radius.is_finite() { radius } else { 0.0 })
     }
 
     /// Search with a given effort, for measuring.

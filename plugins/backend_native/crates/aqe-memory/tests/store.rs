@@ -504,7 +504,7 @@ proptest! {
     fn tables_give_dot_products(query in prop::collection::vec(-1f32..1.0, 128), signs in prop::collection::vec(any::<u8>(), 16)) {
         let mut prepared = aqe_memory::query::Query::default();
         prepared.floats.clone_from(&query);
-        prepared.prepare(Level::Portable);
+        prepared.prepare(Level::Portable, false);
         let table = prepared.table.get();
         prop_assert!(table.iter().all(|&entry| entry <= 31));
         let sum: u32 = signs.iter().enumerate().map(|(i, &byte)| {

@@ -6,8 +6,9 @@ use super::Centroids;
 use crate::snapshot::Writer;
 
 impl Centroids {
+    /// The scales, then the radii.
     pub(crate) fn write_scales(&self, out: &mut Writer) -> io::Result<()> {
-        out.numbers(self.scales.iter().copied())
+        out.numbers(self.scales.iter().chain(&self.radii).copied())
     }
 
     pub(crate) fn write_bytes(&self, out: &mut Writer) -> io::Result<()> {

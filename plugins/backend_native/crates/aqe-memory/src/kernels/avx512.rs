@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, Block, Codes, Lookup, RUN, Survivors, TABLE, prefetch_factors};
+use super::{BLOCK, Codes, Lookup, RUN, Survivors, TABLE};
 
 /// # Safety
 /// Needs the instructions of `Level::Avx512`.
@@ -15,32 +15,72 @@ pub fn scan(
     first: usize,
     out: &mut Survivors,
 ) -> usize {
-    let width = query.width();
+    let (width, blocks) = (query.width(), list.blocks());
+    assert!(list.codes.len() >= blocks * width && query.table.len() == width / PAIR * TABLE);
+    assert!(list.factors.len() >= blocks * 2 * BLOCK && list.rows.len() >= blocks * BLOCK);
+    assert_eq!(width % (PAIR * RUN), 0);
+    assert_eq!(out.estimates.len(), out.rows.len());
     let scale = Scale {
         step: _mm512_set1_ps(query.step),
         shift: _mm512_set1_ps(query.shift),
         base: _mm512_set1_ps(base),
         least: _mm512_set1_ps(threshold),
     };
-    let blocks = list.blocks();
-    let ahead = |number| list.ahead(next, number, width);
-    for number in (first..blocks).step_by(2) {
+    let place = |number| Place::of(list, number, width);
+    let ahead = |number| {
+        if number < blocks {
+            place(number)
+        } else {
+            Place::of(next, number - blocks, width)
+        }
+    };
+    let mut number = first;
+    while number < blocks {
         if out.is_full() {
             return number;
         }
-        let one = list.block(number, width);
-        if number + 1 < blocks {
-            let two = list.block(number + 1, width);
-            let fetched = [ahead(number + 2), ahead(number + 3)];
-            let sums = block_sums([one.codes, two.codes], query.table, &fetched);
-            collect(&one, sums[0], &scale, out);
-            collect(&two, sums[1], &scale, out);
-        } else {
-            let [sums] = block_sums([one.codes], query.table, &[ahead(number + 1)]);
-            collect(&one, sums, &scale, out);
+        // SAFETY: all blocks below `blocks` are within the list, by the lengths checked above; there is room for two.
+        unsafe {
+            if number + 1 < blocks {
+                let (two, fetched) = (
+                    [place(number), place(number + 1)],
+                    [ahead(number + 2), ahead(number + 3)],
+                );
+                let sums = block_sums(two, query.table, fetched);
+                collect(two[0], sums[0], &scale, out);
+                collect(two[1], sums[1], &scale, out);
+            } else {
+                let one = place(number);
+                let [sums] = block_sums([one], query.table, [ahead(number + 1)]);
+                collect(one, sums, &scale, out);
+            }
         }
+        number += 2;
     }
     blocks
+}
+
+/// Bytes of a block that are read together: two of the code of each row.
+const PAIR: usize = 2 * BLOCK;
+
+/// Where a block stands. Checked once for a list, not for each block.
+#[derive(Clone, Copy)]
+struct Place {
+    codes: *const u8,
+    factors: *const f32,
+    rows: *const u32,
+}
+
+impl Place {
+    /// Of a block by its number, which may be beyond the end.
+    #[inline(always)]
+    fn of(list: &Codes, number: usize, width: usize) -> Place {
+        Place {
+            codes: list.codes.as_ptr().wrapping_add(number * width),
+            factors: list.factors.as_ptr().wrapping_add(number * 2 * BLOCK),
+            rows: list.rows.as_ptr().wrapping_add(number * BLOCK),
+        }
+    }
 }
 
 /// What makes estimates of sums.
@@ -51,16 +91,19 @@ struct Scale {
     least: __m512,
 }
 
-/// Append the rows of a block whose estimate is above the threshold; there are 32 places at least.
+/// Append the rows of a block whose estimate is above the threshold.
+///
+/// # Safety
+/// There is a block at the place, and there are 32 places left in `out`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
-fn collect(block: &Block, sums: [__m256i; 2], scale: &Scale, out: &mut Survivors) {
+unsafe fn collect(block: Place, sums: [__m256i; 2], scale: &Scale, out: &mut Survivors) {
     let mut estimates = [_mm512_setzero_ps(); 2];
     let mut masks = [0; 2];
     for (part, sums) in sums.into_iter().enumerate() {
         // SAFETY: 16 lanes from 16 part, of 32 slopes and 32 offsets.
         let (slope, offset) = unsafe {
-            let slopes = block.factors.as_ptr().add(16 * part);
+            let slopes = block.factors.add(16 * part);
             (_mm512_loadu_ps(slopes), _mm512_loadu_ps(slopes.add(BLOCK)))
         };
         let dot = _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(sums));
@@ -73,16 +116,15 @@ fn collect(block: &Block, sums: [__m256i; 2], scale: &Scale, out: &mut Survivors
         return;
     }
     for part in 0..2 {
-        let (values, rows) = out.room();
-        // SAFETY: 16 places, checked here; 16 rows from 16 part, of 32.
+        // SAFETY: 16 rows from 16 part, of 32; of the 32 places left 16 part at most are taken.
         unsafe {
+            let numbers = _mm512_loadu_si512(block.rows.add(16 * part).cast());
             _mm512_storeu_ps(
-                values[..16].as_mut_ptr(),
+                out.estimates.as_mut_ptr().add(out.len),
                 _mm512_maskz_compress_ps(masks[part], estimates[part]),
             );
-            let numbers = _mm512_loadu_si512(block.rows.as_ptr().add(16 * part).cast());
             _mm512_storeu_si512(
-                rows[..16].as_mut_ptr().cast(),
+                out.rows.as_mut_ptr().add(out.len).cast(),
                 _mm512_maskz_compress_epi32(masks[part], numbers),
             );
         }
@@ -92,26 +134,27 @@ fn collect(block: &Block, sums: [__m256i; 2], scale: &Scale, out: &mut Survivors
 
 /// Sums of the 16 even bytes and the 16 odd ones of each block, as 16-bit integers. As many blocks ahead are fetched
 /// meanwhile.
+///
+/// # Safety
+/// There are blocks at the places, of as many pairs as the table has, a multiple of `RUN`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
-fn block_sums<const N: usize>(
-    codes: [&[u8]; N],
+unsafe fn block_sums<const N: usize>(
+    blocks: [Place; N],
     table: &[u8],
-    ahead: &[Block; N],
+    ahead: [Place; N],
 ) -> [[__m256i; 2]; N] {
-    const PAIR: usize = 2 * BLOCK;
-    let pairs = table.len() / TABLE;
-    assert_eq!(pairs % RUN, 0);
-    for (codes, ahead) in codes.iter().zip(ahead) {
-        assert_eq!(
-            (codes.len(), ahead.codes.len()),
-            (pairs * PAIR, pairs * PAIR)
-        );
-        prefetch_factors(ahead);
+    for block in ahead {
+        for line in 0..2 * BLOCK / 16 {
+            _mm_prefetch(block.factors.wrapping_add(16 * line).cast(), _MM_HINT_T0);
+        }
+        for line in 0..BLOCK / 16 {
+            _mm_prefetch(block.rows.wrapping_add(16 * line).cast(), _MM_HINT_T0);
+        }
     }
     let low = _mm512_set1_epi8(15);
     let (mut all, mut odd) = ([_mm512_setzero_si512(); N], [_mm512_setzero_si512(); N]);
-    for run in 0..pairs / RUN {
+    for run in 0..table.len() / (RUN * TABLE) {
         let mut sums = [_mm512_setzero_si512(); N];
         for pair in run * RUN..(run + 1) * RUN {
             // SAFETY: `pair` is below table.len() / 128.
@@ -122,10 +165,10 @@ fn block_sums<const N: usize>(
                 )
             };
             for i in 0..N {
-                // SAFETY: `pair` is below codes[i].len() / 64, checked above, and so for what is ahead.
+                // SAFETY: a block has so many pairs.
                 let code = unsafe {
-                    _mm_prefetch(ahead[i].codes.as_ptr().add(pair * PAIR).cast(), _MM_HINT_T0);
-                    _mm512_loadu_si512(codes[i].as_ptr().add(pair * PAIR).cast())
+                    _mm_prefetch(ahead[i].codes.wrapping_add(pair * PAIR).cast(), _MM_HINT_T0);
+                    _mm512_loadu_si512(blocks[i].codes.add(pair * PAIR).cast())
                 };
                 let lows = _mm512_and_si512(code, low);
                 let highs = _mm512_and_si512(_mm512_srli_epi16(code, 4), low);
@@ -200,27 +243,67 @@ pub fn tabulate(query: &[i32], table: &mut [u8]) -> i32 {
 /// Needs the instructions of `Level::Avx512`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
 pub fn dot4(plane: &[u8], query: &[i8]) -> i32 {
-    assert_eq!(plane.len() * 2, query.len());
-    assert_eq!(plane.len() % 64, 0);
+    let [sum] = dot4_sums([plane], query);
+    _mm512_reduce_add_epi32(sum)
+}
+
+/// # Safety
+/// Needs the instructions of `Level::Avx512`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
+pub fn dot4_of_four(planes: [&[u8]; 4], query: &[i8]) -> [i32; 4] {
+    totals(dot4_sums(planes, query))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
+fn dot4_sums<const N: usize>(planes: [&[u8]; N], query: &[i8]) -> [__m512i; N] {
+    let width = query.len();
+    assert!(width.is_multiple_of(128) && planes.iter().all(|plane| plane.len() == width / 2));
     let low = _mm512_set1_epi8(15);
-    let (mut one, mut two) = (_mm512_setzero_si512(), _mm512_setzero_si512());
-    for part in 0..plane.len() / 64 {
-        // SAFETY: 64 bytes from 64 part of the plane, and 128 queries from 128 part, are within.
-        let (bytes, first, second) = unsafe {
+    let mut sums = [[_mm512_setzero_si512(); 2]; N];
+    for part in 0..width / 128 {
+        // SAFETY: 128 queries from 128 part are within.
+        let (first, second) = unsafe {
+            let start = query.as_ptr().add(128 * part);
             (
-                _mm512_loadu_si512(plane.as_ptr().add(64 * part).cast()),
-                _mm512_loadu_si512(query.as_ptr().add(128 * part).cast()),
-                _mm512_loadu_si512(query.as_ptr().add(128 * part + 64).cast()),
+                _mm512_loadu_si512(start.cast()),
+                _mm512_loadu_si512(start.add(64).cast()),
             )
         };
-        one = _mm512_dpbusd_epi32(one, _mm512_and_si512(bytes, low), first);
-        two = _mm512_dpbusd_epi32(
-            two,
-            _mm512_and_si512(_mm512_srli_epi16(bytes, 4), low),
-            second,
-        );
+        for (sums, plane) in sums.iter_mut().zip(planes) {
+            // SAFETY: 64 bytes from 64 part are within each plane.
+            let bytes = unsafe { _mm512_loadu_si512(plane.as_ptr().add(64 * part).cast()) };
+            let (lows, highs) = (
+                _mm512_and_si512(bytes, low),
+                _mm512_and_si512(_mm512_srli_epi16(bytes, 4), low),
+            );
+            sums[0] = _mm512_dpbusd_epi32(sums[0], lows, first);
+            sums[1] = _mm512_dpbusd_epi32(sums[1], highs, second);
+        }
     }
-    _mm512_reduce_add_epi32(_mm512_add_epi32(one, two))
+    sums.map(|[one, two]| _mm512_add_epi32(one, two))
+}
+
+/// The sum of the 16 numbers of each.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
+fn totals([a, b, c, d]: [__m512i; 4]) -> [i32; 4] {
+    let pairs = |a, b| _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let (one, two) = (pairs(a, b), pairs(c, d));
+    let all = _mm512_add_epi32(
+        _mm512_unpacklo_epi64(one, two),
+        _mm512_unpackhi_epi64(one, two),
+    );
+    let upper = _mm512_extracti64x4_epi64(all, 1);
+    let half = _mm256_add_epi32(_mm512_castsi512_si256(all), upper);
+    let sums = _mm_add_epi32(
+        _mm256_castsi256_si128(half),
+        _mm256_extracti128_si256(half, 1),
+    );
+    let mut out = [0; 4];
+    // SAFETY: four numbers into four places.
+    unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), sums) };
+    out
 }
 
 /// # Safety
@@ -296,9 +379,7 @@ pub fn dots(left: &[u8], rows: &[i8], out: &mut [i32]) {
                 *sum = _mm512_dpbusd_epi32(*sum, a, b);
             }
         }
-        for (value, sum) in values.iter_mut().zip(sums) {
-            *value = _mm512_reduce_add_epi32(sum);
-        }
+        values.copy_from_slice(&totals(sums)[..values.len()]);
     }
 }
 
@@ -325,10 +406,75 @@ pub fn dots_at(left: &[u8], rows: &[i8], numbers: &[u32], out: &mut [i32]) {
                 }
             }
         }
-        for (value, sum) in values.iter_mut().zip(sums) {
-            *value = _mm512_reduce_add_epi32(sum);
-        }
+        values.copy_from_slice(&totals(sums)[..values.len()]);
     }
+}
+
+/// # Safety
+/// Needs the instructions of `Level::Avx512`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
+pub fn groups(values: &[f32]) -> [[f32; 16]; 2] {
+    assert_eq!(values.len() % 16, 0);
+    let (mut sizes, mut sums) = (_mm512_setzero_ps(), _mm512_setzero_ps());
+    for part in (0..values.len()).step_by(16) {
+        // SAFETY: 16 floats from `part` are within.
+        let value = unsafe { _mm512_loadu_ps(values.as_ptr().add(part)) };
+        sums = _mm512_add_ps(sums, value);
+        let size = _mm512_abs_ps(value);
+        let two = _mm512_add_ps(size, _mm512_permute_ps(size, 0b10_11_00_01));
+        let four = _mm512_add_ps(two, _mm512_permute_ps(two, 0b01_00_11_10));
+        sizes = _mm512_max_ps(sizes, four);
+    }
+    let mut parts = [[0f32; 16]; 2];
+    // SAFETY: twice 16 floats into arrays of 16.
+    unsafe {
+        _mm512_storeu_ps(parts[0].as_mut_ptr(), sizes);
+        _mm512_storeu_ps(parts[1].as_mut_ptr(), sums);
+    }
+    parts
+}
+
+/// # Safety
+/// Needs the instructions of `Level::Avx512`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
+pub fn extent(values: &[f32]) -> [f32; 2] {
+    let (mut low, mut high) = (
+        _mm512_set1_ps(f32::INFINITY),
+        _mm512_set1_ps(f32::NEG_INFINITY),
+    );
+    for part in (0..values.len()).step_by(16) {
+        let lanes = ((1u32 << (values.len() - part).min(16)) - 1) as __mmask16;
+        // SAFETY: only lanes within are read.
+        let value = unsafe { _mm512_maskz_loadu_ps(lanes, values.as_ptr().add(part)) };
+        low = _mm512_mask_min_ps(low, lanes, low, value);
+        high = _mm512_mask_max_ps(high, lanes, high, value);
+    }
+    [_mm512_reduce_min_ps(low), _mm512_reduce_max_ps(high)]
+}
+
+/// # Safety
+/// Needs the instructions of `Level::Avx512`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
+pub fn count_above(values: &[f32], bound: f32) -> usize {
+    let bound = _mm512_set1_ps(bound);
+    let (parts, rest) = values.as_chunks::<64>();
+    let mut count = 0u32;
+    for part in parts {
+        let mask = |i: usize| {
+            // SAFETY: 16 floats from 16 i, of 64.
+            let value = unsafe { _mm512_loadu_ps(part.as_ptr().add(16 * i)) };
+            u64::from(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(value, bound)) << (16 * i)
+        };
+        let masks: u64 = mask(0) | mask(1) | mask(2) | mask(3);
+        count += masks.count_ones();
+    }
+    for part in (0..rest.len()).step_by(16) {
+        let lanes = ((1u32 << (rest.len() - part).min(16)) - 1) as __mmask16;
+        // SAFETY: only lanes within are read.
+        let value = unsafe { _mm512_maskz_loadu_ps(lanes, rest.as_ptr().add(part)) };
+        count += _mm512_mask_cmp_ps_mask::<_CMP_GT_OQ>(lanes, value, bound).count_ones();
+    }
+    count as usize
 }
 
 /// # Safety

@@ -134,11 +134,6 @@ impl Survivors {
         self.rows[self.len] = row;
         self.len += 1;
     }
-
-    #[cfg(target_arch = "x86_64")]
-    fn room(&mut self) -> (&mut [f32], &mut [u32]) {
-        (&mut self.estimates[self.len..], &mut self.rows[self.len..])
-    }
 }
 
 macro_rules! dispatch {
@@ -194,6 +189,16 @@ pub fn tabulate(level: Level, query: &[i32], table: &mut [u8]) -> i32 {
 /// The dot product of a plane of 4-bit numbers and a query, whose length is a multiple of 128.
 pub fn dot4(level: Level, plane: &[u8], query: &[i8]) -> i32 {
     dispatch!(level, dot4(plane, query))
+}
+
+/// The same of four planes.
+pub fn dot4_of_four(level: Level, planes: [&[u8]; 4], query: &[i8]) -> [i32; 4] {
+    match level {
+        // SAFETY: a level is only made where the processor supports it.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { avx512::dot4_of_four(planes, query) },
+        _ => planes.map(|plane| dot4(level, plane, query)),
+    }
 }
 
 /// The dot products of 10-bit numbers, as planes of 4, 4 and 2 bits, and two queries.
@@ -343,6 +348,53 @@ fn prefetch_block(block: &Block) {
 pub fn rounded(x: f32) -> i32 {
     const SHIFT: f32 = 12_582_912.0; // 1.5 * 2^23: beyond it the spacing of floats is one
     (x + SHIFT).to_bits().wrapping_sub(SHIFT.to_bits()) as i32
+}
+
+/// Of values in groups of four the largest sum of magnitudes in a group, and the sum of all. The length is a multiple of
+/// 16.
+pub fn groups(level: Level, values: &[f32]) -> [f32; 2] {
+    let [sizes, sums] = match level {
+        // SAFETY: a level is only made where the processor supports it.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { avx512::groups(values) },
+        _ => vectorized(
+            level,
+            #[inline(always)]
+            || portable::groups(values),
+        ),
+    };
+    // Each size is there four times.
+    let size = |i: usize| sizes[4 * i];
+    let largest = size(0).max(size(1)).max(size(2).max(size(3)));
+    [largest, sum16(&sums)]
+}
+
+/// The least and the largest of the values; infinities the other way round if there are none.
+pub fn extent(level: Level, values: &[f32]) -> [f32; 2] {
+    match level {
+        // SAFETY: a level is only made where the processor supports it.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { avx512::extent(values) },
+        _ => vectorized(
+            level,
+            #[inline(always)]
+            || portable::extent(values),
+        ),
+    }
+}
+
+/// How many of the values are above a bound.
+pub fn count_above(level: Level, values: &[f32], bound: f32) -> usize {
+    match level {
+        // SAFETY: a level is only made where the processor supports it.
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => unsafe { avx512::count_above(values, bound) },
+        _ => vectorized(
+            level,
+            #[inline(always)]
+            || portable::count_above(values, bound),
+        ),
+    }
 }
 
 /// Move the values above a bound, and what stands beside them, to the front; return how many there are.

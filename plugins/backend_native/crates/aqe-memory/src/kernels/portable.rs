@@ -96,6 +96,51 @@ pub fn scan(
     list.blocks()
 }
 
+#[inline(always)]
+pub fn groups(values: &[f32]) -> [[f32; 16]; 2] {
+    let (mut sizes, mut sums) = ([0f32; 16], [0f32; 16]);
+    for part in values.chunks_exact(16) {
+        let (mut one, mut two) = ([0f32; 16], [0f32; 16]);
+        for i in 0..16 {
+            sums[i] += part[i];
+            one[i] = part[i].abs();
+        }
+        for i in 0..16 {
+            two[i] = one[i] + one[i ^ 1];
+        }
+        for i in 0..16 {
+            let four = two[i] + two[i ^ 2];
+            sizes[i] = if four > sizes[i] { four } else { sizes[i] };
+        }
+    }
+    [sizes, sums]
+}
+
+#[inline(always)]
+pub fn extent(values: &[f32]) -> [f32; 2] {
+    let (mut low, mut high) = ([f32::INFINITY; 16], [f32::NEG_INFINITY; 16]);
+    let parts = values.chunks_exact(16);
+    for (i, &value) in parts.remainder().iter().enumerate() {
+        (low[i], high[i]) = (value, value);
+    }
+    for part in parts {
+        for i in 0..16 {
+            low[i] = if part[i] < low[i] { part[i] } else { low[i] };
+            high[i] = if part[i] > high[i] { part[i] } else { high[i] };
+        }
+    }
+    [
+        -super::max16(&low.map(|x| -x), f32::NEG_INFINITY),
+        super::max16(&high, f32::NEG_INFINITY),
+    ]
+}
+
+#[inline(always)]
+pub fn count_above(values: &[f32], bound: f32) -> usize {
+    let above = values.iter().map(|&value| u32::from(value > bound));
+    above.sum::<u32>() as usize
+}
+
 /// See `super::signs`: the four sums, in 16 parts each.
 #[inline(always)]
 pub fn signs(row: &[f32], centre: &[f32], signs: &mut [u8]) -> [[f32; 16]; 4] {

@@ -35,6 +35,9 @@ fn dots_are_equal_at_every_level() {
         let wide: Vec<u16> = left.iter().map(|&x| u16::from(x)).collect();
         for level in Level::supported() {
             assert_eq!(dot4(level, &a, &q), plain(&high, &q), "{level:?}");
+            let planes = [&a, &b, &a, &b].map(|plane| &plane[..]);
+            let wanted = planes.map(|plane| dot4(level, plane, &q));
+            assert_eq!(dot4_of_four(level, planes, &q), wanted, "{level:?}");
             assert_eq!(
                 dot10(level, &a, &b, &c, [&q, &other]),
                 [plain(&w, &q), plain(&w, &other)],
@@ -44,6 +47,33 @@ fn dots_are_equal_at_every_level() {
             dots(level, &left, &rows, &mut out);
             for (row, value) in rows.chunks_exact(width).zip(out) {
                 assert_eq!(value, plain(&wide, row), "{level:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn floats_are_counted_alike_at_every_level() {
+    let mut random = Random::new(6);
+    for n in [0, 1, 15, 16, 63, 64, 65, 200, 384] {
+        let values: Vec<f32> = (0..n)
+            .map(|_| random.below(200) as f32 / 8.0 - 12.0)
+            .collect();
+        for level in Level::supported() {
+            let least = values.iter().copied().fold(f32::INFINITY, f32::min);
+            let most = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            assert_eq!(extent(level, &values), [least, most], "{level:?} {n}");
+            for bound in [f32::NEG_INFINITY, -3.5, 0.0, f32::INFINITY] {
+                let wanted = values.iter().filter(|&&value| value > bound).count();
+                assert_eq!(count_above(level, &values, bound), wanted, "{level:?} {n}");
+            }
+            if n % 16 == 0 {
+                // Eighths below 12: no sum is rounded.
+                let sizes = values
+                    .chunks_exact(4)
+                    .map(|four| four.iter().map(|x| x.abs()).sum());
+                let wanted = [sizes.fold(0.0, f32::max), values.iter().sum()];
+                assert_eq!(groups(level, &values), wanted, "{level:?} {n}");
             }
         }
     }

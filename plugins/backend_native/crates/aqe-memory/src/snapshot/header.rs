@@ -134,7 +134,7 @@ impl Header {
             rows * width / 2,
             rows * width * 3 / 4,
             originals * rows * dim,
-            4 * lists,
+            8 * lists,
             lists * width,
             4 * (lists + segments),
             4 * blocks * BLOCK as u64,
@@ -279,7 +279,7 @@ impl Header {
             && blocks <= slots
             && slots <= blocks * BLOCK as u64
             && self.tuning.refine >= 1
-            && self.tuning.margin >= 0.0
+            && !self.tuning.margin.is_nan()
             && (self.tuning.probes as u64) <= lists.max(1)
             && (lists > 0) == (learned.learned_on > 0)
             && finite;

@@ -155,15 +155,27 @@ impl<'a> Source<'a> {
 
     fn read_centroids(&self, level: Level, mean: &[f32]) -> Result<Centroids, Error> {
         let count = self.header.counts.lists as usize;
-        let scales = self.whole(Part::CentreScales, |section| section.numbers::<f32>(count))?;
+        let mut scales = self.whole(Part::CentreScales, |section| {
+            section.numbers::<f32>(2 * count)
+        })?;
         if !all_finite(&scales) {
             return damaged("a centre in it is not finite");
+        }
+        let radii = scales.split_off(count);
+        if radii.iter().any(|&radius| radius < 0.0) {
+            return damaged("a radius in it is negative");
         }
         let mut bytes = vec![0; count * mean.len()];
         self.whole(Part::CentreBytes, |section| section.bytes(&mut bytes))?;
         let signed = bytes.into_iter().map(|byte| byte as i8).collect();
-        let l2 = self.header.metric == Metric::L2;
-        Ok(Centroids::of_bytes(level, signed, scales, mean, l2))
+        let metric = self.header.metric;
+        Ok(Centroids::of_bytes(
+            level,
+            signed,
+            [scales, radii],
+            mean,
+            metric,
+        ))
     }
 
     fn read_graph(&self, rows: &Rows) -> Result<Option<Graph>, Error> {
