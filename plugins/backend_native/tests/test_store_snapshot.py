@@ -85,7 +85,7 @@ def test_files_that_are_no_snapshots_are_refused(tmp_path):
     whole = bytearray((tmp_path / "store").read_bytes())
     whole[8] = 1
     (tmp_path / "store").write_bytes(whole)
-    with pytest.raises(InputError, match="whose version is 1, but here it is 3"):
+    with pytest.raises(InputError, match=r"whose version is 1, but here it is \d"):
         store.load(tmp_path / "store")
 
 
