@@ -123,12 +123,13 @@ def _prepare(
 
 
 def _scannable(rows: Rows, largest_norm: float, metric: str) -> bool:
-    """Return whether no partial sum of the scan can overflow."""
+    """Return whether no partial sum of the scan can overflow, nor a score reach the largest, where ties begin."""
     if rows.offsets is None:
         return largest_norm < _SAFE
     largest = float(rows.offsets.max())
     if metric == "dot":
-        return largest < 2.0 * _gamma(rows.blocks[0].shape[1]) * _SAFE
+        gamma = _gamma(rows.blocks[0].shape[1])
+        return largest < 2.0 * gamma * _SAFE and largest * largest_norm < gamma * _LARGEST
     return 2.0 * largest + largest_norm * largest_norm < _SAFE
 
 

@@ -195,6 +195,15 @@ def test_a_query_whose_partial_sums_overflow_float32():
     np.testing.assert_allclose(hits.scores, 1 / 128, rtol=1e-6)
 
 
+def test_scores_beyond_the_largest_are_ties():
+    vectors = np.random.default_rng(0).standard_normal((2000, 4)).astype(np.float32)
+    query = np.full(4, 3e38, np.float32)
+    beyond = np.flatnonzero(vectors.astype(np.float64) @ query >= np.finfo(np.float32).max)
+    store = filled("dot", vectors)
+    assert store.search(query, 5).keys.tolist() == beyond[:5].tolist()
+    assert store.search([query] * 300, 5).keys.tolist() == [beyond[:5].tolist()] * 300
+
+
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("scale", [1e-44, 1e-30, 1e-18, 1e18, 1e30, 3e38])
 def test_extreme_magnitudes(metric, scale):
