@@ -395,7 +395,14 @@ impl Shared {
         // Under the dot product long rows are near to all queries, wherever their lists are: no list is too far.
         let found = match self.options.metric {
             Metric::Dot => None,
-            _ => self.stop_early(trials, goal, lists, setting),
+            // What few trials chose may be a little too low for all of them.
+            _ => REFINE
+                .into_iter()
+                .filter(|&refine| setting.refine <= refine && 4 * refine < n)
+                .take(3)
+                .find_map(|refine| {
+                    self.stop_early(trials, goal, lists, Setting { refine, ..setting })
+                }),
         };
         (cost < 1.2 * n as f64).then_some(found.unwrap_or((setting, recall)))
     }
@@ -414,6 +421,9 @@ impl Shared {
             margin,
             ..setting
         };
+        if self.recall(trials, with(f32::INFINITY)).bound < goal {
+            return None;
+        }
         let mut found = None;
         let (mut low, mut high) = (-0.3, 0.1);
         for _ in 0..8 {
