@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -155,11 +155,11 @@ def as_reward(reward: Any) -> float:
 
 
 def as_rewards(rewards: Any, n: int) -> NDArray[np.float64]:
-    """Return ``n`` rewards as float64."""
+    """Return ``n`` rewards as contiguous float64."""
     plain = type(rewards) is np.ndarray and rewards.dtype == np.float64 and rewards.shape == (n,) and n
     # Where one is NaN, so are both extremes, and no comparison holds.
     if plain and rewards.min() >= -MAX_REWARD and rewards.max() <= MAX_REWARD:
-        return cast("NDArray[np.float64]", rewards)
+        return np.ascontiguousarray(rewards)
     array = as_values(rewards, "rewards")
     if array.size != n:
         raise DimensionError(f"there are {n} states, but {array.size} rewards.", fix="pass one per update.")
