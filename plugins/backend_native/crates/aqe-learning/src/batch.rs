@@ -194,7 +194,9 @@ fn find_all(table: &Table, guards: &Guards<'_>, column: Column<'_>, places: &mut
     match column {
         Column::Ints(keys) => {
             places.extend(keys.iter().map(|&key| ints.get(key)));
-            each_missing(keys, places, find);
+            if !keys.iter().fold(true, |all, &key| all & Dense::takes(key)) {
+                each_missing(keys, places, find);
+            }
         }
         Column::Keys(keys) => places.extend(keys.iter().map(|&key| find(key))),
     }
@@ -212,11 +214,10 @@ fn number_sources(
         places, sources, ..
     } = numbers;
     find_all(table, guards, column, sources);
-    // One that is not there reads the same in its own shard.
-    let unseen = |key: Key<'_>| place(UNSEEN, shard_of(key));
-    match column {
-        Column::Ints(keys) => each_missing(keys, sources, unseen),
-        Column::Keys(keys) => each_missing(keys, sources, unseen),
+    // One that is not there reads the same in every shard. Without a branch: it may be any of them.
+    for (source, own) in sources.iter_mut().zip(places.iter()) {
+        let unseen = place(UNSEEN, split(*own).0);
+        *source = if *source == 0 { unseen } else { *source };
     }
     if let Some(dones) = dones {
         for ((source, done), own) in sources.iter_mut().zip(dones).zip(places) {
