@@ -388,8 +388,8 @@ class Tabular(Streamed, Portable):
         InvalidActionError
             The action is outside the declared set.
         """
-        state, action = as_key_name(state, "state"), self._allowed(as_key_name(action, "action"))
-        return self._table.value(self._table.find(state, action))
+        cell = self._cell(state, action)
+        return self._table.value(cell)
 
     def visits(self, state: StateKey, action: ActionKey) -> int:
         """Return the number of updates of a pair. O(1).
@@ -399,8 +399,7 @@ class Tabular(Streamed, Portable):
         InputError, InvalidActionError
             As `value`.
         """
-        state, action = as_key_name(state, "state"), self._allowed(as_key_name(action, "action"))
-        cell = self._table.find(state, action)
+        cell = self._cell(state, action)
         return int(self._table.counts[cell])
 
     def last_update(self, state: StateKey, action: ActionKey) -> int:
@@ -413,9 +412,13 @@ class Tabular(Streamed, Portable):
         InputError, InvalidActionError
             As `value`.
         """
-        state, action = as_key_name(state, "state"), self._allowed(as_key_name(action, "action"))
-        cell = self._table.find(state, action)
+        cell = self._cell(state, action)
         return int(self._table.lasts[cell])
+
+    def _cell(self, state: StateKey, action: ActionKey) -> int:
+        """Return the cell of a pair, checked."""
+        state, action = as_key_name(state, "state"), self._allowed(as_key_name(action, "action"))
+        return self._table.find(state, action)
 
     # -- moving -------------------------------------------------------------------------------------------------
 
