@@ -95,7 +95,7 @@ def test_dense_terms_and_groups_of_rows_give_the_same_scores():
         n = min(k, int((expected > 0).sum()))
         np.testing.assert_array_equal(hits.keys[:n], order[:n].astype(np.uint64))
         np.testing.assert_array_equal(hits.scores[:n], expected[order[:n]])
-    assert index._base.frequent.place
+    assert index._ready().base.line(index._ready().base.place(index._vocabulary["wordaa"])) is not None
 
 
 class History(RuleBasedStateMachine):
