@@ -307,7 +307,7 @@ class Table:
 
     def worths_of(self, homes: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return `worth` of each home, bit for bit."""
-        worths = self.worth_view[homes]
+        worths = self.worth_view.take(homes, mode="clip")
         stale = np.isnan(worths).nonzero()[0]
         if stale.size:
             worths[stale] = self._backup_many(homes[stale])

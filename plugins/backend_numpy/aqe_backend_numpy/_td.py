@@ -149,7 +149,7 @@ class Updater:
             return None
         worth = table.values_of(sources) if self._pairwise else table.worths_of(sources)
         values = table.value_view
-        before = old = values[cells]
+        before = old = values.take(cells, mode="clip")
         first = (old == NEVER).nonzero()[0]
         if first.size:
             before = old.copy()
@@ -211,7 +211,7 @@ class Updater:
         late = waiting.nonzero()[0]
         values, marks = self.table.value_view, TURNS[: len(cells)]
         values[cells] = marks
-        waiting |= values[cells] != marks
+        waiting |= values.take(cells, mode="clip") != marks
         if late.size:
             wanted[reads[late]] = turns[late]
             waiting |= wanted[writes] < turns
@@ -229,7 +229,7 @@ class Updater:
         if self.table.epsilon is not None:
             worths[np.delete(homes, rest)] = STALE
             return
-        best = worths[homes]
+        best = worths.take(homes, mode="clip")
         best[rest] = np.inf  # neither raised nor lowered by anything
         rises = (new >= best).nonzero()[0]
         falls = ((before == best) & (new < best)).nonzero()[0]
