@@ -41,7 +41,8 @@ Columns: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int
 
 SMALL = 256  # fewer updates are faster one by one than as a wave
 MAX_ALONE = 2**14  # so many are done one by one before the next wave is tried, where waves are too small
-MIN_WINDOW, MAX_WINDOW = 512, 8192  # so many are compared with each other; adapted to how many wait
+MIN_WINDOW, MAX_WINDOW = 512, 6144  # so many are compared with each other; adapted to how many wait
+FIXED = 800  # so many updates in a wave take as long as what each wave takes besides
 MASK = 2**16 - 1
 MAX_CLOCK = 2**31 - 1
 TURNS = np.arange(MAX_WINDOW, 0, -1.0)  # what marks a cell
@@ -157,17 +158,12 @@ class Updater:
         try:
             late, rest = self._wait(homes, cells, sources)
             turns = n - rest.size
-            if turns * 2 < n:
-                self._size = max(self._size // 2, MIN_WINDOW)
-            elif turns * 10 > n * 9:
-                self._size = min(self._size * 2, MAX_WINDOW)
+            self._resize(n, rest.size)
             if turns < SMALL:
                 values[cells] = old
                 return None
             if held.size:
-                waited = worth[n - held.size :]
-                kept = (held == held).nonzero()[0]  # noqa: PLR0124  # false for STALE only
-                waited[kept] = held[kept]
+                np.copyto(worth[n - held.size :], held, where=held == held)  # noqa: PLR0124  # false for STALE only
             # Whoever is not late now will never be: before him, updates only get fewer.
             worth[late] = STALE
             held, unchanged = worth[rest], old[rest]
@@ -187,6 +183,17 @@ class Updater:
             table.known += first.size - np.count_nonzero(unchanged == NEVER)
         self._settle_worths(homes, before, new, rest)
         return _Window((homes[rest], cells[rest], sources[rest], rewards[rest]), held)
+
+    def _resize(self, n: int, n_waiting: int) -> None:
+        """Bring the window nearer to the size at which an update takes the shortest time.
+
+        A wave of n, of whom a share s waits, takes F + c n and does (1 - s) n; s grows with n. The quotient is least
+        where c s n = F (1 - 2 s); ``FIXED`` is F / c.
+        """
+        if n_waiting * n > FIXED * (n - 2 * n_waiting):
+            self._size = max(self._size - self._size // 8, MIN_WINDOW)
+        else:
+            self._size = min(self._size + self._size // 8, MAX_WINDOW)
 
     def _wait(
         self, homes: NDArray[np.int64], cells: NDArray[np.int64], sources: NDArray[np.int64]
@@ -232,15 +239,11 @@ class Updater:
         best = worths.take(homes, mode="clip")
         best[rest] = np.inf  # neither raised nor lowered by anything
         rises = (new >= best).nonzero()[0]
-        falls = ((before == best) & (new < best)).nonzero()[0]
         risen, top = homes[rises], new[rises]
         worths[risen] = top
         # Where one state rose twice, the last assignment stayed, and may be the smaller.
-        above = (worths[risen] < top).nonzero()[0]
-        if above.size:
-            above = above[top[above].argsort()]
-            worths[risen[above]] = top[above]
-        worths[homes[falls]] = STALE
+        worths[risen[worths[risen] < top]] = STALE
+        worths[homes[(before == best) & (new < best)]] = STALE
 
     def one_by_one(self, updates: Iterable[tuple[int, int, int, float, float]], *, pairwise: bool) -> None:
         """Learn from (home, cell, source, reward, held) in order; what is held was read already, or is `STALE`."""
