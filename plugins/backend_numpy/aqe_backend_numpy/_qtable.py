@@ -15,8 +15,8 @@ much room to grow into, and the old arrays while growing.
 ``values`` double per cell    the value; ``-inf``: never updated
 ``counts`` int64 per cell     updates learned; a few hundred thousand wait in a log, as counting many is cheaper
 ``lasts``  int64 per cell     number of the last of them among all updates, from 1 on; 0: none, or unknown
-``worths`` double per block   at a home, what the state is worth to the one before; ``nan``: stale; ``-inf``: nothing
-                              was tried yet. Small enough to stay in the cache.
+``worths`` double per block   at a home, what the state is worth to the one before, the initial value as long as nothing
+                              was tried; ``nan``: stale. Small enough to stay in the cache.
 ========== ================== =========================================================================================
 
 Blocks 0 and 1 belong to no state. In ``values`` as in ``worths``, position `UNSEEN` reads as the initial value and

@@ -8,8 +8,8 @@ a later wave
 - when it would overwrite what an earlier one, itself waiting, has yet to read.
 
 So each computes the same expression on the same numbers as alone, in its turn. Those that wait stay in a window, to
-which the next ones are added; its size adapts to how many wait. Where waves get too small to pay (few states, all of
-them contested), the window is done one by one.
+which the next ones are added; its size adapts to how many wait, and it is computed once it is full, in this call or a
+later one. Where waves get too small to pay (few states, all of them contested), the window is done one by one.
 
 The whole window is computed, and those that wait write back what was there: fewer than half do, and leaving them out
 of every column first takes longer.
@@ -150,7 +150,7 @@ class Updater:
             return None
         worth = table.values_of(sources) if self._pairwise else table.worths_of(sources)
         values = table.value_view
-        before = old = values.take(cells, mode="clip")
+        before = old = values.take(cells, mode="clip")  # all are in range; to "clip" takes less time than to look
         first = (old == NEVER).nonzero()[0]
         if first.size:
             before = old.copy()
