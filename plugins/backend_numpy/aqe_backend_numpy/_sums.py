@@ -24,7 +24,7 @@ _DENSE_SHARE = 8
 _MIN_DENSE = 1024  # rows
 _COLUMNS = 4  # groups of rows whose maxima are taken, for each of the k wanted
 _EXACT = 2.0**24 / (_IMPACT_STEPS * _WEIGHT_STEPS)  # sums below it are exact in float32
-_MIN_HELD = 2**22  # postings kept, at least, and half as many numbers of lines: 56 MiB
+_MIN_HELD = 2**22  # postings kept with their weight (16 MiB) at least, and half as many numbers of lines
 
 
 def length_unit(total: int, n: int) -> float:
@@ -36,12 +36,23 @@ def length_unit(total: int, n: int) -> float:
     return 2.0 ** (round(math.log2(total / n) * _LENGTH_STEPS) / _LENGTH_STEPS) if total else 1.0
 
 
+class _Impacts(NamedTuple):
+    """What a posting of a term adds to a score, before the weight of the term; by row instead if it is frequent."""
+
+    rows: NDArray[np.intp]
+    impact: NDArray[np.float32]
+    line: NDArray[np.float32] | None = None  # 0 where the term is not
+
+
+_NOWHERE = _Impacts(np.empty(0, np.intp), np.empty(0, np.float32))
+
+
 class Weighed:
     """A segment whose postings are weighed by a mean length.
 
     The impact of a posting is BM25's saturated term frequency, ``tf (k1 + 1) / (tf + k1 (1 - b + b length / unit))``,
     rounded to 1/256, as term weights are rounded to 1/128: their products and sums are exact, in whatever order they
-    are added. It is computed when its term is first asked for.
+    are added. It is computed when its term is first asked for, and kept.
 
     Parameters
     ----------
@@ -60,41 +71,35 @@ class Weighed:
     ) -> None:
         self.segment = segment
         self.unit = unit
+        self.largest = max(k1 + 1.0, 1.0) + 1.0 / _IMPACT_STEPS  # no impact is above it
         self._k1 = k1
         self._damping = k1 * (1.0 - b) + (k1 * b / unit) * lengths[segment.first : segment.first + segment.n]
-        often = np.diff(segment.starts) * _DENSE_SHARE > max(segment.n, _MIN_DENSE) if by_row else np.empty(0)
-        self._line_of = {place: line for line, place in enumerate(np.flatnonzero(often).tolist())}
-        self._filled: set[int] = set()
-        self._by_row = np.zeros((len(self._line_of), segment.n), np.float32)
+        self._frequent = max(segment.n, _MIN_DENSE) // _DENSE_SHARE if by_row else segment.n
+        self._kept: dict[int, _Impacts] = {}
 
-    def place(self, term: int) -> int:
-        """Return where a term is in the segment, -1 if it is not there."""
-        terms = self.segment.terms
-        place = int(terms.searchsorted(term))
-        return place if place < terms.size and terms[place] == term else -1
+    def of(self, term: int) -> _Impacts:
+        """Return the impacts of a term."""
+        found = self._kept.get(term)
+        if found is None:
+            found = self._kept[term] = self._impacts(term)
+        return found
 
-    def impacts(self, place: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-        """Return the rows of a term, counted from the first of the segment, and its impact there."""
+    def _impacts(self, term: int) -> _Impacts:
         segment = self.segment
+        place = int(segment.terms.searchsorted(np.int32(term)))  # an int would have all terms converted
+        if place == segment.terms.size or segment.terms[place] != term:
+            return _NOWHERE
         part = slice(segment.starts[place], segment.starts[place + 1])
         rows, tf = segment.rows[part].astype(np.intp), segment.tf[part]
-        rows -= segment.first
-        out = tf * (self._k1 + 1.0) / (tf + self._damping[rows])
+        out = tf * (self._k1 + 1.0) / (tf + self._damping[rows - segment.first])
         out *= _IMPACT_STEPS
         np.maximum(np.rint(out, out=out), 1.0, out=out)  # a shared word tells something, however common
         out /= _IMPACT_STEPS
-        return rows, out.astype(np.float32)
-
-    def line(self, place: int) -> NDArray[np.float32] | None:
-        """Return the impacts of a frequent term by row, 0 where it is not; None for others."""
-        line = self._line_of.get(place)
-        if line is None:
-            return None
-        if line not in self._filled:
-            rows, impact = self.impacts(place)
-            self._by_row[line, rows] = impact
-            self._filled.add(line)
-        return self._by_row[line]
+        if rows.size <= self._frequent:
+            return _Impacts(rows, out.astype(np.float32))
+        line = np.zeros(segment.n, np.float32)
+        line[rows - segment.first] = out
+        return _NOWHERE._replace(line=line)
 
 
 class _Added(NamedTuple):
@@ -104,7 +109,7 @@ class _Added(NamedTuple):
     added: NDArray[np.float32]
     line: NDArray[np.float32] | None
     weight: np.float32 | None  # None for 1
-    most: float  # to a row
+    most: float  # no row gets more
 
 
 class Sums(dict[tuple[int, int], _Added]):
@@ -115,7 +120,7 @@ class Sums(dict[tuple[int, int], _Added]):
     Parameters
     ----------
     base, tail : Weighed
-        Together the rows 0 .. n - 1; ``base`` in ascending order of key, and with ``by_row``.
+        Together the rows 0 .. n - 1; ``base`` in ascending order of key, and alone with ``by_row``.
     weight : callable
         Weight of a term in a query that has it so many times.
     """
@@ -131,32 +136,22 @@ class Sums(dict[tuple[int, int], _Added]):
         self._lines = 0  # numbers in lines
 
     def __missing__(self, asked: tuple[int, int]) -> _Added:
-        weight = np.float32(self._exact_weight(asked))
-        rows, added = [np.empty(0, np.intp)], [np.empty(0, np.float32)]
-        line = None
-        for each in (self.base, self.tail):
-            place = each.place(asked[0])
-            if place < 0:
-                continue
-            by_row = each.line(place)
-            if by_row is not None:
-                line = by_row
-            else:
-                within, impact = each.impacts(place)
-                rows.append(within + each.segment.first)
-                added.append(impact * weight)
-        found = _Added(np.concatenate(rows), np.concatenate(added), None, None, 0.0)
-        most = float(found.added.max(initial=0.0))
-        if line is not None:
-            most = max(most, float(weight * line.max()))
-            fits = self._lines + line.size <= self._room // 2
-            found = found._replace(line=line * weight if fits else line, weight=None if fits else weight)
-            self._lines += line.size * fits
-        self._held += found.rows.size
+        exact = self._exact_weight(asked)
+        weight = np.float32(exact)
+        (rows, impact, line), late = self.base.of(asked[0]), self.tail.of(asked[0])
+        if late.rows.size:
+            rows, impact = np.concatenate((rows, late.rows)), np.concatenate((impact, late.impact))
+        added = impact * weight
+        self._held += rows.size
         if self._held > self._room:
             self.clear()
             self._held = self._lines = 0
-        found = self[asked] = found._replace(most=most)
+        if line is not None and self._lines + line.size <= self._room // 2:
+            self._lines += line.size
+            found = _Added(rows, added, line * weight, None, exact * self.base.largest)
+        else:
+            found = _Added(rows, added, line, weight, exact * self.base.largest)
+        self[asked] = found
         return found
 
     def _exact_weight(self, asked: tuple[int, int]) -> float:
@@ -168,10 +163,10 @@ class Sums(dict[tuple[int, int], _Added]):
         for asked in counts.items():
             weight = self._exact_weight(asked)
             for each in (self.base, self.tail):
-                place = each.place(asked[0])
-                if place >= 0:
-                    rows, impact = each.impacts(place)
-                    sums[rows + each.segment.first] += impact * weight
+                rows, impact, line = each.of(asked[0])
+                sums[rows] += impact.astype(np.float64) * weight
+                if line is not None:
+                    sums[: line.size] += line.astype(np.float64) * weight
         return sums
 
 

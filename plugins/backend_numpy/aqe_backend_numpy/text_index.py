@@ -109,8 +109,8 @@ class NumpyTextIndex:
     that sorts what was added since the last packing, amortized O(log n) a document: a tail of at most a sixteenth of
     the rows stays apart, a longer one is packed together with the rest, without removed rows. A removal looks through
     all postings once. Memory is about 6 bytes a posting (35 in a typical test), the vocabulary, and what searches found
-    out about the terms that they asked for: up to 56 MiB or 14 bytes a posting, and 4 bytes a document for each term
-    that is in more than an eighth of them.
+    out about the terms that they asked for: up to 12 bytes a posting, 4 bytes a document for each term that is in more
+    than an eighth of them, and as much again or 24 MiB.
 
     Thread-safe: calls take turns.
 

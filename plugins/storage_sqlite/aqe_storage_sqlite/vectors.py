@@ -175,16 +175,18 @@ def load(
         if wanted is None:
             found = connection.execute(f"{sql} ORDER BY block", (space,))
         else:
-            wanted = wanted[wanted <= MAX_INTEGER]
-            numbers = np.unique(wanted // BLOCK).tolist()
+            # np.unique and np.isin import numpy.ma, which takes longer than the first search.
+            wanted = np.sort(wanted[wanted <= MAX_INTEGER])
+            numbers = sorted({*(wanted // BLOCK).tolist()})
             found = connection.executemany(f"{sql} AND block = ?", ((space, block) for block in numbers))
-        keys, vectors = _read(connection, np.fromiter(found, _LOCATED), dim, fingerprint)
+        rows, vectors = _read(connection, np.fromiter(found, _LOCATED), dim, fingerprint)
+    keys = rows.astype(np.uint64)
     if wanted is not None:
-        chosen = np.isin(keys.astype(np.uint64), wanted)
+        chosen = wanted.take(wanted.searchsorted(keys), mode="clip") == keys
         keys, vectors = keys[chosen], vectors[chosen]
     if not keys.size:
         vectors = np.empty((0, 0), np.float32)
-    return keys.astype(np.uint64), vectors.astype(np.float32, copy=False)
+    return keys, vectors.astype(np.float32, copy=False)
 
 
 def _read(
