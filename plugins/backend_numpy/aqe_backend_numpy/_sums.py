@@ -71,7 +71,7 @@ class Weighed:
     ) -> None:
         self.segment = segment
         self.unit = unit
-        self.largest = max(k1 + 1.0, 1.0) + 1.0 / _IMPACT_STEPS  # no impact is above it
+        self.largest = k1 + 1.0 + 1.0 / _IMPACT_STEPS  # no impact is above it
         self._k1 = k1
         self._damping = k1 * (1.0 - b) + (k1 * b / unit) * lengths[segment.first : segment.first + segment.n]
         self._frequent = max(segment.n, _MIN_DENSE) // _DENSE_SHARE if by_row else segment.n
