@@ -4,6 +4,7 @@ mod bandit;
 mod batch;
 mod exp;
 mod history;
+mod journal;
 mod keys;
 mod learner;
 pub mod neural;
@@ -18,6 +19,7 @@ mod twister;
 mod wide;
 
 pub use bandit::{Bandit, LinearModels, Prior};
+pub use journal::{Journal, Transition};
 pub use keys::{AsKey, Key, Name};
 pub use learner::{Column, Learned, Learner, SHARDS, Table, Transitions, Undeclared, shard_of};
 pub use pcg::Pcg64;

@@ -16,6 +16,7 @@ mod bandit;
 mod given;
 mod policy;
 mod ranker;
+mod recorder;
 mod replay;
 mod softmax;
 
@@ -27,6 +28,7 @@ use given::{
 /// Add what this file binds to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<TabularLearner>()?;
+    module.add_class::<recorder::Recorder>()?;
     module.add_class::<bandit::BanditModels>()?;
     module.add_class::<policy::PolicyCore>()?;
     module.add_class::<softmax::SoftmaxLearner>()?;
