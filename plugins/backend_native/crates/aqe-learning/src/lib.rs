@@ -12,6 +12,7 @@ mod pcg;
 mod prefetch;
 pub mod ranker;
 pub mod replay;
+mod roomy;
 pub mod softmax;
 mod sums;
 mod table;

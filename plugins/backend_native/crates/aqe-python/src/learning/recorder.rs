@@ -158,14 +158,16 @@ impl Recorder {
     /// Record a learner; the fields of an encoding as `Told` says, or none.
     #[new]
     fn new(learner: Py<TabularLearner>, fields: Vec<Told<'_>>) -> Self {
-        let fields = fields.into_iter().map(|(name, parts, options, range)| Field {
-            name: name.unbind(),
-            parts,
-            kind: match options {
-                Some(options) => Kind::Choice(options),
-                None => Kind::Number(range),
-            },
-        });
+        let fields = fields
+            .into_iter()
+            .map(|(name, parts, options, range)| Field {
+                name: name.unbind(),
+                parts,
+                kind: match options {
+                    Some(options) => Kind::Choice(options),
+                    None => Kind::Number(range),
+                },
+            });
         Self {
             learner,
             fields: fields.collect(),
