@@ -140,8 +140,9 @@ impl TabularLearner {
                 _ => None,
             };
             let (reward, done) = (plain_reward(reward)?, done.plain()?);
-            if let (Some(s), Some(a), Some(t)) =
-                (plain_int(state), plain_int(action), plain_int(next_state))
+            if let Some(s) = plain_int(state)
+                && let Some(a) = plain_int(action)
+                && let Some(t) = plain_int(next_state)
             {
                 return this.with(slf.py(), |table| {
                     table.update(s, a, reward, t, done, next).ok()

@@ -10,7 +10,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyList, PyString};
 
-use super::given::{Batch, Given, Maybe, checked_name, plain_int, plain_key, plain_reward};
+use super::given::{
+    Batch, Given, Maybe, checked_name, exactly, plain_int, plain_key, plain_reward,
+};
 use super::{TabularLearner, refused, to_list};
 
 const LONGEST: usize = 256; // of a key made here; longer ones are made in Python
@@ -67,9 +69,9 @@ impl Field {
         let value = state.get_item(self.name.bind(state.py())).ok()??;
         let part = match &self.kind {
             Kind::Number([low, high, width, bins]) => {
-                let number = match value.cast_exact::<PyFloat>() {
-                    Ok(number) => number.value(),
-                    Err(_) => exact(plain_int(&value)?)?,
+                let number = match exactly::<PyFloat>(&value) {
+                    Some(number) => number.value(),
+                    None => exact(plain_int(&value)?)?,
                 };
                 if !(*low <= number && number <= *high) {
                     return None; // nor is NaN in between
@@ -78,7 +80,7 @@ impl Field {
                 self.parts.get(((number - low) / width * bins) as usize)?
             }
             Kind::Choice(options) => {
-                let given = value.cast_exact::<PyString>().ok()?.to_str().ok()?;
+                let given = exactly::<PyString>(&value)?.to_str().ok()?;
                 let found = options.iter().find(|(option, _)| option == given);
                 found.map(|(_, part)| part).or(self.parts.last())?
             }
