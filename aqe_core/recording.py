@@ -158,7 +158,7 @@ def as_state_key(state: Any, encoding: Encoding | None) -> Any:
     """Return the key of a mapping by an encoding; anything else as it is."""
     if encoding is None or type(state) is str:
         return state
-    return encoding.key(state) if isinstance(state, Mapping) else state
+    return encoding.key(state) if type(state) is dict or isinstance(state, Mapping) else state
 
 
 def refuse_surrogates(*keys: Any) -> None:
