@@ -20,6 +20,8 @@ except ImportError:
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from numpy.typing import ArrayLike
+
 __all__ = ["crc32", "is_run", "of_entry", "of_pattern", "of_row", "of_run", "together"]
 
 
@@ -100,7 +102,7 @@ def of_run(
     run: tuple[str, str, str, float],
     tests: Sequence[str],
     outcomes: bytes,
-    durations_s: Sequence[float],
+    durations_s: ArrayLike,
     messages: Sequence[str],
 ) -> int:
     """Return the CRC-32 of a run and of its results, column by column.
@@ -113,7 +115,7 @@ def of_run(
         Names, codes, seconds, and texts, in the order of the results.
     """
     total = crc32(_encode(run))
-    seconds = np.array(durations_s, "<f8") + 0.0  # SQLite does not keep -0.0
+    seconds = np.asarray(durations_s, "<f8") + 0.0  # SQLite does not keep -0.0
     for column in (_joined(tests), outcomes, seconds.tobytes(), _joined(messages)):
         total = crc32(column, total)
     return total
