@@ -9,7 +9,7 @@ nothing can overflow. Every bit comes back.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -90,16 +90,13 @@ def _to_integers(numbers: NDArray[np.float64], headers: NDArray[np.void]) -> NDA
 
 def _scaled(numbers: NDArray[np.float64], exponent: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the nearest integers, and which rows they give back to the last bit (which -0.0 is not)."""
-    if exponent == 0:
-        back = scaled = np.rint(numbers)
-    else:
-        scaled = np.rint(numbers * 10.0**exponent)
-        back = scaled / 10.0**exponent  # a division of exact numbers gives the float nearest to the decimal
-    return scaled, (back.view(np.int64) == numbers.view(np.int64)).all(axis=1)
+    scaled = np.rint(numbers * 10.0**exponent if exponent else numbers)
+    return scaled, (_unscaled(scaled, exponent).view(np.int64) == numbers.view(np.int64)).all(axis=1)
 
 
-def _unscaled(integers: NDArray[np.int64], exponent: int) -> NDArray[np.float64]:
-    return integers / 10.0**exponent  # as in `_scaled`
+def _unscaled(integers: NDArray[Any], exponent: int) -> NDArray[Any]:
+    """Return the numbers; a division of exact ones gives the float nearest to the decimal."""
+    return integers / 10.0**exponent if exponent else integers
 
 
 def _range(integers: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
