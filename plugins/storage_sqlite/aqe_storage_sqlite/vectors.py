@@ -230,7 +230,7 @@ def _fill(connection: apsw.Connection, blocks: Blocks, target: memoryview) -> in
     runs = [located[start : start + _RUN] for start in range(0, len(located), _RUN)]
     parts = _read_runs(connection, runs, target)
     doubtful: Iterable[tuple[list[_Located], memoryview]] = zip(runs, parts, strict=True)
-    if len(located) >= _MANY:
+    if len(located) >= _MANY and not (blocks["crc32"] >> 32).any():  # what is no CRC-32 fits nothing
         taken, sums = _summed(parts)
         doubtful = compress(zip(runs, taken, strict=True), map(ne, map(_sum_of, runs), sums))
     return next((wrong for wrong in starmap(_first_wrong, doubtful) if wrong is not None), None)

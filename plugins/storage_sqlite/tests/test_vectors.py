@@ -276,6 +276,14 @@ def test_two_damaged_blocks_of_a_large_load(path, large):
             storage.load_vectors("n", "f")
 
 
+@pytest.mark.parametrize("change", ["crc32 - (1 << 32)", "crc32 + (1 << 32)", "-1", "1 << 62"])
+def test_a_number_that_is_no_checksum_in_a_large_load(path, large, change):
+    with SqliteStorage(path) as storage, storage._database.alone() as connection:
+        connection.execute(f"UPDATE vector_blocks SET crc32 = {change} WHERE block = 34")
+        with pytest.raises(CorruptStorageError, match=f"keys {34 * 16} to {34 * 16 + 15}"):
+            storage.load_vectors("n", "f")
+
+
 def test_a_large_load_without_another_thread(path, large, monkeypatch):
     def refuse(_):
         raise RuntimeError("can't start new thread")
