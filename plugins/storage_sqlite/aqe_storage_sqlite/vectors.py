@@ -43,8 +43,8 @@ _Located = tuple[int, int, int, int, int]
 
 _RUN = 32
 """Blocks whose checksums are compared at once, where there are many."""
-_MANY = 256
-"""So many blocks are worth a thread."""
+_MANY = 512
+"""So many blocks are worth a thread, also where it waits for a core."""
 
 
 def put(

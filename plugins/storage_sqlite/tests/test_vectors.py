@@ -236,26 +236,27 @@ def test_a_wrong_header_is_found(storage, column):
 
 
 @pytest.fixture
-def large(path):
+def large(path, monkeypatch):
     """A file of many blocks; returns its vectors."""
+    monkeypatch.setattr(vectors, "_MANY", 128)
     with SqliteStorage(path) as storage:
-        keys = put(storage, 5000)
-        storage.put_vectors("n", keys, rows(5000), "f")
-    return rows(5000)
+        keys = put(storage, 3000)
+        storage.put_vectors("n", keys, rows(3000), "f")
+    return rows(3000)
 
 
 def test_a_large_load(path, large):
     with SqliteStorage(path) as storage:
         found, loaded = storage.load_vectors("n", "f")
-        assert found.tolist() == list(range(1, 5001))
+        assert found.tolist() == list(range(1, 3001))
         np.testing.assert_array_equal(loaded, large)
-        storage.remove_patterns("n", np.arange(5, 5000, 7))
+        storage.remove_patterns("n", np.arange(5, 3000, 7))
         found, loaded = storage.load_vectors("n", "f")
         np.testing.assert_array_equal(loaded, large[found.astype(np.int64) - 1])
-        assert len(found) == 5000 - len(range(5, 5000, 7))
+        assert len(found) == 3000 - len(range(5, 3000, 7))
 
 
-@pytest.mark.parametrize("row", [0, 2500, 4999])
+@pytest.mark.parametrize("row", [0, 1500, 2999])
 def test_a_flipped_bit_of_a_large_load_is_found(path, large, row):
     right = large[row].tobytes()
     wrong = right[:9] + bytes([right[9] ^ 1]) + right[10:]
