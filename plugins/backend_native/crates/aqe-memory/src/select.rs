@@ -1,31 +1,34 @@
 //! The largest of many numbers, without a heap.
 
-use crate::kernels::{compress, count_above, extent};
+use crate::kernels::{compress, count_above, extent, vectorized};
 use crate::level::Level;
 
 /// A threshold above which there are `keep` of the values, or up to an eighth more; `None` if equal values forbid it.
 ///
-/// Counts what is above a guess, in one pass, until that fits. The first guesses follow a straight line through the
-/// logarithms of the counts on both sides, as the tail of a distribution does about; then intervals are halved.
+/// Counts what is above a guess, in one pass, until that fits. The first guesses follow a straight line through what
+/// the quantiles of a normal distribution are about, as they are in proportion to the root of the logarithm of the
+/// share above; then intervals are halved.
 pub fn threshold(level: Level, values: &[f32], keep: usize) -> Option<f32> {
-    const GUESSES: usize = 4;
-    const STEPS: usize = 28;
+    const GUESSES: usize = 8;
+    const STEPS: usize = 32;
     let most = keep + keep / 8;
-    let wanted = logarithm((keep + most) as f32 / 2.0);
+    let all = logarithm(2.0 * values.len() as f32);
+    let quantile = |above: f32| (all - logarithm(above)).max(0.0).sqrt();
+    let wanted = quantile((keep + most) as f32 / 2.0);
     let [mut low, mut high] = extent(level, values);
-    let mut sides = [logarithm(values.len() as f32), logarithm(0.5)];
+    let mut sides = [quantile(values.len() as f32), quantile(0.5)];
     for step in 0..STEPS {
         let share = if step < GUESSES {
-            ((sides[0] - wanted) / (sides[0] - sides[1])).clamp(0.02, 0.98)
+            ((wanted - sides[0]) / (sides[1] - sides[0])).clamp(0.02, 0.98)
         } else {
             0.5
         };
         let middle = (1.0 - share) * low + share * high;
         let above = count_above(level, values, middle);
         if above < keep {
-            (high, sides[1]) = (middle, logarithm((above as f32).max(0.5)));
+            (high, sides[1]) = (middle, quantile((above as f32).max(0.5)));
         } else if above > most {
-            (low, sides[0]) = (middle, logarithm(above as f32));
+            (low, sides[0]) = (middle, quantile(above as f32));
         } else {
             return Some(middle);
         }
@@ -56,6 +59,43 @@ pub fn cut(level: Level, values: &mut [f32], others: &mut [u32], keep: usize) ->
         others[i] = *other;
     }
     (keep, order[keep - 1].0)
+}
+
+/// So many values [`order`] takes at most.
+pub const FEW: usize = 32;
+
+/// The numbers of a few values in the order of the values, the largest first; of equal ones the first one first.
+///
+/// Each is put where the count of larger ones says: as many comparisons as there are pairs, but 16 at once, and no branch
+/// that cannot be foretold.
+pub fn order(level: Level, values: &[f32]) -> [u32; FEW] {
+    const LANES: usize = 16;
+    let n = values.len();
+    let (mut all, mut places) = ([f32::NEG_INFINITY; FEW], [0u32; FEW]);
+    all[..n].copy_from_slice(values);
+    vectorized(
+        level,
+        #[inline(always)]
+        || {
+            let parts = all[..n.next_multiple_of(LANES)].as_chunks::<LANES>().0;
+            let parts = parts.iter().zip(places.as_chunks_mut::<LANES>().0);
+            for (first, (part, places)) in (0..).step_by(LANES).zip(parts) {
+                let mut larger = [0u32; LANES];
+                for (j, other) in (0u32..).zip(values) {
+                    for i in 0..LANES {
+                        let before = (*other == part[i]) & (j < first + i as u32);
+                        larger[i] += u32::from((*other > part[i]) | before);
+                    }
+                }
+                *places = larger;
+            }
+        },
+    );
+    let mut numbers = [0; FEW];
+    for (number, &place) in (0..).zip(&places[..n]) {
+        numbers[place as usize] = number;
+    }
+    numbers
 }
 
 /// A value and a place in one integer, which is the smaller the larger the value is.
@@ -103,6 +143,22 @@ mod tests {
                     assert_eq!(found, sorted[..len]);
                     assert!(sorted[len..].iter().all(|&value| value <= bound));
                     assert!((0..len).all(|i| values[places[i] as usize] == kept[i]));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn orders_few_numbers_by_value() {
+        let mut random = Random::new(4);
+        for level in Level::supported() {
+            for n in [0, 1, 7, 15, 16, 17, FEW] {
+                for range in [2, 1 << 20] {
+                    let value = |_| random.below(range) as f32 - 9.0;
+                    let values: Vec<f32> = (0..n).map(value).collect();
+                    let mut sorted: Vec<u32> = (0..n as u32).collect();
+                    sorted.sort_by(|&a, &b| values[b as usize].total_cmp(&values[a as usize]));
+                    assert_eq!(order(level, &values)[..n], sorted);
                 }
             }
         }

@@ -391,20 +391,31 @@ impl Shared {
                 break;
             }
         }
-        let (cost, (setting, recall)) = best?;
+        let (cost, whole) = best?;
         // Under the dot product long rows are near to all queries, wherever their lists are: no list is too far.
         let found = match self.options.metric {
             Metric::Dot => None,
-            // What few trials chose may be a little too low for all of them.
-            _ => REFINE
-                .into_iter()
-                .filter(|&refine| setting.refine <= refine && 4 * refine < n)
-                .take(3)
-                .find_map(|refine| {
-                    self.stop_early(trials, goal, lists, Setting { refine, ..setting })
-                }),
+            _ => self.mended_stop(trials, goal, lists, n, whole.0),
         };
-        (cost < 1.2 * n as f64).then_some(found.unwrap_or((setting, recall)))
+        (cost < 1.2 * n as f64).then_some(found.unwrap_or(whole))
+    }
+
+    /// A setting that stops early, with as many rows refined as in one that does not, or up to two sizes more: what few
+    /// trials chose may be a little too low for all of them.
+    fn mended_stop(
+        &self,
+        trials: &[Trial],
+        goal: f64,
+        lists: usize,
+        n: usize,
+        whole: Setting,
+    ) -> Option<(Setting, f64)> {
+        const SIZES: usize = 3;
+        REFINE
+            .into_iter()
+            .filter(|&refine| whole.refine <= refine && 4 * refine < n)
+            .take(SIZES)
+            .find_map(|refine| self.stop_early(trials, goal, lists, Setting { refine, ..whole }))
     }
 
     /// Of a setting with so many lists, one that stops early where it may and scans more where it has to.
@@ -550,6 +561,7 @@ impl Around {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Index, Keep, Level, Options, Store};
 
     fn around(own: f32, scores: impl IntoIterator<Item = f32>) -> Around {
         let mut around = Around::new();
@@ -588,6 +600,66 @@ mod tests {
         assert!((goal(0.95, 3.0) - (1.0 - 0.05 / 9f64.cbrt())).abs() < 1e-9);
         assert!((goal(0.99, 3.0) - (1.0 - 0.01 / (1.3 * 3f64.powf(0.9)))).abs() < 1e-9);
         assert!((goal(0.999, 3.0) - (1.0 - 0.001 / (1.3 * 3f64.powf(0.9)))).abs() < 1e-9);
+    }
+
+    /// A store whose lists are blurred, so that it takes many refined rows to find the best.
+    fn blurred() -> Store {
+        const DIM: usize = 64;
+        let mut random = Random::new(5);
+        let mut value = || random.below(1000) as f32 / 500.0 - 1.0;
+        let rows: Vec<f32> = (0..3000 * DIM)
+            .map(|i| value() + if i / DIM % 20 == i % DIM { 2.0 } else { 0.0 })
+            .collect();
+        let store = Store::new(Options {
+            dim: DIM,
+            metric: Metric::Cosine,
+            index: Index::Lists,
+            keep: Keep::Planes,
+            recall: 0.7,
+            seed: 1,
+            threads: 1,
+            background: false,
+            level: Level::best(),
+        });
+        store.add(&(0..3000).collect::<Vec<u64>>(), &rows);
+        store
+    }
+
+    #[test]
+    fn where_too_few_rows_are_refined_to_stop_early_more_are() {
+        let store = blurred();
+        let shared = &store.shared;
+        let trials = shared.trials();
+        let state = shared.read();
+        let (lists, n) = (
+            state.lists.as_ref().expect("of 3,000").lists.len(),
+            state.rows.alive(),
+        );
+        drop(state);
+        let bound = |refine| shared.recall(&trials, Setting::whole(lists, refine)).bound;
+        let [few, more, most] = [40, 50, 60].map(bound);
+        assert!(few < more && more < most, "{few} {more} {most}");
+        let stop = |goal, refine| {
+            shared.mended_stop(&trials, goal, lists, n, Setting::whole(lists, refine))
+        };
+
+        // What 40 rows cannot reach, 50 can.
+        let goal = 0.5 * (few + more);
+        assert!(
+            shared
+                .stop_early(&trials, goal, lists, Setting::whole(lists, 40))
+                .is_none()
+        );
+        let (found, recall) = stop(goal, 40).expect("50 rows reach it");
+        assert!(found.refine == 50 && found.margin < f32::INFINITY);
+        assert!(recall >= goal && shared.recall(&trials, found).bound >= goal);
+
+        // Where 40 rows reach it they are enough.
+        let (found, _) = stop(0.5 * few, 40).expect("40 rows reach it");
+        assert_eq!(found.refine, 40);
+
+        // What no size of the three reaches is not reached by stopping early.
+        assert!(stop(0.5 * (most + 1.0), 40).is_none());
     }
 
     #[test]
