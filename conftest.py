@@ -1,7 +1,7 @@
 """For all tests: none reaches a network, and linear algebra works in one thread.
 
 Opening a connection to anything but this machine fails the test. Our matrices are small; spread over threads of a busy
-machine, training on them takes ten times as long.
+machine, training on them takes ten times as long. No property fails for want of time: machines are busy now and then.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported, which no plugin of pytest does
@@ -19,6 +20,11 @@ os.environ.pop("PYTEST_ADDOPTS", None)  # read already; the runs of pytest that 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unhurried")
 
 
 def _is_here(address: Any) -> bool:

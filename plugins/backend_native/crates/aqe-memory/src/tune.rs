@@ -53,6 +53,12 @@ const SLACK: f64 = 1.2;
 /// Settings are chosen by a part of the trials, what stops a search early by all.
 const PARTS: usize = 2;
 
+/// Of those, at first so many are searched for, then twice as many and so on, until it is plain what the rest would say.
+const FIRST: usize = 128;
+
+/// Standard errors of the recall from which the goal is plainly reached or missed.
+const PLAIN: f64 = 3.0;
+
 /// A row as a query.
 ///
 /// A row has copies and variants of itself in the store; a query that is asked for the first time mostly has none.
@@ -157,6 +163,24 @@ impl Found {
             scanned: self.scanned + other.scanned,
         }
     }
+
+    fn recall(&self, n: usize) -> f64 {
+        self.hits as f64 / (n * K) as f64
+    }
+
+    /// The variance of the share found, from one of n trials to the next. Hits of one trial are alike, so that trials are
+    /// counted, not hits.
+    fn variance(&self, n: usize) -> f64 {
+        let recall = self.recall(n);
+        (self.squares as f64 / (K * K) as f64 / n as f64 - recall * recall).max(0.0)
+    }
+
+    /// Whether the trials after the first n will hardly change that the goal is reached, or missed.
+    fn is_plain(&self, n: usize, goal: f64) -> bool {
+        // Where nothing was missed yet the variance tells nothing.
+        let variance = self.variance(n).max(goal * (1.0 - goal) / K as f64);
+        (self.recall(n) - goal).abs() > PLAIN * (variance / n as f64).sqrt()
+    }
 }
 
 impl Shared {
@@ -183,9 +207,10 @@ impl Shared {
             let ladder: &[usize] = if graph { &BEAM } else { &REFINE };
             self.tune_flat(few(&trials), goal, ladder, n)
         };
-        let mut state = self.write();
         let helped = found.is_some();
-        let (setting, recall) = found.unwrap_or((Setting::whole(lists.max(1), n), 1.0));
+        let recall = found.map_or(1.0, |setting| self.recall(&trials, setting, None).recall);
+        let setting = found.unwrap_or(Setting::whole(lists.max(1), n));
+        let mut state = self.write();
         state.tuning = Tuning {
             probes: setting.probes,
             margin: setting.margin,
@@ -282,8 +307,29 @@ impl Shared {
         }
     }
 
-    /// Search for the neighbours of the trials.
-    fn recall(&self, trials: &[Trial], setting: Setting) -> Measured {
+    /// Search for the neighbours of the trials; with a goal, of as many as it takes to tell whether it is reached.
+    fn recall(&self, trials: &[Trial], setting: Setting, goal: Option<f64>) -> Measured {
+        let mut total = self.find_all(&trials[..trials.len().min(FIRST)], setting);
+        let mut n = trials.len().min(FIRST);
+        while n < trials.len() && !goal.is_some_and(|goal| total.is_plain(n, goal)) {
+            let stop = trials.len().min(2 * n);
+            total = total.plus(&self.find_all(&trials[n..stop], setting));
+            n = stop;
+        }
+        let n = n.max(1);
+        let recall = total.recall(n);
+        Measured {
+            recall,
+            bound: recall - QUANTILE * (total.variance(n) / n as f64).sqrt(),
+            scanned: total.scanned as f64 / n as f64,
+        }
+    }
+
+    fn reaches(&self, trials: &[Trial], setting: Setting, goal: f64) -> bool {
+        self.recall(trials, setting, Some(goal)).bound >= goal
+    }
+
+    fn find_all(&self, trials: &[Trial], setting: Setting) -> Found {
         let share = trials.len().div_ceil(self.options.threads).max(1);
         let found: Vec<Found> = std::thread::scope(|scope| {
             let threads: Vec<_> = trials
@@ -295,16 +341,7 @@ impl Shared {
                 .map(|thread| thread.join().expect("a search does not panic"))
                 .collect()
         });
-        let total = found.iter().fold(Found::default(), Found::plus);
-        let n = trials.len().max(1) as f64;
-        let recall = total.hits as f64 / (n * K as f64);
-        // Hits of one query are alike, so that queries are counted, not hits.
-        let variance = total.squares as f64 / (K * K) as f64 / n - recall * recall;
-        Measured {
-            recall,
-            bound: recall - QUANTILE * (variance.max(0.0) / n).sqrt(),
-            scanned: total.scanned as f64 / n,
-        }
+        found.iter().fold(Found::default(), Found::plus)
     }
 
     fn find(&self, trials: &[Trial], setting: Setting) -> Found {
@@ -355,26 +392,18 @@ impl Shared {
         goal: f64,
         ladder: &[usize],
         n: usize,
-    ) -> Option<(Setting, f64)> {
+    ) -> Option<Setting> {
         ladder
             .iter()
             .take_while(|&refine| 4 * refine < n)
-            .find_map(|&refine| {
-                let setting = Setting::whole(1, refine);
-                let measured = self.recall(trials, setting);
-                (measured.bound >= goal).then_some((setting, measured.recall))
-            })
+            .map(|&refine| Setting::whole(1, refine))
+            .find(|&setting| self.reaches(trials, setting, goal))
     }
 
     /// The cheapest of the settings that reach the goal, by a count of what each step costs.
-    fn tune_lists(
-        &self,
-        trials: &[Trial],
-        goal: f64,
-        lists: usize,
-        n: usize,
-    ) -> Option<(Setting, f64)> {
-        let mut best: Option<(f64, (Setting, f64))> = None;
+    fn tune_lists(&self, trials: &[Trial], goal: f64, lists: usize, n: usize) -> Option<Setting> {
+        let mut best: Option<(f64, Setting)> = None;
+        let mut rises = 0;
         let mut most = lists / 2; // that were needed with fewer rows
         for refine in REFINE.into_iter().take_while(|refine| 4 * refine < n) {
             let reached = self.probes_needed(few(trials), goal, refine, most);
@@ -384,18 +413,22 @@ impl Shared {
             most = probes;
             // In nanoseconds, roughly; only the proportions matter.
             let cost = 1.2 * measured.scanned + 30.0 * refine as f64 + 25.0 * probes as f64;
-            let setting = Setting::whole(probes, refine);
             if best.is_none_or(|(least, _)| cost < least) {
-                best = Some((cost, (setting, measured.recall)));
-            } else if best.is_some_and(|(least, _)| 30.0 * refine as f64 > least) {
-                break;
+                best = Some((cost, Setting::whole(probes, refine)));
+                rises = 0;
+            } else {
+                // The more rows are refined the fewer lists are saved: what rises twice rises on.
+                rises += 1;
+                if rises == 2 {
+                    break;
+                }
             }
         }
         let (cost, whole) = best?;
         // Under the dot product long rows are near to all queries, wherever their lists are: no list is too far.
         let found = match self.options.metric {
             Metric::Dot => None,
-            _ => self.mended_stop(trials, goal, lists, n, whole.0),
+            _ => self.mended_stop(trials, goal, lists, n, whole),
         };
         (cost < 1.2 * n as f64).then_some(found.unwrap_or(whole))
     }
@@ -409,7 +442,7 @@ impl Shared {
         lists: usize,
         n: usize,
         whole: Setting,
-    ) -> Option<(Setting, f64)> {
+    ) -> Option<Setting> {
         const SIZES: usize = 3;
         REFINE
             .into_iter()
@@ -425,37 +458,32 @@ impl Shared {
         goal: f64,
         lists: usize,
         setting: Setting,
-    ) -> Option<(Setting, f64)> {
+    ) -> Option<Setting> {
         let probes = ((setting.probes as f64 * SLACK).ceil() as usize).min(lists);
         let with = |margin| Setting {
             probes,
             margin,
             ..setting
         };
-        if self.recall(trials, with(f32::INFINITY)).bound < goal {
+        if !self.reaches(trials, with(f32::INFINITY), goal) {
             return None;
         }
-        let mut found = None;
         let (mut low, mut high) = (-0.3, 0.1);
         for _ in 0..8 {
-            let measured = self.recall(trials, with(high));
-            if measured.bound >= goal {
-                found = Some((with(high), measured.recall));
+            if self.reaches(trials, with(high), goal) {
                 break;
             }
             (low, high) = (high, 2.0 * high);
         }
-        found?;
         while high - low > 0.003 {
             let middle = 0.5 * (low + high);
-            let measured = self.recall(trials, with(middle));
-            if measured.bound >= goal {
-                (high, found) = (middle, Some((with(middle), measured.recall)));
+            if self.reaches(trials, with(middle), goal) {
+                high = middle;
             } else {
                 low = middle;
             }
         }
-        found
+        Some(with(high))
     }
 
     /// The fewest lists, up to `most`, with which the goal is reached.
@@ -466,20 +494,12 @@ impl Shared {
         refine: usize,
         most: usize,
     ) -> Option<(usize, Measured)> {
-        let with = |probes| self.recall(trials, Setting::whole(probes, refine));
-        let (mut low, mut probes, mut before) = (0, 4.min(most), 0.0);
-        let (mut high, mut reached) = loop {
-            let measured = with(probes);
-            if measured.bound >= goal {
-                break (probes, measured);
-            }
-            // Where more lists hardly help the rows refined are too few.
-            if probes >= most || measured.recall < before + 0.02 * (goal - before) {
-                return None;
-            }
-            (low, before) = (probes, measured.recall);
-            probes = (probes + probes.div_ceil(2)).min(most);
-        };
+        let with = |probes| self.recall(trials, Setting::whole(probes, refine), Some(goal));
+        let mut reached = with(most);
+        if reached.bound < goal {
+            return None;
+        }
+        let (mut low, mut high) = (0, most);
         while high - low > (high / 16).max(1) {
             let middle = usize::midpoint(low, high);
             let measured = with(middle);
@@ -636,7 +656,10 @@ mod tests {
             state.rows.alive(),
         );
         drop(state);
-        let bound = |refine| shared.recall(&trials, Setting::whole(lists, refine)).bound;
+        let bound = |refine| {
+            let setting = Setting::whole(lists, refine);
+            shared.recall(&trials, setting, None).bound
+        };
         let [few, more, most] = [40, 50, 60].map(bound);
         assert!(few < more && more < most, "{few} {more} {most}");
         let stop = |goal, refine| {
@@ -650,12 +673,12 @@ mod tests {
                 .stop_early(&trials, goal, lists, Setting::whole(lists, 40))
                 .is_none()
         );
-        let (found, recall) = stop(goal, 40).expect("50 rows reach it");
+        let found = stop(goal, 40).expect("50 rows reach it");
         assert!(found.refine == 50 && found.margin < f32::INFINITY);
-        assert!(recall >= goal && shared.recall(&trials, found).bound >= goal);
+        assert!(shared.recall(&trials, found, None).bound >= goal);
 
         // Where 40 rows reach it they are enough.
-        let (found, _) = stop(0.5 * few, 40).expect("40 rows reach it");
+        let found = stop(0.5 * few, 40).expect("40 rows reach it");
         assert_eq!(found.refine, 40);
 
         // What no size of the three reaches is not reached by stopping early.
