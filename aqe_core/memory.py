@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import numpy as np
 
 from aqe_core import searching
@@ -168,7 +167,7 @@ class Patterns:
             return self._matches(ranked.first(k), version)
         kept, copies = searching.without_copies(ranked, self._vectors_of, k)
         return [
-            attrs.evolve(match, copies=tuple([copy.id for copy in self._cache.get(keys.tolist(), version)]))
+            match._replace(copies=tuple([copy.id for copy in self._cache.get(keys.tolist(), version)]))
             for match, keys in zip(self._matches(kept, version), copies, strict=True)
         ]
 

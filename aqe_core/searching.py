@@ -8,7 +8,7 @@ ranks, and robust).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import attrs
 import numpy as np
@@ -57,8 +57,7 @@ _MANY = 4
 _NONE = np.array([NO_KEY], np.uint64)
 
 
-@attrs.frozen
-class Match:
+class Match(NamedTuple):
     """One hit of a search.
 
     Attributes
