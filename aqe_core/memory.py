@@ -211,6 +211,7 @@ class Patterns:
             tuning=self.tuning,
             narrow=self._is_narrow,
             at_once=bool(self._capability("text_index", "hybrid")),
+            spare=spare,
         )
 
     def _engines_for(self, keys: NDArray[np.uint64]) -> tuple[Embedder, PatternStore] | None:

@@ -186,8 +186,9 @@ def hybrid(
     tuning: Tuning,
     narrow: bool,
     at_once: bool = False,
+    spare: int = 0,
 ) -> Ranked:
-    """Return the fusion of what the text index and the pattern store find: at least k if there are.
+    """Return the best k of what the text index and the pattern store find, fused, and so many more as are to spare.
 
     Parameters
     ----------
@@ -203,6 +204,8 @@ def hybrid(
         where it finds as many. For vectors made of words that finds the same, and saves the scan of all of them.
     at_once : bool
         The index is a `HybridIndex`, and may do it all in one call.
+    spare : int
+        They do not count where it is decided how long the lists are that are fused, so that the best k stay the same.
     """
     pool, depth = _sizes(_enough(k, index, store))
     candidates = len(store) if among is None else among.size
@@ -210,14 +213,16 @@ def hybrid(
     if at_once and among is None:
         weights = tuning.lexical_weight, tuning.vector_weight
         native = cast("HybridIndex", index)
-        found = native.hybrid(text, embedder, store, pool=pool, depth=depth, weights=weights, narrow=narrow)
+        found = native.hybrid(
+            text, embedder, store, k=k + spare, pool=pool, depth=depth, weights=weights, narrow=narrow
+        )
         if found is not None:
             return found
     vector = embedder.embed_queries([text])[0]
     words = worded(index, text, pool, among)
     if narrow and words.keys.size == pool:
         among = np.sort(words.keys)
-    return fuse(words, nearest(store, vector, pool, among), tuning, depth)
+    return fuse(words, nearest(store, vector, pool, among), tuning, depth).first(k + spare)
 
 
 def hybrid_of_few(

@@ -58,7 +58,7 @@ class Ranked(NamedTuple):
 
     def first(self, k: int) -> Ranked:
         """Return the first k."""
-        return self.at(slice(k))
+        return self if len(self.keys) <= k else self.at(slice(k))
 
     def at(self, places: slice | list[int]) -> Ranked:
         """Return those at some places."""
@@ -177,14 +177,15 @@ class HybridIndex(TextIndex, Protocol):
         embedder: Embedder,
         store: PatternStore,
         *,
+        k: int,
         pool: int,
         depth: int,
         weights: tuple[float, float],
         narrow: bool,
     ) -> Ranked | None:
-        """Return the fusion of what the index and the store find, or None if it does not know one of the engines.
+        """Return the best of what the index and the store find, fused, or None if it does not know one of the engines.
 
-        The same, bit for bit, as `aqe_core.searching.fuse` of ``search(query, pool)`` and
+        The same, bit for bit, as the first k of `aqe_core.searching.fuse` of ``search(query, pool)`` and
         ``store.search(embedder.embed_queries([query])[0], pool)``.
 
         Parameters
@@ -193,6 +194,8 @@ class HybridIndex(TextIndex, Protocol):
         embedder : Embedder
         store : PatternStore
             Of the embedder's vectors.
+        k : int
+            How many are returned at most.
         pool : int
             How many of each list are looked at.
         depth : int
