@@ -207,9 +207,9 @@ def hybrid(
     spare : int
         They do not count where it is decided how long the lists are that are fused, so that the best k stay the same.
     """
-    pool, depth = _sizes(_enough(k, index, store))
-    candidates = len(store) if among is None else among.size
-    narrow = narrow and candidates > max(_SCANNED, pool)
+    # So few are asked for nearly always, and then it does not matter how many there are.
+    pool, depth = _sizes(k if 2 * k <= _DEPTH else _enough(k, index, store))
+    narrow = narrow and (len(store) if among is None else among.size) > max(_SCANNED, pool)
     if at_once and among is None:
         weights = tuning.lexical_weight, tuning.vector_weight
         native = cast("HybridIndex", index)
