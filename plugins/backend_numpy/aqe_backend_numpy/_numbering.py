@@ -78,7 +78,10 @@ class Numbering:
             # Of equal indices the last assignment stays: written backwards, each key keeps its first position.
             order, first = np.arange(asked.size), np.empty_like(self._small)
             first[asked[::-1]] = order[::-1]
-            self._enter(asked[first[asked] == order].tolist())
+            new = asked[first[asked] == order]
+            # Ctrl-C may have come after the next line once: whoever has a number then keeps it.
+            given = [*map(self.of.setdefault, new.tolist(), self._reserve(new.size))]
+            self._small[new] = packed(given, np.int64)
             numbers[missing] = self._small[asked]
         return numbers
 

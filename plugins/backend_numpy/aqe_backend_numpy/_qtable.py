@@ -15,8 +15,8 @@ much room to grow into, and the old arrays while growing.
 ``values`` double per cell    the value; ``-inf``: never updated
 ``counts`` int64 per cell     updates learned; a few hundred thousand wait in a log, as counting many is cheaper
 ``lasts``  int64 per cell     number of the last of them among all updates, from 1 on; 0: none, or unknown
-``worths`` double per block   at a home, what the state is worth to the one before; ``nan``: stale; ``-inf``: nothing
-                              was tried yet. Small enough to stay in the cache.
+``worths`` double per block   at a home, what the state is worth to the one before, the initial value as long as nothing
+                              was tried; ``nan``: stale. Small enough to stay in the cache.
 ========== ================== =========================================================================================
 
 Blocks 0 and 1 belong to no state. In ``values`` as in ``worths``, position `UNSEEN` reads as the initial value and
@@ -103,8 +103,7 @@ class Table:
         self.steps = 0
         self.width = MIN_WIDTH
         self.moving: Callable[[], None] = lambda: None
-        # Where the set is declared, an untried action counts with the initial value from the start.
-        self._blank_worth = array("d", [NEVER if declared is None else initial])
+        self._blank_worth = array("d", [initial])
         self._keep(_NEVER * (2 * self.width), self._blank_worth * 2)
         self.used = 2
         for reserved in (self.values, self.worths):
@@ -223,8 +222,10 @@ class Table:
             self._lasts = _grown(self._lasts, len(self.values))
         log, self._log = self._log, []
         number = self.steps - self._logged + 1
+        # One array after the other: both do not fit into the cache.
         for cells in log:
             np.add.at(self._counts, cells, 1)
+        for cells in log:
             # Of equal indices the last assignment stays.
             self._lasts[cells] = np.arange(number, number + cells.size)
             number += cells.size
@@ -278,9 +279,7 @@ class Table:
     def worth(self, home: int) -> float:
         """Return what a state is worth. O(1), or O(actions of the state) if that is stale."""
         worth = self.worths[home]
-        if worth > NEVER:
-            return worth
-        return self.initial if worth == NEVER else self._backup(home)
+        return self._backup(home) if worth != worth else worth  # noqa: PLR0124  # true for STALE only
 
     def _backup(self, home: int) -> float:
         width = self.width
@@ -308,13 +307,10 @@ class Table:
 
     def worths_of(self, homes: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return `worth` of each home, bit for bit."""
-        worths = self.worth_view[homes]
-        odd = (~(worths > NEVER)).nonzero()[0]
-        if odd.size:
-            stale = odd[np.isnan(worths[odd])]
-            worths[odd] = self.initial
-            if stale.size:
-                worths[stale] = self._backup_many(homes[stale])
+        worths = self.worth_view.take(homes, mode="clip")
+        stale = np.isnan(worths).nonzero()[0]
+        if stale.size:
+            worths[stale] = self._backup_many(homes[stale])
         return worths
 
     def _backup_many(self, homes: NDArray[np.int64]) -> NDArray[np.float64]:

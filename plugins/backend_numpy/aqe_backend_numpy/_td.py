@@ -8,8 +8,8 @@ a later wave
 - when it would overwrite what an earlier one, itself waiting, has yet to read.
 
 So each computes the same expression on the same numbers as alone, in its turn. Those that wait stay in a window, to
-which the next ones are added; its size adapts to how many wait. Where waves get too small to pay (few states, all of
-them contested), the window is done one by one.
+which the next ones are added; its size adapts to how many wait, and it is computed once it is full, in this call or a
+later one. Where waves get too small to pay (few states, all of them contested), the window is done one by one.
 
 The whole window is computed, and those that wait write back what was there: fewer than half do, and leaving them out
 of every column first takes longer.
@@ -41,21 +41,26 @@ Columns: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int
 
 SMALL = 256  # fewer updates are faster one by one than as a wave
 MAX_ALONE = 2**14  # so many are done one by one before the next wave is tried, where waves are too small
-MIN_WINDOW, MAX_WINDOW = 512, 8192  # so many are compared with each other; adapted to how many wait
+MIN_WINDOW, MAX_WINDOW = 512, 6144  # so many are compared with each other; adapted to how many wait
+FIXED = 800  # so many updates in a wave take as long as what each wave takes besides
 MASK = 2**16 - 1
 MAX_CLOCK = 2**31 - 1
 TURNS = np.arange(MAX_WINDOW, 0, -1.0)  # what marks a cell
 
 
-class _Waiting(NamedTuple):
-    """Updates that are not done yet, and what each has read already (`STALE`: nothing)."""
+class _Window(NamedTuple):
+    """Updates that are not done yet; and of the last ones, those that waited, what each has read (`STALE`: nothing)."""
 
     columns: Columns
     held: NDArray[np.float64]
 
+    @property
+    def size(self) -> int:
+        return len(self.columns[0])
+
 
 _NONE = np.zeros(0, np.int64)
-_NOBODY = _Waiting((_NONE, _NONE, _NONE, np.zeros(0)), np.zeros(0))
+_NOBODY = _Window((_NONE, _NONE, _NONE, np.zeros(0)), np.zeros(0))
 
 
 class Updater:
@@ -77,7 +82,7 @@ class Updater:
         self._size = 4 * MIN_WINDOW
         self._alone = MIN_WINDOW
         self._clock = 0
-        self._marks = np.zeros((2, MASK + 1), np.int32)
+        self._written, self._wanted = np.zeros((2, MASK + 1), np.int32)
 
     def apply(
         self,
@@ -105,79 +110,63 @@ class Updater:
         self.table.count(cells)
         waiting, self._waiting = self._waiting, _NOBODY
         # Latest first: of equal indices the last assignment stays, and that has to be the first turn.
-        batch = (
-            np.concatenate((homes[::-1], waiting.columns[0])),
-            np.concatenate((cells[::-1], waiting.columns[1])),
-            np.concatenate((sources[::-1], waiting.columns[2])),
-            np.concatenate((rewards[::-1], waiting.columns[3])),
-        )
-        start, held = len(cells), waiting.held
-        while start:
-            # The window: the next ones to come, and behind them those that wait, in the place of some that are done.
-            stop = start + held.size
-            start -= min(max(self._size - held.size, 0), start)
-            left = self._wave(_part(batch, start, stop), held)
+        columns = homes[::-1], cells[::-1], sources[::-1], rewards[::-1]
+        start = len(cells)
+        while start + waiting.size >= self._size:
+            stop = start
+            start -= max(self._size - waiting.size, 0)
+            window = _joined(columns, start, stop, waiting)
+            left = self._wave(window)
             if left is None:
-                start = max(start - self._alone, 0)
-                left = self._in_turn(_part(batch, start, stop), held)
+                stop, start = start, max(start - self._alone, 0)
+                left = self._in_turn(_joined(columns, start, stop, window))
                 self._alone = min(self._alone * 2, MAX_ALONE)
             else:
                 self._alone = MIN_WINDOW
-            held = left
-        if held.size:
-            self._waiting = _Waiting(_part(batch, 0, held.size), held)
+            waiting = left
+        self._waiting = _joined(columns, 0, start, waiting)
 
     def finish(self) -> None:
         """Learn from those that wait."""
         waiting, self._waiting = self._waiting, _NOBODY
-        held = waiting.held
-        while held.size:
-            window = _part(waiting.columns, 0, held.size)
-            left = self._wave(window, held)
-            held = self._in_turn(window, held) if left is None else left
+        while waiting.size:
+            left = self._wave(waiting)
+            waiting = self._in_turn(waiting) if left is None else left
 
-    def _in_turn(self, window: Columns, held: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Do all of the window one by one; return what those still waiting hold, of whom there are none."""
-        n = len(window[0])
-        read = held[::-1].tolist() + [STALE] * (n - held.size)
-        updates = zip(*[column[::-1].tolist() for column in window], read, strict=True)
+    def _in_turn(self, window: _Window) -> _Window:
+        """Do all of the window one by one; return the empty one."""
+        n = len(window.columns[0])
+        read = window.held[::-1].tolist() + [STALE] * (n - window.held.size)
+        updates = zip(*[column[::-1].tolist() for column in window.columns], read, strict=True)
         with self.table.unpacked(for_updates=n):
             self.one_by_one(updates, pairwise=self._pairwise)
-        return held[:0]
+        return _NOBODY
 
-    def _wave(self, window: Columns, held: NDArray[np.float64]) -> NDArray[np.float64] | None:
-        """Advance by one wave, or do nothing and return None: it would be too small to pay.
-
-        Those still waiting are moved to the front of the window; what each of them holds is returned.
-        """
-        homes, cells, sources, rewards = window
-        n, table = len(cells), self.table
+    def _wave(self, window: _Window) -> _Window | None:
+        """Advance by one wave and return those still waiting; or do nothing and return None: too few would be done."""
+        homes, cells, sources, rewards = window.columns
+        n, table, held = len(cells), self.table, window.held
         if n < SMALL:
             return None
         worth = table.values_of(sources) if self._pairwise else table.worths_of(sources)
         values = table.value_view
-        old = values[cells]
+        before = old = values.take(cells, mode="clip")  # all are in range; to "clip" takes less time than to look
+        first = (old == NEVER).nonzero()[0]
+        if first.size:
+            before = old.copy()
+            before[first] = table.initial
         try:
             late, rest = self._wait(homes, cells, sources)
             turns = n - rest.size
-            if turns * 2 < n:
-                self._size = max(self._size // 2, MIN_WINDOW)
-            elif turns * 10 > n * 9:
-                self._size = min(self._size * 2, MAX_WINDOW)
+            self._resize(n, rest.size)
             if turns < SMALL:
                 values[cells] = old
                 return None
             if held.size:
-                waited = worth[n - held.size :]
-                kept = (held == held).nonzero()[0]  # noqa: PLR0124  # false for STALE only
-                waited[kept] = held[kept]
+                np.copyto(worth[n - held.size :], held, where=held == held)  # noqa: PLR0124  # false for STALE only
             # Whoever is not late now will never be: before him, updates only get fewer.
             worth[late] = STALE
-            held = worth[rest]
-            before = old.copy()
-            before[rest] = 0.0  # nobody's first
-            first = (before == NEVER).nonzero()[0]
-            before[first] = table.initial
+            held, unchanged = worth[rest], old[rest]
             # before + learning_rate * (rewards + discount * worth - before), in that order, without temporary arrays
             new = worth
             new *= self.discount
@@ -185,16 +174,26 @@ class Updater:
             new -= before
             new *= self.learning_rate
             new += before
-            new[rest] = old[rest]
+            new[rest] = unchanged
             values[cells] = new
         except BaseException:  # Ctrl-C too may come while marks are in the table
             values[cells] = old
             raise
-        table.known += first.size
+        if first.size:
+            table.known += first.size - np.count_nonzero(unchanged == NEVER)
         self._settle_worths(homes, before, new, rest)
-        for column in window:
-            column[: rest.size] = column[rest]
-        return held
+        return _Window((homes[rest], cells[rest], sources[rest], rewards[rest]), held)
+
+    def _resize(self, n: int, n_waiting: int) -> None:
+        """Bring the window nearer to the size at which an update takes the shortest time.
+
+        A wave of n, of whom a share s waits, takes F + c n and does (1 - s) n; s grows with n. The quotient is least
+        where c s n = F (1 - 2 s); ``FIXED`` is F / c.
+        """
+        if n_waiting * n > FIXED * (n - 2 * n_waiting):
+            self._size = max(self._size - self._size // 8, MIN_WINDOW)
+        else:
+            self._size = min(self._size + self._size // 8, MAX_WINDOW)
 
     def _wait(
         self, homes: NDArray[np.int64], cells: NDArray[np.int64], sources: NDArray[np.int64]
@@ -207,9 +206,9 @@ class Updater:
         before = self._clock
         self._clock -= len(cells)
         if self._clock < -MAX_CLOCK:
-            self._marks[:] = 0
+            self._written[:] = self._wanted[:] = 0
             before, self._clock = 0, -len(cells)
-        written, wanted = self._marks
+        written, wanted = self._written, self._wanted
         turns = np.arange(before - 1, self._clock - 1, -1, dtype=np.int32)
         writes, reads = (cells if self._pairwise else homes), sources
         if self._pairwise or self.table.used > MASK:
@@ -219,7 +218,7 @@ class Updater:
         late = waiting.nonzero()[0]
         values, marks = self.table.value_view, TURNS[: len(cells)]
         values[cells] = marks
-        waiting |= values[cells] != marks
+        waiting |= values.take(cells, mode="clip") != marks
         if late.size:
             wanted[reads[late]] = turns[late]
             waiting |= wanted[writes] < turns
@@ -237,17 +236,14 @@ class Updater:
         if self.table.epsilon is not None:
             worths[np.delete(homes, rest)] = STALE
             return
-        best = worths[homes]
+        best = worths.take(homes, mode="clip")
         best[rest] = np.inf  # neither raised nor lowered by anything
         rises = (new >= best).nonzero()[0]
-        falls = ((before == best) & (new < best)).nonzero()[0]
         risen, top = homes[rises], new[rises]
         worths[risen] = top
         # Where one state rose twice, the last assignment stayed, and may be the smaller.
-        above = (worths[risen] < top).nonzero()[0]
-        if above.size:
-            np.maximum.at(worths, risen[above], top[above])
-        worths[homes[falls]] = STALE
+        worths[risen[worths[risen] < top]] = STALE
+        worths[homes[(before == best) & (new < best)]] = STALE
 
     def one_by_one(self, updates: Iterable[tuple[int, int, int, float, float]], *, pairwise: bool) -> None:
         """Learn from (home, cell, source, reward, held) in order; what is held was read already, or is `STALE`."""
@@ -273,6 +269,14 @@ class Updater:
                 worths[home] = STALE
 
 
-def _part(columns: Columns, start: int, stop: int) -> Columns:
+def _joined(columns: Columns, start: int, stop: int, behind: _Window) -> _Window:
+    """Return part of the columns, and behind it a window."""
     homes, cells, sources, rewards = columns
-    return homes[start:stop], cells[start:stop], sources[start:stop], rewards[start:stop]
+    last = behind.columns
+    joined = (
+        np.concatenate((homes[start:stop], last[0])),
+        np.concatenate((cells[start:stop], last[1])),
+        np.concatenate((sources[start:stop], last[2])),
+        np.concatenate((rewards[start:stop], last[3])),
+    )
+    return _Window(joined, behind.held)

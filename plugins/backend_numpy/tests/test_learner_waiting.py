@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from aqe_backend_numpy import _tabular, _td
+from aqe_backend_numpy import _numbering, _tabular, _td
 from aqe_backend_numpy.learner import make_learner
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +19,10 @@ UPDATES = st.tuples(
     KEYS, KEYS, st.sampled_from([0.0, 1.0, -2.5, 3]), KEYS, st.booleans(), st.one_of(st.none(), st.none(), KEYS)
 )
 STEPS = st.one_of(UPDATES, UPDATES, UPDATES, st.sampled_from(["value", "visits", "act", "slower", "batch", "refused"]))
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
 
 
 def frozen(learner):
@@ -115,3 +119,32 @@ def test_an_interrupted_wave_leaves_no_marks_in_the_table(algorithm, monkeypatch
         with pytest.raises(KeyboardInterrupt):
             learner.update_batch(*columns)
     assert learner.export_state().arrays["values"].tobytes() == before.tobytes()
+
+
+def test_a_key_numbered_before_an_interruption_keeps_its_number(monkeypatch):
+    learner = make_learner()
+    keys, actions, rewards = np.array([3, 1, 2]), np.zeros(3, np.int64), np.ones(3)
+    learner.update_batch([8], [0], [0.0], [9])
+    with monkeypatch.context() as patch:
+        patch.setattr(_numbering, "packed", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            learner.update_batch(keys, actions, rewards, keys)
+    learner.update(1, 0, 1.0, 4, True)
+    assert learner.value(1, 0) == 0.1
+    learner.update_batch(keys, actions, rewards, keys, np.ones(3, bool))
+    assert [learner.visits(key, 0) for key in (1, 2, 3)] == [2, 1, 1]
+    assert learner.value(1, 0) == 0.1 + 0.1 * (1.0 - 0.1)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_batches_smaller_than_a_window_equal_one_long_one(algorithm):
+    rng = np.random.default_rng(11)
+    columns = [rng.integers(0, n, 9000) for n in (2000, 6)] + [rng.normal(size=9000), rng.integers(0, 2000, 9000)]
+    whole, parts = (make_learner(algorithm=algorithm) for _ in range(2))
+    whole.update_batch(*columns)
+    start = 0
+    while start < 9000:
+        stop = start + int(rng.integers(1, 700))
+        parts.update_batch(*(column[start:stop] for column in columns))
+        start = stop
+    assert frozen(parts) == frozen(whole)
