@@ -78,10 +78,10 @@ def header_of(connection: apsw.Connection) -> Any:
         known = connection.file_control("main", apsw.SQLITE_FCNTL_FILE_POINTER, ctypes.addressof(file))
     except apsw.Error:
         return None
-    if not known or not file:
+    if not known or file.value is None:
         return None
     methods: Any = ctypes.cast(file, ctypes.POINTER(ctypes.POINTER(Methods))).contents.contents
-    if methods.version < 2:  # noqa: PLR2004  # the first that shares memory
+    if methods.version < 2:  # the first that shares memory
         return None
     failed = methods.map_shared(file, 0, _REGION_BYTES, 0, ctypes.addressof(memory))
     if failed or not memory.value:

@@ -57,11 +57,9 @@ fn hybrid<'py>(
             let vectors = store.nearest(&sums.query(&parts), pool, None);
             return fusion.fuse(&words, &vectors);
         }
-        // What will be compared comes from memory while the query is embedded.
         let (store, keys) = (store.store(), words.iter().map(|hit| hit.0));
         let keys: Vec<u64> = keys.collect();
-        store.fetch(&keys);
-        fusion.fuse_each(&words, &store.scores(&sums.query(&parts), &keys))
+        fusion.fuse_each(&words, &store.scores(&keys, || sums.query(&parts)))
     });
     Ok((
         PyArray1::from_slice(py, &fused.keys),

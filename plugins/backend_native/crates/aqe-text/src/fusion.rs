@@ -108,10 +108,8 @@ impl Fusion {
         };
         // As whole numbers: scores are not below 0, so that their order is that of their bits.
         let order = |hit: &Known| u128::from(!score_of(hit).to_bits()) << 64 | u128::from(hit.0);
-        let mut hits: Vec<(u128, f32, f32)> = known
-            .iter()
-            .map(|hit| (order(hit), hit.1, hit.2))
-            .collect();
+        let mut hits: Vec<(u128, f32, f32)> =
+            known.iter().map(|hit| (order(hit), hit.1, hit.2)).collect();
         if self.k < hits.len() {
             hits.select_nth_unstable_by_key(self.k, |hit| hit.0);
             hits.truncate(self.k);
@@ -175,9 +173,17 @@ mod tests {
 
     #[test]
     fn the_best_are_those_of_the_whole_list() {
-        let words: Vec<Hit> = (0..200_u16).map(|i| (u64::from(i * 77 % 200), f32::from(i % 7))).collect();
-        let vectors: Vec<Hit> = (100..300_u16).map(|i| (u64::from(i), f32::from(i % 3))).collect();
-        let fusion = Fusion { depth: 150, k: 400, ..EVEN };
+        let words: Vec<Hit> = (0..200_u16)
+            .map(|i| (u64::from(i * 77 % 200), f32::from(i % 7)))
+            .collect();
+        let vectors: Vec<Hit> = (100..300_u16)
+            .map(|i| (u64::from(i), f32::from(i % 3)))
+            .collect();
+        let fusion = Fusion {
+            depth: 150,
+            k: 400,
+            ..EVEN
+        };
         let whole = fusion.fuse(&words, &vectors);
         assert_eq!(whole.keys.len(), 300);
         for k in [0, 1, 10, 299, 300] {

@@ -90,11 +90,16 @@ fn places_from_avx512(values: &[u32], least: u32, places: &mut Vec<u32>) {
     let bound = _mm512_set1_epi32(least as i32);
     let (blocks, rest) = values.as_chunks::<64>();
     for (block, start) in blocks.iter().zip((0..).step_by(64)) {
-        let bits = block.as_chunks::<16>().0.iter().rev().fold(0, |bits, part| {
-            // SAFETY: a part is 64 bytes.
-            let part = unsafe { _mm512_loadu_si512(part.as_ptr().cast()) };
-            bits << 16 | u64::from(_mm512_cmpge_epu32_mask(part, bound))
-        });
+        let bits = block
+            .as_chunks::<16>()
+            .0
+            .iter()
+            .rev()
+            .fold(0, |bits, part| {
+                // SAFETY: a part is 64 bytes.
+                let part = unsafe { _mm512_loadu_si512(part.as_ptr().cast()) };
+                bits << 16 | u64::from(_mm512_cmpge_epu32_mask(part, bound))
+            });
         push_ones(bits, start, places);
     }
     places_from_portable(rest, least, values.len() - rest.len(), places);
@@ -132,7 +137,11 @@ fn push_ones(mut bits: u64, start: u32, places: &mut Vec<u32>) {
 #[inline(always)]
 fn places_from_portable(values: &[u32], least: u32, start: usize, places: &mut Vec<u32>) {
     let numbered = values.iter().zip(start as u32..);
-    places.extend(numbered.filter(|&(&value, _)| value >= least).map(|(_, place)| place));
+    places.extend(
+        numbered
+            .filter(|&(&value, _)| value >= least)
+            .map(|(_, place)| place),
+    );
 }
 
 /// Ask for the memory of a value.

@@ -220,7 +220,8 @@ impl<'i> Frequent<'i> {
 
 /// Add postings to the sums of their span.
 fn scatter(sums: &mut [u32; SPAN], near: &[Near], weight: u32) {
-    let mut add = |posting: &Near| sums[posting.place as usize] += u32::from(posting.impact) * weight;
+    let mut add =
+        |posting: &Near| sums[posting.place as usize] += u32::from(posting.impact) * weight;
     let (fours, rest) = near.as_chunks::<4>();
     for four in fours {
         four.iter().for_each(&mut add);
