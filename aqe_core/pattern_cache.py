@@ -48,6 +48,15 @@ class PatternCache:
         self._asked: deque[Sequence[int]] = deque(maxlen=_LATELY)
         self._lock = threading.Lock()
 
+    def __len__(self) -> int:
+        """Return the number of patterns at hand."""
+        return len(self._kept.patterns)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes held now, roughly."""
+        return self._kept.n_bytes
+
     def get(self, keys: Sequence[int], version: int) -> list[Pattern]:
         """Return patterns by key, in that order, as they were at that version of the truth or later.
 
