@@ -80,7 +80,7 @@ pub fn places_from(values: &[u32], least: u32, places: &mut Vec<u32>) {
         // SAFETY: the processor has the feature.
         return unsafe { places_from_avx2(values, least, places) };
     }
-    places_from_portable(values, least, 0, places);
+    places_from_portable(values, least, places);
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -102,7 +102,7 @@ fn places_from_avx512(values: &[u32], least: u32, places: &mut Vec<u32>) {
             });
         push_ones(bits, start, places);
     }
-    places_from_portable(rest, least, values.len() - rest.len(), places);
+    push_places(rest, least, values.len() - rest.len(), places);
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -123,7 +123,7 @@ fn places_from_avx2(values: &[u32], least: u32, places: &mut Vec<u32>) {
         });
         push_ones(bits, start, places);
     }
-    places_from_portable(rest, least, values.len() - rest.len(), places);
+    push_places(rest, least, values.len() - rest.len(), places);
 }
 
 #[inline(always)]
@@ -134,14 +134,15 @@ fn push_ones(mut bits: u64, start: u32, places: &mut Vec<u32>) {
     }
 }
 
+fn places_from_portable(values: &[u32], least: u32, places: &mut Vec<u32>) {
+    push_places(values, least, 0, places);
+}
+
 #[inline(always)]
-fn places_from_portable(values: &[u32], least: u32, start: usize, places: &mut Vec<u32>) {
+fn push_places(values: &[u32], least: u32, start: usize, places: &mut Vec<u32>) {
     let numbered = values.iter().zip(start as u32..);
-    places.extend(
-        numbered
-            .filter(|&(&value, _)| value >= least)
-            .map(|(_, place)| place),
-    );
+    let from = numbered.filter(|&(&value, _)| value >= least);
+    places.extend(from.map(|(_, place)| place));
 }
 
 /// Ask for the memory of a value.
@@ -221,6 +222,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn places(find: impl Fn(&[u32], u32, &mut Vec<u32>), values: &[u32], least: u32) -> Vec<u32> {
+        let mut places = Vec::new();
+        find(values, least, &mut places);
+        places
+    }
+
     proptest! {
         #[test]
         fn all_forms_agree(
@@ -252,6 +259,16 @@ mod tests {
             for (column, &most) in found[0].iter().enumerate() {
                 let largest = (0..FOLDS).map(|fold| start[column + fold * columns]).max();
                 prop_assert_eq!(Some(most), largest);
+            }
+            let portable = places(places_from_portable, &start, least);
+            prop_assert!(portable.iter().all(|&place| start[place as usize] >= least));
+            prop_assert_eq!(portable.len(), start.iter().filter(|&&x| x >= least).count());
+            prop_assert_eq!(places(places_from, &start, least), &portable[..]);
+            #[cfg(target_arch = "x86_64")]
+            if std::arch::is_x86_feature_detected!("avx2") {
+                // SAFETY: the processor has the feature.
+                let avx2 = |values: &[u32], least, places: &mut _| unsafe { places_from_avx2(values, least, places) };
+                prop_assert_eq!(places(avx2, &start, least), &portable[..]);
             }
             prop_assert_eq!(count_from(&start, least), start.iter().filter(|&&x| x >= least).count());
 
