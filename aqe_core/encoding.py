@@ -28,6 +28,7 @@ __all__ = [
     "Choice",
     "Encoding",
     "Number",
+    "Part",
     "ReadKey",
     "ancestor_action_key",
     "ancestor_context_feature",
@@ -271,6 +272,9 @@ class Encoding:
     ----------
     dim : int
         Length of `vector`: one place per number, one per option and one more per choice.
+    fields : tuple of Number or Choice
+    parts : tuple of Part
+        What `key` joins, for backends that do the same.
 
     Raises
     ------
@@ -296,7 +300,7 @@ class Encoding:
             _refuse_field(field)
         self.fields = fields
         self.dim = sum(field.width for field in fields)
-        self._parts = [_part_of(field, "," if at else _PREFIX) for at, field in enumerate(fields)]
+        self.parts = tuple(_part_of(field, "," if at else _PREFIX) for at, field in enumerate(fields))
 
     def key(self, state: Mapping[str, Any]) -> str:
         """Return the key of a dict: the same text for the same bins, on every machine and in every version. O(fields).
@@ -310,7 +314,7 @@ class Encoding:
         """
         key = ""
         try:
-            for name, known, low, high, width, bins, texts, code in self._parts:
+            for name, known, low, high, width, bins, texts, code in self.parts:
                 value = state[name]
                 kind = type(value)
                 if known is not None:
@@ -367,27 +371,44 @@ def _codes(field: Field) -> int:
     return field.bins if isinstance(field, Number) else field.width
 
 
-class _Part(NamedTuple):
-    """A field's part of the key, by a table, for the values that come most."""
+class Part(NamedTuple):
+    """A field's part of the key, by a table, for the values that come most.
+
+    A text is looked up in ``known``, where the last of ``texts`` stands for all others. A number in ``low .. high`` has
+    the code ``int((value - low) / width * bins)``, in float64 and in this order.
+
+    Attributes
+    ----------
+    name : str
+    known : dict or None
+        Of a choice: the part by option, of those that are texts. Of a number None.
+    low, high, width : float
+        Ends, and their distance.
+    bins : int
+    texts : list of str
+        The part by code. The upper end of a number has a code of its own, and the part of the last bin.
+    code : callable
+        The code of all other values.
+    """
 
     name: str
-    known: dict[str, str] | None  # of a choice: the part by option
+    known: dict[str, str] | None
     low: float
     high: float
     width: float
     bins: int
-    texts: list[str]  # by code
-    code: Callable[[Any], int]  # for all other values
+    texts: list[str]
+    code: Callable[[Any], int]
 
 
-def _part_of(field: Field, prefix: str) -> _Part:
+def _part_of(field: Field, prefix: str) -> Part:
     texts = [f"{prefix}{field.name}={code}" for code in range(_codes(field))]
     if isinstance(field, Choice):
         known = {option: text for option, text in zip(field.options, texts, strict=False) if type(option) is str}
-        return _Part(field.name, known, 0.0, 0.0, 1.0, 1, texts, field.code)
+        return Part(field.name, known, 0.0, 0.0, 1.0, 1, texts, field.code)
     texts.append(texts[-1])  # the upper end belongs to the last bin
     low, high = float(field.low), float(field.high)
-    return _Part(field.name, None, low, high, high - low, field.bins, texts, field.code)
+    return Part(field.name, None, low, high, high - low, field.bins, texts, field.code)
 
 
 def _item(state: Mapping[str, Any], name: str) -> Any:

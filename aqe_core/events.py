@@ -6,6 +6,7 @@ logger ``aqe`` (which this library never configures).
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -51,13 +52,12 @@ def publish(event: Event) -> None:
     """Hand an event to the captures and to the logger ``aqe`` (warning for trouble, else info)."""
     for captured in tuple(_captures):
         captured.append(event)
-    import logging  # opening a workspace without an event should not pay for it
+    is_trouble = event.name in {"fallback", "plugin-failed", "state-dropped", "learning-lost"}
+    if not is_trouble and "logging" not in sys.modules:
+        return  # nobody has asked for more than warnings, and a first search should not pay for the import
+    import logging
 
-    level = (
-        logging.WARNING
-        if event.name in {"fallback", "plugin-failed", "state-dropped", "learning-lost"}
-        else logging.INFO
-    )
+    level = logging.WARNING if is_trouble else logging.INFO
     logger = logging.getLogger("aqe")
     if logger.isEnabledFor(level):
         logger.log(

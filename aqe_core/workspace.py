@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from aqe_core.contracts.learner import Learner
     from aqe_core.contracts.ranker import Ranker
     from aqe_core.contracts.storage import Storage
+    from aqe_core.encoding import Encoding
     from aqe_core.ingest import IngestReport
     from aqe_core.learning import DurableLearner
     from aqe_core.memory import Patterns
@@ -206,7 +207,13 @@ class Workspace:
         return ranker
 
     def learner(
-        self, name: str = "default", *, batch: int = 1000, max_wait_s: float = 1.0, **hyper_parameters: Any
+        self,
+        name: str = "default",
+        *,
+        batch: int = 1000,
+        max_wait_s: float = 1.0,
+        encoding: Encoding | None = None,
+        **hyper_parameters: Any,
     ) -> DurableLearner:
         """Return the learner of a name, with everything that was learned under it, kept from here on.
 
@@ -217,6 +224,8 @@ class Workspace:
             So many updates become durable together.
         max_wait_s : float
             The first of them waits no longer than this for the next update to take it along.
+        encoding : aqe_core.encoding.Encoding, optional
+            Makes keys of states that are mappings, which ``update``, ``act`` and ``value`` then take too.
         **hyper_parameters
             ``algorithm``, ``learning_rate`` and so on, as for `aqe_core.open_learner`; the configured ones come above.
 
@@ -245,7 +254,9 @@ class Workspace:
         with self.lock:
             if name not in self._learners:
                 engine = self.make_learner(**hyper_parameters)
-                self._learners[name] = DurableLearner(self, name, engine, batch=batch, max_wait_s=max_wait_s)
+                self._learners[name] = DurableLearner(
+                    self, name, engine, batch=batch, max_wait_s=max_wait_s, encoding=encoding
+                )
             return self._learners[name]
 
     @cached_property

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aqe_core
+from aqe_core.encoding import Choice, Encoding, Number
 from aqe_core.errors import InputError, InvalidActionError, NonFiniteError, ReadOnlyError, StorageBusyError
 
 keys = st.one_of(st.sampled_from(["a", "b", "1", "é"]), st.integers(-2, 2), st.just(2**62))
@@ -129,7 +132,7 @@ def test_two_writers_of_one_name_are_told(tmp_path):
         with pytest.raises(StorageBusyError, match="another process has learned as 'x'"):
             yours.update("s", "a", 5.0, "t")
         mine.update("s", "a", 1.0, "t")
-        yours._pending.clear()  # what it could not write is its own loss; closing would raise again
+        yours._recorder.drop(1)  # what it could not write is its own loss; closing would raise again
     with aqe_core.open(tmp_path) as ws:
         assert ws.learner("x").value("s", "a") == mine.value("s", "a")
 
@@ -202,3 +205,28 @@ def test_one_name_is_one_learner_and_namespaces_are_apart(tmp_path):
         ws.learner("x").update("s", "a", 1.0, "t")
         assert other.learner("x").value("s", "a") == 0.0
         assert len(ws.learner("x")) == 1
+
+
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+def test_states_may_be_mappings(tmp_path, backend):
+    if backend == "native":
+        pytest.importorskip("aqe_backend_native._native", reason="the native extension is not built")
+    name = "duration in seconds " * 20  # its keys are longer than what is made without Python
+    for field in ("duration_s", name):
+        encoding = Encoding(Number(name=field, high=60.0, bins=6), Choice(name="kind", options=["unit", "ui"]))
+        states = [{field: 7.0 * (i % 9), "kind": ["unit", "ui", "load"][i % 3]} for i in range(40)]
+        plain = aqe_core.open_learner(backend)
+        with aqe_core.open(tmp_path, learner=backend) as ws:
+            learner = ws.learner(field, encoding=encoding, batch=7)
+            for state, after in itertools.pairwise(states):
+                learner.update(state, "run", 1.0, after)
+                plain.update(encoding.key(state), "run", 1.0, encoding.key(after))
+            value = learner.value(states[0], "run")
+            assert value == plain.value(encoding.key(states[0]), "run")
+            assert learner.act(MappingProxyType(states[0]), ["skip", "run"], explore=False) == "run"
+            with pytest.raises(InputError, match="the state has no 'kind'"):
+                learner.update(states[0], "run", 1.0, {field: 1.0})
+        with aqe_core.open(tmp_path, learner=backend) as ws:
+            assert exported(ws.learner(field)) == exported(plain)
+            with pytest.raises(InputError, match="must be a str or a 64-bit int"):
+                ws.learner(field).update(states[0], "run", 1.0, "end")

@@ -13,7 +13,7 @@ from aqe_core.contracts.capabilities import (
 )
 from aqe_core.contracts.embedder import Document, Embedder
 from aqe_core.contracts.ingest import Ingested, Reader, Recognizer, Skipped
-from aqe_core.contracts.learner import ActionKey, InspectableLearner, Learner, StateKey
+from aqe_core.contracts.learner import ActionKey, InspectableLearner, Learner, Recorder, RecordingLearner, StateKey
 from aqe_core.contracts.legacy import LEGACY_NAMESPACE, Legacy, TakesOver
 from aqe_core.contracts.maintenance import (
     Backup,
@@ -83,6 +83,8 @@ __all__ = [
     "Ranking",
     "Reader",
     "Recognizer",
+    "Recorder",
+    "RecordingLearner",
     "Repair",
     "Replay",
     "Restoration",

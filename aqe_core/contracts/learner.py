@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
+    from aqe_core.encoding import Encoding
     from aqe_core.state import EngineState
 
-__all__ = ["ActionKey", "InspectableLearner", "Learner", "StateKey"]
+__all__ = ["ActionKey", "InspectableLearner", "Learner", "Recorder", "RecordingLearner", "StateKey"]
 
 StateKey: TypeAlias = str | int
 """A state's name: text or a 64-bit integer. ``1`` and ``"1"`` are two states."""
@@ -202,4 +203,89 @@ class InspectableLearner(Learner, Protocol):
         InputError
             Another parameter was named, or one is out of range; nothing was changed.
         """
+        ...
+
+
+@runtime_checkable
+class RecordingLearner(Learner, Protocol):
+    """A learner with a recorder of its own.
+
+    For all others `aqe_core.recording.ListRecorder` does the same. What it brings is speed: names are looked at once,
+    where the learner looks at them anyway.
+    """
+
+    def recorder(self, encoding: Encoding | None = None) -> Recorder:
+        """Return a recorder that keeps nothing yet.
+
+        Parameters
+        ----------
+        encoding : Encoding, optional
+            Makes keys of states that are mappings, equal to those of its ``key``; without one they are refused.
+        """
+        ...
+
+
+class Recorder(Protocol):
+    """Learns, and keeps what was learned from in order until it is dropped, so that a caller can make it durable.
+
+    What it keeps, given to ``update_batch`` of an equal learner, makes that learner equal to this one. It may say of a
+    next action that the learner does not look at that there was none. It need not be safe for several threads at once.
+    """
+
+    def __len__(self) -> int:
+        """Return the number of transitions kept. O(1)."""
+        ...
+
+    def update(
+        self,
+        state: StateKey | Mapping[str, Any],
+        action: ActionKey,
+        reward: float,
+        next_state: StateKey | Mapping[str, Any],
+        done: bool = False,
+        next_action: ActionKey | None = None,
+    ) -> int:
+        """Learn from one transition as `Learner.update`, keep it, and return how many are kept.
+
+        Raises
+        ------
+        NonFiniteError, InputError, InvalidActionError
+            As `Learner.update` and `aqe_core.encoding.Encoding.key`; and `InputError` for a text with half a surrogate
+            pair, which could not be stored. Nothing was learned or kept.
+        """
+        ...
+
+    def update_batch(
+        self,
+        states: ArrayLike | Sequence[StateKey],
+        actions: ArrayLike | Sequence[ActionKey],
+        rewards: ArrayLike,
+        next_states: ArrayLike | Sequence[StateKey],
+        dones: ArrayLike | None = None,
+        next_actions: ArrayLike | Sequence[ActionKey] | None = None,
+    ) -> int:
+        """Learn from transitions as `Learner.update_batch`, keep them, and return how many are kept.
+
+        Raises
+        ------
+        DimensionError, NonFiniteError, InputError, InvalidActionError
+            As `Learner.update_batch`; and as `update` for texts. Nothing was learned or kept.
+        """
+        ...
+
+    def first(self, n: int) -> tuple[list[StateKey], dict[str, NDArray[Any]]]:
+        """Return the first ``n`` transitions, or all if there are fewer. O(transitions + names).
+
+        Returns
+        -------
+        names : list of str or int
+            Each once.
+        columns : dict
+            ``states``, ``actions``, ``next_states``, ``next_actions``: int32, positions in ``names`` (-1: no next
+            action); ``rewards``: float64; ``dones``: bool.
+        """
+        ...
+
+    def drop(self, n: int) -> None:
+        """Keep the first ``n`` transitions, or all if there are fewer, no longer."""
         ...

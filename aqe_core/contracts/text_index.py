@@ -183,7 +183,9 @@ class HybridIndex(TextIndex, Protocol):
         weights: tuple[float, float],
         narrow: bool,
     ) -> Ranked | None:
-        """Return the best of what the index and the store find, fused, or None if it does not know one of the engines.
+        """Return the best of what the index and the store find, fused; None where it does not do that by itself.
+
+        So with engines that it does not know.
 
         The same, bit for bit, as the first k of `aqe_core.searching.fuse` of ``search(query, pool)`` and
         ``store.search(embedder.embed_queries([query])[0], pool)``.

@@ -9,12 +9,14 @@ import attrs
 import numpy as np
 
 from aqe_core.errors import AqeError
+from aqe_core.recording import ListRecorder
 from aqe_core.testing.backend_learner import DictLearner
 from aqe_core.testing.faulty import wrong
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from aqe_core.encoding import Encoding
     from aqe_core.state import EngineState
 
 
@@ -378,3 +380,53 @@ class TakesAnyRate(DictLearner):
             super().__init__(**params)
         except AqeError:
             super().__init__()
+
+
+class _Recorded(DictLearner):
+    """Has a recorder of its own."""
+
+    _made: type[ListRecorder] = ListRecorder
+
+    def recorder(self, encoding: Encoding | None = None) -> ListRecorder:
+        """Return a recorder."""
+        return self._made(self, encoding)
+
+
+class _DropsAll(ListRecorder):
+    def drop(self, n: int) -> None:
+        super().drop(n and len(self))
+
+
+class _CountsOptions(ListRecorder):
+    def update(self, state: Any, *rest: Any) -> int:
+        if isinstance(state, dict) and state.get("kind") not in {"unit", "é", 3, True}:
+            state = {**state, "kind": "unit"}
+        return super().update(state, *rest)
+
+
+class _LearnsFirst(ListRecorder):
+    def update(self, state: Any, action: Any, reward: Any, next_state: Any, *rest: Any) -> int:
+        if isinstance(next_state, str) and not next_state.isprintable():
+            self._learner.update(state, action, reward, next_state, *rest)
+        return super().update(state, action, reward, next_state, *rest)
+
+
+@wrong("recorder_equals_learner")
+class DropsAll(_Recorded):
+    """Drops more than it was told to."""
+
+    _made = _DropsAll
+
+
+@wrong("recorder_encodes")
+class TakesOthersForTheFirst(_Recorded):
+    """Has no code for other options."""
+
+    _made = _CountsOptions
+
+
+@wrong("recorder_refuses")
+class LearnsBeforeChecking(_Recorded):
+    """Learns what it refuses to keep."""
+
+    _made = _LearnsFirst

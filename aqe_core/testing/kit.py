@@ -52,6 +52,7 @@ _MODULES = {
         "checks_learner",
         "checks_learner_policy",
         "checks_learner_input",
+        "checks_learner_recorder",
         "checks_bandit",
         "checks_vector_policy",
         "checks_replay",

@@ -70,3 +70,13 @@ def test_logging_is_never_configured():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (out.stdout.strip(), out.stderr) == ("[] [] 0", "")
+
+
+def test_logging_is_imported_for_trouble_only_where_nobody_has_imported_it():
+    code = (
+        "import sys; from aqe_core.events import Event, publish\n"
+        "for name in ('refitted', 'fallback'):\n"
+        "    publish(Event(name=name)); print('logging' in sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.split() == ["False", "True"]

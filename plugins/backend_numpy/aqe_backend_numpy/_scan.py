@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from aqe_backend_numpy._rows import Rows
 
-__all__ = ["nearest", "row_offsets"]
+__all__ = ["nearest", "row_offsets", "score"]
 
 _LARGEST = float(np.finfo(np.float32).max)  # scores beyond it are held there
 _SAFE = 1e38  # scan values and their partial sums below this cannot overflow float32
@@ -131,6 +131,12 @@ def _scannable(rows: Rows, largest_norm: float, metric: str) -> bool:
         gamma = _gamma(rows.blocks[0].shape[1])
         return largest < 2.0 * gamma * _SAFE and largest * largest_norm < gamma * _LARGEST
     return 2.0 * largest + largest_norm * largest_norm < _SAFE
+
+
+def score(rows: Rows, where: NDArray[np.int64], query: NDArray[np.float32], metric: str) -> NDArray[np.float32]:
+    """Return the scores of the rows at ``where`` for one query, shape (1, dim)."""
+    exact = query.astype(np.float64)
+    return _score(take(rows.blocks, where), exact, float(np.sqrt(_dots(exact, exact)[0])), metric)
 
 
 def _one(

@@ -14,7 +14,7 @@ MAX_SUBTOKEN_CHARS = 64
 _PARTS = re.compile(r"[A-Z]+s?(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 # The same over a word's shape, where an ideograph or kana (of scripts without spaces) is a part of its own.
 _SHAPE_PARTS = re.compile(r"A+s?(?![as])|A?[as]+|0+|C")
-_IDEOGRAPH = re.compile(r"[\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+_IDEOGRAPHS = ((0x3041, 0x30FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF))
 _ASCII_SEPARATORS = "".join(chr(code) if chr(code).isalnum() else " " for code in range(128))
 
 
@@ -53,7 +53,7 @@ def _shape(char: str) -> str:
         return "s"
     if char.isdecimal():
         return "0"
-    if _IDEOGRAPH.match(char):
+    if any(first <= ord(char) <= last for first, last in _IDEOGRAPHS):
         return "C"
     return "A" if char.isupper() or char.istitle() else "a"
 

@@ -47,16 +47,15 @@ _COMMON: given.Numbers = {
 _ARRAYS = {"theta": 2, "covariance": 3, "updated": 1, "visits": 1}
 
 
-def _best(scores: NDArray[np.float64]) -> int:
+def _best(scores: Sequence[float]) -> int:
     """Return the place of the highest score, of equal ones the first.
 
     BLAS rounds a row by its place among the others, so that equal models may differ in the last bits: scores within
     1e-12 of the highest, relatively, count as equal.
     """
-    values = scores.tolist()  # a handful, for which NumPy takes longer
-    highest = max(values)
+    highest = max(scores)
     least = highest - 1e-12 * abs(highest)
-    return next(place for place, value in enumerate(values) if value >= least)
+    return [score >= least for score in scores].index(True)
 
 
 class LinearBandit(Streamed, Portable):
@@ -100,6 +99,11 @@ class LinearBandit(Streamed, Portable):
         self._products = np.empty(n * (1 + dim))
         by_action = self._products.reshape(n, 1 + dim)
         self._means, self._rest = by_action[:, 0], by_action[:, 1:]
+        # What an update needs, made once: for a few numbers a view costs as much as the arithmetic.
+        self._model = list(self._models)
+        self._gain = np.empty(1 + dim)
+        self._gain_rest = self._gain[1:]
+        self._gain_column, self._gain_row = self._gain[:, None], self._gain_rest[None, :]
         self._outer = np.empty((1 + dim, dim))
         self._updated = np.zeros(n, np.int64)
         self._visits = [0] * n
@@ -126,7 +130,7 @@ class LinearBandit(Streamed, Portable):
 
         The first may be a view of a buffer, which the next call overwrites.
         """
-        np.dot(self._flat, context, out=self._products)
+        self._flat.dot(context, self._products)
         means, variances = self._means, self._rest.dot(context)
         if self._forgets:
             kept = self._params["discount"] ** (self.steps - self._updated)
@@ -134,7 +138,7 @@ class LinearBandit(Streamed, Portable):
             variances = kept * variances + (1.0 - kept) * (float(context @ context) / self._params["ridge"])
         return means, variances
 
-    def _scores(self, means: NDArray[np.float64], variances: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _scores(self, means: NDArray[np.float64], variances: NDArray[np.float64]) -> list[float]:
         """Return what each action is chosen by."""
         raise NotImplementedError
 
@@ -157,8 +161,8 @@ class LinearBandit(Streamed, Portable):
             drawn: A = offered[int(self._random.random() * len(offered))]
             return drawn
         means, variances = self._moments(x)
-        scores = self._scores(means, variances) if explore else means
-        chosen: A = offered[_best(scores if rows is None else scores[rows])]
+        scores: list[float] = self._scores(means, variances) if explore else means.tolist()
+        chosen: A = offered[_best(scores if rows is None else [scores[row] for row in rows])]
         return chosen
 
     def _offered(self, actions: Any) -> tuple[Any, list[int] | None]:
@@ -235,7 +239,7 @@ class LinearBandit(Streamed, Portable):
             self._learn(x, row, reward)
 
     def _learn(self, x: NDArray[np.float64], row: int, reward: float) -> None:
-        model = self._models[row]
+        model = self._model[row]
         self.steps += 1
         if self._forgets:
             theta, covariance = model[0], model[1:]
@@ -246,12 +250,12 @@ class LinearBandit(Streamed, Portable):
             self._updated[row] = self.steps
         # With s = S x and r = s / sqrt(1 + x . s): S becomes S - r r', a product of one vector with itself, so that it
         # stays symmetric to the last bit; theta becomes theta + s (reward - theta . x) / (1 + x . s).
-        products = model.dot(x)
-        r = products[1:]
-        root = math.sqrt(1.0 / (1.0 + float(r.dot(x))))
-        r *= root
-        products[0] = (float(products[0]) - reward) * root
-        model -= np.multiply(products[:, None], r, out=self._outer)
+        gain, outer = self._gain, self._outer
+        model.dot(x, gain)
+        gain[0] = gain.item(0) - reward
+        gain *= math.sqrt(1.0 / (1.0 + float(self._gain_rest.dot(x))))
+        self._gain_column.dot(self._gain_row, outer)  # one product each, and no sum: nothing that BLAS could round
+        model -= outer
         self._visits[row] += 1
 
     # -- moving -------------------------------------------------------------------------------------------------
@@ -371,12 +375,13 @@ class LinUcb(LinearBandit):
             }
         )
 
-    def _scores(self, means: NDArray[np.float64], variances: NDArray[np.float64]) -> NDArray[np.float64]:
-        np.maximum(variances, 0.0, out=variances)  # rounding may leave a tiny negative one
-        np.sqrt(variances, out=variances)
-        variances *= self._params["alpha"]
-        variances += means
-        return variances
+    def _scores(self, means: NDArray[np.float64], variances: NDArray[np.float64]) -> list[float]:
+        alpha: float = self._params["alpha"]
+        # Rounding may leave a tiny negative variance. Lists: there is a handful, for which NumPy takes longer.
+        return [
+            mean + alpha * math.sqrt(variance) if variance > 0.0 else mean
+            for mean, variance in zip(means.tolist(), variances.tolist(), strict=True)
+        ]
 
 
 class DiscountedLinUcb(LinUcb):
@@ -444,9 +449,9 @@ class Thompson(LinearBandit):
             }
         )
 
-    def _scores(self, means: NDArray[np.float64], variances: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _scores(self, means: NDArray[np.float64], variances: NDArray[np.float64]) -> list[float]:
         spread = self._params["scale"] * np.sqrt(np.maximum(variances, 0.0))
-        scores: NDArray[np.float64] = means + spread * self._random.standard_normal(means.size)
+        scores: list[float] = (means + spread * self._random.standard_normal(means.size)).tolist()
         return scores
 
     def _shares(self, means: NDArray[np.float64], variances: NDArray[np.float64]) -> NDArray[np.float64]:

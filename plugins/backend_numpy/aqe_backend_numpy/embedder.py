@@ -223,6 +223,8 @@ class LexicalEmbedder:
         InputError
             A text is not a string.
         """
+        if isinstance(texts, list) and len(texts) == 1 and isinstance(texts[0], str):
+            return self._embed_query(texts[0])  # the same in fewer steps
         return self._embed(as_documents(_unnamed(texts)))
 
     def export_state(self) -> EngineState:
@@ -252,6 +254,23 @@ class LexicalEmbedder:
         _normalise(out)
         return out
 
+    def _embed_query(self, text: str) -> NDArray[np.float32]:
+        with self._lock:
+            cache = self._cache = self._cache.emptied_if_full()
+            counts = Counter(cache.rows(text))
+            taken = np.fromiter(counts, np.intp, len(counts))
+            weights = _SATURATED.take(np.fromiter(counts.values(), np.intp, len(counts)), mode="clip")
+            weights *= cache.idf.take(taken)
+            out: NDArray[np.float32] = np.dot(_whole(weights), cache.vectors.take(taken, axis=0).astype(np.float32))
+        wide = out.astype(np.float64)
+        square = float(wide.dot(wide))
+        if square:
+            out /= np.float32(math.sqrt(square))
+        out = out.reshape(1, -1)
+        if not square:
+            _normalise(out)
+        return out
+
     def _sum(self, documents: list[tuple[str, str]], out: NDArray[np.float32]) -> None:
         """Write the weighted sums of the documents' subtoken vectors to the rows of ``out``."""
         cache = self._cache
@@ -276,23 +295,20 @@ class LexicalEmbedder:
         if named:
             weights += in_name * self._name_weight
         weights *= cache.idf.take(taken)
-        # Whole numbers up to 2**24 add up exactly in float32, in whatever order BLAS adds them.
-        exact = np.rint(weights, out=weights).astype(np.float32)
-        vectors, start = cache.vectors, 0
+        exact, vectors, start = _whole(weights), cache.vectors, 0
         for i, end in enumerate(ends):
             np.dot(exact[start:end], vectors.take(taken[start:end], axis=0).astype(np.float32), out=out[i])
             start = end
 
 
+def _whole(weights: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return weights rounded: whole numbers up to 2**24 add up exactly in float32, in whatever order BLAS adds them."""
+    return np.rint(weights, out=weights).astype(np.float32)
+
+
 def _normalise(out: NDArray[np.float32]) -> None:
     """Scale rows to unit length; one of zeros becomes that of the empty subtoken."""
     wide = out.astype(np.float64)
-    if len(out) == 1:  # a query: the same in fewer steps
-        square = float(wide[0] @ wide[0])
-        if not square:
-            out[0] = signs_of("", out.shape[1])
-        out /= np.float32(math.sqrt(square or out.shape[1]))
-        return
     squares = np.matmul(wide[:, None, :], wide[:, :, None])[:, 0, 0]
     if not squares.all():
         out[squares == 0] = signs_of("", out.shape[1])

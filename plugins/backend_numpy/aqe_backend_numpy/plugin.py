@@ -97,7 +97,7 @@ def aqe_text_indexes() -> list[EngineSpec]:
         EngineSpec(
             name="numpy",
             factory="aqe_backend_numpy.text_index:NumpyTextIndex",
-            capabilities=TextIndexCapabilities(thread_safe=True),
+            capabilities=TextIndexCapabilities(thread_safe=True, hybrid=True),
             requires=("numpy",),
             summary="BM25 over subtokens and their joined pairs",
         )

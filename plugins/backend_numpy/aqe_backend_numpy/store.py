@@ -9,7 +9,7 @@ import numpy as np
 
 from aqe_backend_numpy._keys import as_set, drop, find, is_ascending
 from aqe_backend_numpy._rows import NO_ROWS, Rows, appended, compacted, empty, select, write
-from aqe_backend_numpy._scan import nearest, row_offsets
+from aqe_backend_numpy._scan import nearest, row_offsets, score
 from aqe_core import validate
 from aqe_core.contracts.pattern_store import NO_KEY, Hits
 
@@ -126,7 +126,7 @@ class NumpyPatternStore:
         KeyRangeError, DimensionError
             Bad keys; nothing was removed.
         """
-        wanted = np.unique(validate.as_keys(keys))
+        wanted = as_set(validate.as_keys(keys))
         with self._lock:
             rows = self._rows
             found = find(rows.lookup, rows.keys, rows.dead, wanted)
@@ -176,6 +176,21 @@ class NumpyPatternStore:
             found = _padded(found, k, NO_KEY)
             scores = _padded(scores, k, -np.inf)
         return Hits(found[0], scores[0]) if single else Hits(found, scores)
+
+    def scores(self, query: ArrayLike, keys: NDArray[np.uint64]) -> NDArray[np.float32] | None:
+        """Return the scores of stored keys for one query, in their order, as `search` does; None if one is not there.
+
+        Raises
+        ------
+        DimensionError, NonFiniteError, InputError
+            A bad query.
+        """
+        matrix, _ = validate.as_queries(query, self._dim, self._metric)
+        rows = self._rows
+        found = find(rows.lookup, rows.keys, rows.dead, keys)
+        if found.min(initial=0) < 0:
+            return None
+        return score(rows, found, matrix, self._metric)
 
     def _append(self, keys: NDArray[np.uint64], vectors: NDArray[np.float32]) -> None:
         """Publish a snapshot with the new rows; keys are distinct. On bad rows raise, with nothing published."""

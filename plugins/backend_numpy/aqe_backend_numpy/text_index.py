@@ -10,21 +10,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aqe_backend_numpy import _postings
+from aqe_backend_numpy import _postings, _sums
 from aqe_backend_numpy._keys import KeyIndex, as_set, extend, find
 from aqe_backend_numpy._postings import Raw, Segment
+from aqe_backend_numpy._sums import Sums, Weighed
 from aqe_backend_numpy._terms import FUNCTION_WORDS, MAX_TEXT_CHARS, identifiers, matches_in, terms_of_identifier
 from aqe_backend_numpy._text_input import as_document, as_documents, as_number, as_queries, as_query, as_whole
 from aqe_backend_numpy._text_state import fingerprint_of, read_state, write_state
+from aqe_backend_numpy.store import NumpyPatternStore
 from aqe_core import validate
 from aqe_core.contracts.pattern_store import NO_KEY, Hits
+from aqe_core.contracts.text_index import Ranked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from aqe_core.contracts.embedder import Document
+    from aqe_core.contracts.embedder import Document, Embedder
+    from aqe_core.contracts.pattern_store import PatternStore
     from aqe_core.contracts.text_index import WordMatch
     from aqe_core.state import EngineState
 
@@ -62,7 +66,6 @@ class _Known(dict[str, tuple[int, ...]]):
         self._vocabulary = vocabulary
         self._size = len(vocabulary)
         self.common = {vocabulary[word] for word in FUNCTION_WORDS if word in vocabulary}
-        self.idf: dict[int, float] = {}  # by term, of those that were asked for since the last change
 
     def __missing__(self, identifier: str) -> tuple[int, ...]:
         number_of = self._vocabulary.get
@@ -76,7 +79,7 @@ class _Known(dict[str, tuple[int, ...]]):
 
 
 class NumpyTextIndex:
-    """BM25 by term-at-a-time sums over packed postings. Fulfils `TextIndex`.
+    """BM25 by term-at-a-time sums over packed postings. Fulfils `HybridIndex`.
 
     The terms of a document are its subtokens, as the lexical embedder takes them, and neighbouring subtokens of one
     identifier joined. Its score for a query is the sum over the query's terms of
@@ -105,7 +108,9 @@ class NumpyTextIndex:
     A search costs O(postings of the query's terms + n). Adding costs O(terms of the documents); the first search after
     that sorts what was added since the last packing, amortized O(log n) a document: a tail of at most a sixteenth of
     the rows stays apart, a longer one is packed together with the rest, without removed rows. A removal looks through
-    all postings once. Memory is about 14 bytes a posting (35 in a typical test), and the vocabulary.
+    all postings once. Memory is about 6 bytes a posting (35 in a typical test), the vocabulary, and what searches found
+    out about the terms that they asked for: up to 12 bytes a posting, 4 bytes a document for each term that is in more
+    than an eighth of them, and as much again or 24 MiB.
 
     Thread-safe: calls take turns.
 
@@ -142,6 +147,8 @@ class NumpyTextIndex:
         self._base = _postings.pack(_postings.joined([]), 0, 0)
         self._tail = self._base
         self._pending: list[Raw] = []
+        self._weighed: tuple[Weighed, ...] = ()
+        self._sums: Sums | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -225,7 +232,7 @@ class NumpyTextIndex:
         KeyRangeError, DimensionError
             Bad keys; nothing was removed.
         """
-        wanted = np.unique(validate.as_keys(keys))
+        wanted = as_set(validate.as_keys(keys))
         with self._lock:
             return self._drop(wanted)
 
@@ -246,15 +253,17 @@ class NumpyTextIndex:
 
     def _count(self, terms: NDArray[np.int32], by: int) -> None:
         """Let as many more, or fewer, documents hold each of the terms as it is named."""
-        self._known.idf.clear()
+        self._sums = None
         if self._df.size < len(self._vocabulary):
             self._df = np.append(self._df, np.zeros(len(self._vocabulary), np.int64))
         self._df[: terms.max(initial=-1) + 1] += by * np.bincount(terms)
 
     # -- packing ------------------------------------------------------------------------------------------------------
 
-    def _ready(self) -> list[Segment]:
-        """Return all postings, packed and weighed by the present mean length."""
+    def _ready(self) -> Sums:
+        """Return what terms add to scores, by the present postings, mean length and shares of documents."""
+        if self._sums is not None:
+            return self._sums
         n = self._keys.size
         too_many = n - self._base.n > max(_MIN_TAIL, self._base.n // _TAIL_SHARE)
         if too_many or self._dead.size * _DEAD_SHARE > n:
@@ -263,10 +272,15 @@ class NumpyTextIndex:
             raw = _postings.joined([_postings.raw_of(self._tail), *self._pending])
             self._tail = _postings.pack(raw, self._base.n, n - self._base.n)
             self._pending = []
-        unit = _postings.length_unit(self._total_length, len(self))
-        self._base = _postings.weighed(self._base, self._lengths, unit, self._k1, self._b)
-        self._tail = _postings.weighed(self._tail, self._lengths, unit, self._k1, self._b)
-        return [self._base, self._tail]
+        unit = _sums.length_unit(self._total_length, len(self))
+        base = self._kept(self._base, unit) or Weighed(self._base, self._lengths, unit, self._k1, self._b, by_row=True)
+        tail = self._kept(self._tail, unit) or Weighed(self._tail, self._lengths, unit, self._k1, self._b, by_row=False)
+        self._weighed = base, tail
+        self._sums = Sums(base, tail, self._weight)
+        return self._sums
+
+    def _kept(self, segment: Segment, unit: float) -> Weighed | None:
+        return next((each for each in self._weighed if each.segment is segment and each.unit == unit), None)
 
     def _pack_all(self) -> None:
         """Pack all postings into the base, in order of key, without removed rows; forget terms that are not used."""
@@ -322,40 +336,68 @@ class NumpyTextIndex:
         keys = np.full((len(texts), k), NO_KEY, np.uint64)
         scores = np.full((len(texts), k), -np.inf, np.float32)
         with self._lock:
-            segments = self._ready()
+            sums = self._ready()
             rows = None
             if allowed is not None:
                 rows = find(self._lookup, self._keys, self._dead, allowed)
-                rows = rows[rows >= 0]
+                rows = np.sort(rows[rows >= 0])
             for i, text in enumerate(texts):
-                found, at = self._search(segments, text, k, rows)
+                found, at = self._search(sums, text, k, rows)
                 keys[i, : found.size] = found
                 scores[i, : found.size] = at
         return Hits(keys[0], scores[0]) if single else Hits(keys, scores)
 
+    def hybrid(
+        self,
+        query: str,
+        embedder: Embedder,
+        store: PatternStore,
+        *,
+        k: int,
+        pool: int,
+        depth: int,
+        weights: tuple[float, float],
+        narrow: bool,
+    ) -> Ranked | None:
+        """Search with any embedder and this package's pattern store, and fuse; None if that compares more than `pool`.
+
+        See `aqe_core.contracts.HybridIndex.hybrid`.
+        """
+        if not narrow or not isinstance(store, NumpyPatternStore):
+            return None
+        with self._lock:
+            keys, found = self._search(self._ready(), as_query(query, "the query"), pool, None)
+        if keys.size < pool:
+            return None
+        near = store.scores(embedder.embed_queries([query])[0], keys)
+        if near is None:
+            return None
+        lexical, vector = found.astype(np.float64), near.astype(np.float64)
+        scores = weights[0] * _scaled(lexical, lexical, depth)
+        scores += weights[1] * _scaled(vector, np.sort(vector)[::-1], depth)
+        scores /= weights[0] + weights[1]
+        order = np.lexsort((keys, -scores))[:k]
+        return Ranked(keys[order], scores[order], lexical[order], vector[order])
+
     def _search(
-        self, segments: list[Segment], text: str, k: int, rows: NDArray[np.int64] | None
+        self, sums: Sums, text: str, k: int, rows: NDArray[np.int64] | None
     ) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
         """Return keys and scores of the best rows, best first; at most k."""
-        weights = self._weights(text)
-        terms = np.fromiter(weights, np.int32, len(weights))
-        of_query = np.fromiter(weights.values(), np.float64, len(weights))
-        return _postings.search(segments, terms, of_query, k, self._keys, dead=self._dead, among=rows)
+        return _sums.best(sums, self._counts(text), k, self._keys, dead=self._dead, among=rows)
 
-    def _weights(self, query: str) -> dict[int, float]:
-        """Return the numbers of the terms of a query that some document holds, ascending, each with its weight."""
+    def _counts(self, query: str) -> Counter[int]:
+        """Return the numbers of the terms of a query that the vocabulary has, each with how often they occur."""
         if not self._known.is_of(self._vocabulary):
             self._known = _Known(self._vocabulary)
-        known, n = self._known, len(self)
-        counts = Counter(chain.from_iterable(map(known.__getitem__, identifiers(query[:MAX_TEXT_CHARS]))))
-        new = [number for number in counts if number not in known.idf]
-        for number, held_by in zip(new, self._df[new].tolist() if new else (), strict=True):
-            idf = math.log((n - held_by + 0.5) / (held_by + 0.5) + 1.0) if held_by else 0.0
-            known.idf[number] = _FUNCTION_WEIGHT * idf if number in known.common else idf
-        weighed = [
-            (number, known.idf[number] * 2.0 * counts[number] / (counts[number] + 1.0)) for number in sorted(counts)
-        ]
-        return {number: weight for number, weight in weighed if weight}
+        return Counter(chain.from_iterable(map(self._known.__getitem__, identifiers(query[:MAX_TEXT_CHARS]))))
+
+    def _weight(self, number: int, count: int) -> float:
+        """Return the weight of a term in a query that has it so many times; 0 where no document holds it."""
+        n, held_by = len(self), int(self._df[number])
+        idf = math.log((n - held_by + 0.5) / (held_by + 0.5) + 1.0) if held_by else 0.0
+        if number in self._known.common:
+            idf *= _FUNCTION_WEIGHT
+        return idf * 2.0 * count / (count + 1.0)
 
     def matches(self, query: str, document: Document) -> list[WordMatch]:
         """Return the identifiers of a document that hold terms of a query, by field and place.
@@ -371,7 +413,8 @@ class NumpyTextIndex:
         asked = as_query(query, "the query")
         with self._lock:
             terms = {term for identifier in identifiers(asked) for term in terms_of_identifier(identifier)}
-            number_of, weights = self._vocabulary.get, self._weights(asked)
+            number_of = self._vocabulary.get
+            weights = {n: weight for n, count in self._counts(asked).items() if (weight := self._weight(n, count))}
         return matches_in({term: weights[n] for term in terms if (n := number_of(term, -1)) in weights}, name, text)
 
     # -- state --------------------------------------------------------------------------------------------------------
@@ -396,3 +439,10 @@ class NumpyTextIndex:
             self._df[: len(vocabulary)] = np.bincount(base.terms, np.diff(base.starts), len(vocabulary))
             self._base = base
             self._tail = _postings.pack(_postings.joined([]), keys.size, 0)
+
+
+def _scaled(scores: NDArray[np.float64], descending: NDArray[np.float64], depth: int) -> NDArray[np.float64]:
+    """Return scores as shares of the way from the one at ``depth``, which and below which it is 0, to the best."""
+    top, low = float(descending[0]), float(descending[depth - 1])
+    scaled = (scores - low) / (top - low) if top > low else (scores >= top).astype(np.float64)
+    return np.maximum(scaled, 0.0, out=scaled)

@@ -519,3 +519,15 @@ def test_words_of_one_meaning_are_near():
 def test_wrong_learned(dim, learned):
     with pytest.raises(InputError, match=r"learned is .* with dim"):
         LexicalEmbedder(dim=dim, learned=learned)
+
+
+def test_a_query_alone_has_the_bits_that_it_has_in_a_batch():
+    embedder = LexicalEmbedder()
+    texts = ["retry after timeout, retry", "", "?", "def test_x(self): " + "x " * 400, "größe 日本語 DataFrame"]
+    embedder.fit([("", text) for text in texts])
+    batch = embedder.embed_queries(texts)
+    for text, row in zip(texts, batch, strict=True):
+        alone = embedder.embed_queries([text])
+        assert alone.shape == (1, 384)
+        assert alone.dtype == np.float32
+        np.testing.assert_array_equal(alone[0], row)

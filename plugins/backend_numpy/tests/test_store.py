@@ -583,3 +583,20 @@ def test_recall_on_real_embeddings_is_one():
         # Rows of equal code have equal vectors, so that the truth is one of several: compare the scores.
         np.testing.assert_allclose(mine, wide[best] @ query, rtol=0, atol=2e-6)
         assert len(set(keys.tolist())) == 100
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
+def test_scores_of_keys_are_those_of_a_search(metric):
+    rng = np.random.default_rng(5)
+    store = NumpyPatternStore(dim=9, metric=metric)
+    store.add(np.arange(300), rng.normal(size=(300, 9)).astype(np.float32))
+    query = rng.normal(size=9).astype(np.float32)
+    keys = rng.permutation(300)[:40].astype(np.uint64)
+    hits = store.search(query, 300)
+    expected = dict(zip(hits.keys.tolist(), hits.scores.tolist(), strict=True))
+    np.testing.assert_array_equal(store.scores(query, keys), [expected[key] for key in keys.tolist()])
+    assert store.scores(query, np.array([3, 300], np.uint64)) is None
+    store.remove([3])
+    assert store.scores(query, np.array([3], np.uint64)) is None
+    with pytest.raises(DimensionError):
+        store.scores(query[:8], keys)

@@ -7,16 +7,21 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from aqe_backend_numpy import _sums
 from aqe_backend_numpy import text_index as module
 from aqe_backend_numpy._subtokens import subtokens
 from aqe_backend_numpy._terms import FUNCTION_WORDS, identifiers, places, terms_of_identifier
+from aqe_backend_numpy.embedder import LexicalEmbedder
+from aqe_backend_numpy.store import NumpyPatternStore
 from aqe_backend_numpy.text_index import NumpyTextIndex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from aqe_core import searching
 from aqe_core.contracts.pattern_store import NO_KEY
 from aqe_core.errors import InputError
+from aqe_core.searching import Tuning
 from aqe_core.state import EngineState
 
 WORDS = ["retry", "timeOut", "cap_delay", "cart", "DataFrame", "is", "x", "日本", "größe"]
@@ -95,7 +100,7 @@ def test_dense_terms_and_groups_of_rows_give_the_same_scores():
         n = min(k, int((expected > 0).sum()))
         np.testing.assert_array_equal(hits.keys[:n], order[:n].astype(np.uint64))
         np.testing.assert_array_equal(hits.scores[:n], expected[order[:n]])
-    assert index._base.frequent.place
+    assert index._ready().base.of(index._vocabulary["wordaa"]).line is not None
 
 
 class History(RuleBasedStateMachine):
@@ -317,3 +322,68 @@ def test_an_empty_state_makes_an_empty_index():
     assert len(index) == 0
     index.add([1], [("", "retry")])
     assert index.search("retry").keys[0] == 1
+
+
+def both_engines(documents, *, metric="cosine"):
+    embedder = LexicalEmbedder(dim=32)
+    store, index = NumpyPatternStore(dim=32, metric=metric), NumpyTextIndex()
+    keys = np.arange(len(documents)) * 3 + 1
+    store.add(keys, embedder.embed(documents))
+    index.add(keys, documents)
+    return index, embedder, store
+
+
+def fused(index, embedder, store, query, pool, depth, weights):
+    words = searching.worded(index, query, pool, None)
+    vectors = searching.nearest(store, embedder.embed_queries([query])[0], pool, np.sort(words.keys))
+    return searching.fuse(words, vectors, Tuning(lexical_weight=weights[0], vector_weight=weights[1]), depth)
+
+
+@pytest.mark.parametrize(("pool", "depth", "weights"), [(100, 100, (1.0, 0.5)), (7, 3, (0.0, 2.0)), (120, 1, (1, 0))])
+def test_a_hybrid_search_is_the_fusion_of_its_parts(pool, depth, weights):
+    documents = random_documents(1500, seed=3)
+    index, embedder, store = both_engines(documents[:1400])
+    index.search("worda", 1)  # packs
+    late = np.arange(20_000, 20_100)
+    index.add(late, documents[1400:])
+    store.add(late[::-1], embedder.embed(documents[:1399:-1]))  # its keys do not ascend any more
+    for each in (index, store):
+        each.remove(np.arange(1, 4200, 30))
+    asked = "worda wordba worda", documents[5][1], "wordaa testwordaa"
+    for query in asked:
+        found = index.hybrid(query, embedder, store, pool=pool, depth=depth, weights=weights, narrow=True)
+        expected = fused(index, embedder, store, query, pool, depth, weights)
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+            assert one.dtype == other.dtype
+
+
+def test_a_hybrid_search_is_left_to_others_where_it_compares_more_than_the_best_by_words():
+    index, embedder, store = both_engines(random_documents(60))
+    plan = {"pool": 5, "depth": 5, "weights": (1.0, 0.5), "narrow": True}
+    assert index.hybrid("worda wordb", embedder, store, **plan) is not None
+    assert index.hybrid("worda wordb", embedder, store, **{**plan, "narrow": False}) is None
+    assert index.hybrid("worda wordb", embedder, store, **{**plan, "pool": 61}) is None
+    assert index.hybrid("worda wordb", embedder, object(), **plan) is None
+    store.remove(store.keys()[::2])
+    assert index.hybrid("worda wordb", embedder, store, **plan) is None
+    with pytest.raises(InputError, match="the query is 7"):
+        index.hybrid(7, embedder, store, **plan)
+
+
+def test_what_is_kept_between_searches_is_bounded(monkeypatch):
+    documents = random_documents(3000, seed=4)
+    queries = [text for _, text in documents[:20]]
+    index = NumpyTextIndex()
+    index.add(np.arange(3000), documents)
+    expected = [index.search(query, 50) for query in queries]
+    monkeypatch.setattr(_sums, "_MIN_HELD", 1)
+    other = NumpyTextIndex()
+    other.import_state(index.export_state())
+    sums = other._ready()
+    for query, hits in zip(queries, expected, strict=True):
+        found = other.search(query, 50)
+        np.testing.assert_array_equal(found.keys, hits.keys)
+        np.testing.assert_array_equal(found.scores, hits.scores)
+        assert sum(each.rows.size for each in sums.values()) <= other._base.rows.size
+    assert any(each.weight is not None for each in sums.values())

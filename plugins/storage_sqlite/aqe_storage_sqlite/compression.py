@@ -7,7 +7,7 @@ of itself, bounds what is allocated and produced.
 from __future__ import annotations
 
 import zlib
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from aqe_core.errors import ConfigError, CorruptStorageError, InputError, Missin
 from aqe_storage_sqlite.connection import RESTORE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["Compression", "damaged", "has_zstd", "require_zstd"]
 
@@ -115,21 +115,34 @@ class Compression:
         MissingExtraError
             It is to be zstd, for which nothing is installed.
         """
+        return self.compressor()(raw)
+
+    def compressor(self) -> Callable[[bytes], bytes]:
+        """Return what does the same as `compress`, for many blocks one after the other: faster, and for one thread.
+
+        Raises
+        ------
+        MissingExtraError
+            As for `compress`.
+        """
         if self.codec == "raw":
-            return raw
+            return bytes
         if self.codec == "zlib":
             level = zlib.Z_DEFAULT_COMPRESSION if self.level is None else self.level
-            if self.dictionary is None:
-                return zlib.compress(raw, level)
-            stream = zlib.compressobj(level, zdict=self.dictionary)
-            return stream.compress(raw) + stream.flush()
+            return partial(zlib.compress, level=level) if self.dictionary is None else partial(self._deflate, level)
         zstd = require_zstd("something is to be compressed with zstd")
         if self.dictionary is None:
-            return bytes(zstd.compress(raw, self.level))
-        options = {zstd.CompressionParameter.checksum_flag: 1}  # another dictionary would give other bytes
-        if self.level is not None:
-            options[zstd.CompressionParameter.compression_level] = self.level
-        return bytes(zstd.compress(raw, options=options, zstd_dict=_zstd_dictionary(self.dictionary)))
+            stream = zstd.ZstdCompressor(self.level)
+        else:
+            options = {zstd.CompressionParameter.checksum_flag: 1}  # another dictionary would give other bytes
+            if self.level is not None:
+                options[zstd.CompressionParameter.compression_level] = self.level
+            stream = zstd.ZstdCompressor(options=options, zstd_dict=_zstd_dictionary(self.dictionary))
+        return partial(stream.compress, mode=stream.FLUSH_FRAME)
+
+    def _deflate(self, level: int, raw: bytes) -> bytes:
+        stream = zlib.compressobj(level, zdict=self.dictionary or b"")
+        return stream.compress(raw) + stream.flush()
 
     def decompress(self, data: bytes, size: int, what: str) -> bytes:
         """Return exactly ``size`` bytes; memory is bounded by that, not by what the data says of itself.

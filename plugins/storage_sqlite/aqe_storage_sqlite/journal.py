@@ -27,7 +27,7 @@ An engine further behind rebuilds."""
 def append(
     connection: apsw.Connection, namespace: int, *, written: Sequence[int] = (), removed: Sequence[int] = ()
 ) -> None:
-    """Note the keys of patterns that were written and removed, and forget the oldest entries now and then.
+    """Note the ascending keys of patterns that were written and removed, and forget the oldest entries now and then.
 
     Consecutive keys make one entry; each takes a number all the same.
     """
@@ -47,7 +47,10 @@ def append(
 
 
 def _runs(keys: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield the first key and the length of each run of consecutive ones."""
+    """Yield the first key and the length of each run of consecutive ones, of ascending keys."""
+    if keys and keys[-1] - keys[0] == len(keys) - 1:
+        yield keys[0], len(keys)
+        return
     start = 0
     for stop in range(1, len(keys) + 1):
         if stop == len(keys) or keys[stop] != keys[stop - 1] + 1:

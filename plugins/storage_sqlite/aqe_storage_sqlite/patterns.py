@@ -150,7 +150,8 @@ def _to_row(pattern: Pattern) -> Fields:
         pattern.docstring,
         pattern.text,
     )
-    return (id_, "", line, *texts, checksums.of_pattern((id_, "", line, *texts)))
+    total = crc32("\0".join((id_, "", str(line), *texts)).encode("utf-8", "surrogatepass"))  # `checksums.of_pattern`
+    return (id_, "", line, *texts, total)
 
 
 def _check(pattern: Any) -> None:
@@ -302,9 +303,14 @@ def _put_group(connection: apsw.Connection, group: list[Given]) -> Iterator[Put]
     if len(group) > 1:
         rows = {id_: row for call in group for id_, row in call.rows.items()}
     number = (namespaces.ensure if rows else namespaces.number_of)(connection, namespace)
-    keys, changed, first = _write(connection, number, rows)
+    keys, changed, new = _write(connection, number, rows)
     vanished = _vanished(connection, number, rows, complete) if complete else []
     _delete(connection, number, vanished)
+    if len(new) == len(rows) == len(group[0].ids) and len(group) == 1:  # all are new, and none is given twice
+        yield Put([*new], len(new), 0, 0, [*new], vanished)
+        return
+    first = new.start if new else inf
+    keys.update(zip([id_ for id_ in rows if id_ not in keys], new, strict=True))
     for call in group:
         own = [keys[id_] for id_ in call.rows]
         written = sorted(key for key in own if key >= first or key in changed)
@@ -315,8 +321,8 @@ def _put_group(connection: apsw.Connection, group: list[Given]) -> Iterator[Put]
 
 def _write(
     connection: apsw.Connection, number: int, rows: Mapping[str, Fields]
-) -> tuple[dict[str, int], set[int], float]:
-    """Return the keys of the rows by id, those of the changed ones, and the first one that is new."""
+) -> tuple[dict[str, int], set[int], range]:
+    """Return the keys by id of the rows that were there, those of the changed ones, and those of the others."""
     keys: dict[str, int] = {}
     changed, updates = [], []
     for key, id_, in_place, alike, *structures in _stored(connection, number, rows):
@@ -332,19 +338,16 @@ def _write(
         connection.executemany(_UPDATE, updates)
         vectors.drop(connection, number, np.array([key for key, *_ in changed], np.int64))
         text_index.put(connection, changed)
-    added = [row for id_, row in rows.items() if id_ not in keys]
-    first: float = inf
-    new: Sequence[int] = ()
+    added = [row for id_, row in rows.items() if id_ not in keys] if keys else list(rows.values())
+    new = range(0)
     if added:
-        connection.executemany(_INSERT, ((number, *row) for row in added))
+        connection.executemany(_INSERT, map((number,).__add__, added))
         newest = connection.last_insert_rowid()
         new = range(newest + 1 - len(added), newest + 1)  # AUTOINCREMENT gives consecutive keys
-        first = new[0]
-        keys.update(zip([row[0] for row in added], new, strict=True))
         text_index.add(connection, new, [row[_NAME] for row in added], [row[_TEXT] for row in added])
     replaced = [key for key, *_ in changed]
-    journal.append(connection, number, written=[*replaced, *new])
-    return keys, set(replaced), first
+    journal.append(connection, number, written=[*replaced, *new] if replaced else new)
+    return keys, set(replaced), new
 
 
 def _stored(connection: apsw.Connection, number: int, rows: Mapping[str, Fields]) -> Iterable[Any]:

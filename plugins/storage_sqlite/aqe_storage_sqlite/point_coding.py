@@ -9,7 +9,7 @@ nothing can overflow. Every bit comes back.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -46,24 +46,28 @@ def encode(numbers: NDArray[np.float64]) -> tuple[NDArray[np.void], list[bytes]]
     rows, n = numbers.shape
     headers = np.zeros(rows, HEADER)
     integers = _to_integers(numbers, headers)
-    least, rest, width = _reduced(integers)
-    headers["least"], headers["width"] = least, width
+    headers["least"], headers["width"] = _range(integers)
     if n > 1:
-        steps, rest_of_steps, width = _reduced(np.diff(integers, axis=1))
+        first = integers[:, 0].view("<u8")
+        steps = np.empty_like(integers)
+        np.subtract(integers[:, 1:], integers[:, :-1], out=steps[:, 1:])
+        steps[:, 0] = steps[:, 1]  # one of them, so that it changes no range
+        least, width = _range(steps)
         smaller = width < headers["width"]
-        for name, better in (("order", 1), ("first", integers[:, 0].view("<u8")), ("least", steps), ("width", width)):
+        for name, better in (("order", 1), ("first", first), ("least", least), ("width", width)):
             headers[name] = np.where(smaller, better, headers[name])
-        rest[smaller, 0] = 0
-        rest[smaller, 1:] = rest_of_steps[smaller]
-    return headers, _to_planes(rest, headers["width"])
+        steps[:, 0] = least.view(np.int64)  # the first number stands in the header
+        if smaller.any():
+            integers = steps if smaller.all() else np.where(smaller[:, None], steps, integers)
+    return headers, _to_planes(integers.view(np.uint64) - headers["least"][:, None], headers["width"])
 
 
 def _to_integers(numbers: NDArray[np.float64], headers: NDArray[np.void]) -> NDArray[np.int64]:
     """Return the integers of each row, and note the exponents."""
     bits = numbers.view(np.int64)
-    integers = bits.copy()
+    integers: NDArray[np.int64] | None = None
     headers["exponent"] = _BITS
-    largest = np.abs(numbers).max(axis=1)
+    largest = np.maximum(numbers.max(axis=1), -numbers.min(axis=1))
     sample = np.ascontiguousarray(numbers[:, :: max(1, numbers.shape[1] // 16)])
     pending = (bits != _NEGATIVE_ZERO).all(axis=1)  # no integer gives that back
     for exponent in range(_MAX_EXPONENT + 1):
@@ -72,30 +76,34 @@ def _to_integers(numbers: NDArray[np.float64], headers: NDArray[np.void]) -> NDA
         (chosen,) = np.nonzero(fits)
         if chosen.size:
             scaled, exact = _scaled(numbers if chosen.size == len(numbers) else numbers[chosen], exponent)
+            if exact.sum() == len(numbers):  # as usual: then no row is copied
+                headers["exponent"] = exponent
+                return scaled.astype(np.int64)
+            integers = bits.copy() if integers is None else integers
             integers[chosen[exact]] = scaled[exact]
             headers["exponent"][chosen[exact]] = exponent
             pending[chosen[exact]] = False
         if not pending.any():
             break
-    return integers
+    return bits if integers is None else integers
 
 
-def _scaled(numbers: NDArray[np.float64], exponent: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def _scaled(numbers: NDArray[np.float64], exponent: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the nearest integers, and which rows they give back to the last bit (which -0.0 is not)."""
-    scaled = np.rint(numbers * 10.0**exponent).astype(np.int64)
+    scaled = np.rint(numbers * 10.0**exponent if exponent else numbers)
     return scaled, (_unscaled(scaled, exponent).view(np.int64) == numbers.view(np.int64)).all(axis=1)
 
 
-def _unscaled(integers: NDArray[np.int64], exponent: int) -> NDArray[np.float64]:
-    return integers / 10.0**exponent  # a division of exact numbers gives the float nearest to the decimal
+def _unscaled(integers: NDArray[Any], exponent: int) -> NDArray[Any]:
+    """Return the numbers; a division of exact ones gives the float nearest to the decimal."""
+    return integers / 10.0**exponent if exponent else integers
 
 
-def _reduced(integers: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.int64]]:
-    """Return the least of each row, the rows without it, and how many bytes these need."""
+def _range(integers: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Return the least of each row, and how many bytes the rest needs without it."""
     least = integers.min(axis=1).view(np.uint64)
     span = integers.max(axis=1).view(np.uint64) - least
-    width = (span[:, None] >= _WIDTHS).sum(axis=1)
-    return least, integers.view(np.uint64) - least[:, None], width
+    return least, (span[:, None] >= _WIDTHS).sum(axis=1)
 
 
 def _to_planes(rest: NDArray[np.uint64], widths: NDArray[np.uint8]) -> list[bytes]:

@@ -10,8 +10,8 @@ those of one time in the order of arrival.
 from __future__ import annotations
 
 import json
+import math
 import struct
-import zlib
 from collections.abc import Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +21,7 @@ import numpy as np
 
 from aqe_core.errors import CorruptStorageError, DimensionError, InputError, NonFiniteError, NotFoundError
 from aqe_storage_sqlite import blocks, point_coding
+from aqe_storage_sqlite.checksums import crc32
 from aqe_storage_sqlite.connection import RESTORE
 from aqe_storage_sqlite.encoding import as_text, encode_json
 
@@ -177,7 +178,7 @@ def as_labels(labels: Mapping[str, str] | None) -> str | None:
 
 
 def _checksum_of_series(name: str, labels: str) -> int:
-    return zlib.crc32(f"{name}\0{labels}".encode())
+    return crc32(f"{name}\0{labels}".encode())
 
 
 def _ensure(connection: apsw.Connection, name: str, labels: str | None) -> int:
@@ -205,8 +206,8 @@ def listing(connection: apsw.Connection) -> list[SeriesInfo]:
     """Return all series in the order of their names; reads no points, but every block's summary."""
     found: Any = connection.execute("SELECT id, name, labels, crc32 FROM series ORDER BY name").fetchall()
     infos = []
-    for number, name, labels, crc32 in found:
-        if _checksum_of_series(name, labels) != crc32:
+    for number, name, labels, expected in found:
+        if _checksum_of_series(name, labels) != expected:
             raise CorruptStorageError(f"the series {name!r:.80} has a wrong checksum.", fix=RESTORE)
         summaries = [
             _checked_summary(_Block._make((*row, b"")))
@@ -295,21 +296,22 @@ def _encoded(
     series: int, number: int, times_s: NDArray[np.float64], values: NDArray[np.float64], size: int, codec: int
 ) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of blocks of ``size`` points each; the numbers of points must be a multiple of it."""
-    shrank = True
+    shrank, compress = True, blocks.compressor(codec)
     for start in range(0, times_s.size, _AT_ONCE * size):
         part_s = times_s[start : start + _AT_ONCE * size].reshape(-1, size)
         part = values[start : start + _AT_ONCE * size].reshape(-1, size)
         headers_s, planes_s = point_coding.encode(part_s)
         headers, planes = point_coding.encode(part)
+        both = np.stack((headers_s, headers), axis=1).tobytes()
         for position, summary in enumerate(_summaries(part_s, part)):
             plain = planes_s[position] + planes[position]
             used, kept = blocks.RAW, plain
             if codec != blocks.RAW and (shrank or number % _TRIED == 0):
-                packed = blocks.compress(plain, codec)
+                packed = compress(plain)
                 shrank = len(packed) <= _WORTH * len(plain)
                 used, kept = (codec, packed) if shrank else (blocks.RAW, plain)
-            data = headers_s[position].tobytes() + headers[position].tobytes() + kept
-            head = (series, number, size, *summary, used, zlib.crc32(data))
+            data = both[position * _HEADERS : (position + 1) * _HEADERS] + kept
+            head = (series, number, size, *summary, used, crc32(data))
             yield (*head, _checksum(head), data)
             number += 1
 
@@ -326,7 +328,8 @@ def _summaries(times_s: NDArray[np.float64], values: NDArray[np.float64]) -> Ite
 
 def _checksum(head: tuple[Any, ...]) -> int:
     """Return the CRC-32 of the columns before it."""
-    return zlib.crc32(_SUMMED.pack(*(np.nan if value is None else value for value in head)))
+    values = (math.nan if value is None else value for value in head) if None in head else head
+    return crc32(_SUMMED.pack(*values))
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
@@ -389,7 +392,7 @@ def _decoded_together(run: list[_Block]) -> tuple[NDArray[np.float64], NDArray[n
 def _checked(block: _Block) -> None:
     """Raise unless the checksums of a block are right."""
     _checked_summary(block)
-    if zlib.crc32(block.data) != block.data_crc32:
+    if crc32(block.data) != block.data_crc32:
         raise _damaged(block, "has a wrong checksum")
     if len(block.data) < _HEADERS:
         raise _damaged(block, "is too short")
@@ -419,8 +422,8 @@ def damaged(connection: apsw.Connection, *, unpack: bool = True) -> Iterator[tup
 
     Without ``unpack`` only the checksums are compared, in a tenth of the time: what they fit is as it was written.
     """
-    for number, name, labels, crc32 in connection.execute("SELECT id, name, labels, crc32 FROM series"):
-        if _checksum_of_series(name, labels) != crc32:
+    for number, name, labels, expected in connection.execute("SELECT id, name, labels, crc32 FROM series"):
+        if _checksum_of_series(name, labels) != expected:
             yield "series", number, number, "its checksum is wrong"
     read = _decoded if unpack else _all_checked
     stored = connection.execute(f"SELECT rowid, {', '.join(_FIELDS)} FROM point_blocks")  # noqa: S608  # ours

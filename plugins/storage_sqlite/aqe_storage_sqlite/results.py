@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import apsw
     from numpy.typing import NDArray
 
-__all__ = ["Columns", "check", "count", "known", "put", "table", "to_columns"]
+__all__ = ["Given", "count", "encoded", "known", "put", "table"]
 
 _CODES = {outcome: code for code, outcome in enumerate(OUTCOMES)}
 _ROW = np.dtype([("run", np.int64), ("test", np.int64), ("outcome", np.uint8), ("duration_s", np.float64)])
@@ -32,35 +32,46 @@ _SILENT, _TELLING = "(?1, ?, ?, ?, ?, '')", "(?1, ?, ?, ?, ?, ?)"
 _INTO_TESTS, _TEST = "INSERT INTO tests (id, name) VALUES ", "(?, ?)"
 
 
-class Columns(NamedTuple):
-    """Results of tests in their order, checked."""
+class Given(NamedTuple):
+    """A run with its results, checked."""
 
+    head: tuple[str, str, str, float]
+    """id, source, tool, started_s"""
     tests: list[str]
     outcomes: bytes
     """Codes."""
     durations_s: list[float]
     messages: list[str]
+    crc32: int
 
 
-def to_columns(results: Iterable[Any]) -> Columns:
-    """Check and encode results.
+def encoded(run: Any, results: Iterable[Any]) -> Given:
+    """Check and encode a run and its results, column by column.
 
     Raises
     ------
-    InputError
+    InputError, NonFiniteError
         One cannot be stored.
     """
+    _check(run)
     given = list(results)
     if not {*map(type, given)} <= {TestResult}:
         _check_each(given)
+    durations_s = [each.duration_s for each in given]
+    if not {*map(type, durations_s)} <= {float}:
+        _check_each(given)
+    seconds = np.array(durations_s, np.float64) + 0.0  # SQLite does not keep -0.0
+    head = (run.id, run.source, run.tool, float(run.started_s) + 0.0)
     tests, messages = [each.test for each in given], [each.message for each in given]
-    outcomes, durations_s = [each.outcome for each in given], [each.duration_s for each in given]
-    plain = {*map(type, tests), *map(type, messages), *map(type, outcomes)} <= {str}
-    plain = plain and {*map(type, durations_s)} <= {float} and {*outcomes} <= _CODES.keys()
-    if not (plain and np.isfinite(durations_s).all()):
-        _check_each(given)  # one by one, which takes three times as long
-        durations_s = [float(each) for each in durations_s]
-    return Columns(tests, bytes(map(_CODES.__getitem__, outcomes)), durations_s, messages)
+    try:
+        outcomes = bytes([_CODES[each.outcome] for each in given])
+        crc32 = checksums.of_run(head, tests, outcomes, seconds, messages)  # which joins texts, and nothing else
+    except (TypeError, KeyError):
+        _check_each(given)
+        raise
+    if not np.isfinite(seconds).all():
+        _check_each(given)
+    return Given(head, tests, outcomes, seconds.tolist(), messages, crc32)
 
 
 def _check_each(results: list[Any]) -> None:
@@ -78,8 +89,7 @@ def _check_each(results: list[Any]) -> None:
             )
 
 
-def check(run: Any) -> None:
-    """Raise `InputError` unless a run can be stored."""
+def _check(run: Any) -> None:
     if not isinstance(run, Run):
         raise InputError("the run is no Run.", fix="pass aqe_core.contracts.Run.")
     for field in ("id", "source", "tool"):
@@ -98,29 +108,21 @@ def _check_finite(value: float, what: str) -> None:
         raise NonFiniteError(f"{what} is not finite.", fix="pass finite seconds; 0 when unknown.")
 
 
-def put(connection: apsw.Connection, run: Run, results: Columns) -> bool:
+def put(connection: apsw.Connection, given: Given) -> bool:
     """Store a run unless its id is known. O(n log N) for n results and N tests."""
-    if known(connection, (run.id,)):
+    if known(connection, given.head[:1]):
         return False
-    head = (run.id, run.source, run.tool, float(run.started_s) + 0.0)  # SQLite does not keep -0.0
     number = connection.execute(
         "INSERT INTO runs (id, source, tool, started_s, crc32) VALUES (?, ?, ?, ?, ?) RETURNING number",
-        (*head, checksums.of_run(head, *results)),
+        (*given.head, given.crc32),
     ).get
-    numbers = _ensure(connection, list(dict.fromkeys(results.tests)))  # a set that keeps the order
-    tests = list(map(numbers.__getitem__, results.tests))
-    columns: tuple[Sequence[Any], ...] = (
-        range(len(tests)),
-        tests,
-        results.outcomes,
-        results.durations_s,
-        results.messages,
-    )
-    told = list(map(bool, results.messages))
-    if any(told):
-        _insert(connection, _INTO, _TELLING, [list(compress(each, told)) for each in columns], number)
-        silent = [not each for each in told]
-        columns = tuple(list(compress(each, silent)) for each in columns)
+    numbers = _ensure(connection, list(dict.fromkeys(given.tests)))  # a set that keeps the order
+    tests = list(map(numbers.__getitem__, given.tests))
+    columns: list[Sequence[Any]] = [range(len(tests)), tests, given.outcomes, given.durations_s, given.messages]
+    if any(given.messages):
+        _insert(connection, _INTO, _TELLING, [list(compress(each, given.messages)) for each in columns], number)
+        silent = [not each for each in given.messages]
+        columns = [list(compress(each, silent)) for each in columns]
     _insert(connection, _INTO, _SILENT, columns[:-1], number)
     return True
 

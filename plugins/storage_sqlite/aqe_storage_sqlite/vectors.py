@@ -7,17 +7,22 @@ fast, need a quarter less space, and their checksums cost less. Sixteen, so that
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
+from itertools import compress, starmap
+from operator import ne
+from queue import SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aqe_core.errors import CorruptStorageError, DimensionError
 from aqe_storage_sqlite import namespaces
-from aqe_storage_sqlite.checksums import crc32
+from aqe_storage_sqlite.checksums import crc32, together
 from aqe_storage_sqlite.encoding import MAX_INTEGER, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import apsw
     from numpy.typing import NDArray
@@ -34,6 +39,12 @@ _INSERT = "INSERT INTO vector_blocks (space, block, slots, crc32, data) VALUES (
 
 Blocks = np.ndarray[Any, Any]
 """Of `_LOCATED`: where each block is, and what it says of itself."""
+_Located = tuple[int, int, int, int, int]
+
+_RUN = 32
+"""Blocks whose checksums are compared at once, where there are many."""
+_MANY = 512
+"""So many blocks are worth a thread, also where it waits for a core."""
 
 
 def put(
@@ -175,16 +186,18 @@ def load(
         if wanted is None:
             found = connection.execute(f"{sql} ORDER BY block", (space,))
         else:
-            wanted = wanted[wanted <= MAX_INTEGER]
-            numbers = np.unique(wanted // BLOCK).tolist()
+            # np.unique and np.isin import numpy.ma, which takes longer than the first search.
+            wanted = np.sort(wanted[wanted <= MAX_INTEGER])
+            numbers = sorted({*(wanted // BLOCK).tolist()})
             found = connection.executemany(f"{sql} AND block = ?", ((space, block) for block in numbers))
-        keys, vectors = _read(connection, np.fromiter(found, _LOCATED), dim, fingerprint)
+        rows, vectors = _read(connection, np.fromiter(found, _LOCATED), dim, fingerprint)
+    keys = rows.astype(np.uint64)
     if wanted is not None:
-        chosen = np.isin(keys.astype(np.uint64), wanted)
+        chosen = wanted.take(wanted.searchsorted(keys), mode="clip") == keys
         keys, vectors = keys[chosen], vectors[chosen]
     if not keys.size:
         vectors = np.empty((0, 0), np.float32)
-    return keys.astype(np.uint64), vectors.astype(np.float32, copy=False)
+    return keys, vectors.astype(np.float32, copy=False)
 
 
 def _read(
@@ -192,8 +205,7 @@ def _read(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Read blocks straight into one array, once their sizes are known to be right.
 
-    So nothing is allocated by what a damaged block states. The checksum of each is compared while the processor still
-    has its bytes at hand.
+    So nothing is allocated by what a damaged block states.
     """
     numbers, slots, sizes = blocks["number"], blocks["slots"], blocks["size"]
     taken = slots[:, None] >> _SLOTS & 1
@@ -211,16 +223,69 @@ def _read(
 
 
 def _fill(connection: apsw.Connection, blocks: Blocks, target: memoryview) -> int | None:
-    """Read the data of the blocks, one after the other; return the number of the first whose checksum is wrong."""
+    """Read the data of the blocks, one after the other; return the number of the first whose checksum is wrong.
+
+    Of many blocks a run's sum is compared with what those of its blocks make together, which finds what comparing each
+    of them finds: with sums for each block the two threads would wait for the interpreter most of the time.
+    """
+    located = blocks.tolist()
+    runs = [located[start : start + _RUN] for start in range(0, len(located), _RUN)]
+    parts = _read_runs(connection, runs, target)
+    doubtful: Iterable[tuple[list[_Located], memoryview]] = zip(runs, parts, strict=True)
+    if len(located) >= _MANY and not (blocks["crc32"] >> 32).any():  # what is no CRC-32 fits nothing
+        taken, sums = _summed(parts)
+        doubtful = compress(zip(runs, taken, strict=True), map(ne, map(_sum_of, runs), sums))
+    return next((wrong for wrong in starmap(_first_wrong, doubtful) if wrong is not None), None)
+
+
+def _read_runs(connection: apsw.Connection, runs: list[list[_Located]], target: memoryview) -> Iterator[memoryview]:
+    """Yield the data of each run as it is read."""
     stop = 0
-    with connection.blob_open("main", "vector_blocks", "data", int(blocks["row"][0]), False) as blob:
+    with connection.blob_open("main", "vector_blocks", "data", runs[0][0][0], False) as blob:
         reopen, read_into = blob.reopen, blob.read_into
-        for row, number, slots, expected, size in blocks.tolist():
-            start, stop = stop, stop + size
-            reopen(row)
-            read_into(target, start, size)
-            if _checksum(number, slots, target[start:stop]) != expected:
-                return int(number)
+        for run in runs:
+            start = stop
+            for row, _, _, _, size in run:
+                reopen(row)
+                read_into(target, stop, size)
+                stop += size
+            yield target[start:stop]
+
+
+def _summed(parts: Iterator[memoryview]) -> tuple[list[memoryview], list[int]]:
+    """Return the parts and their sums, which are taken on another thread while the next ones are made."""
+    taken: list[memoryview] = []
+    sums: list[int] = []
+    waiting: SimpleQueue[memoryview | None] = SimpleQueue()
+
+    def sum_up() -> None:
+        while (part := waiting.get()) is not None:
+            sums.append(crc32(part))
+
+    beside = Thread(target=sum_up, name="aqe-checksums", daemon=True)
+    try:
+        with suppress(RuntimeError):  # no more threads, or the interpreter is shutting down
+            beside.start()
+        for part in parts:
+            waiting.put(part)
+            taken.append(part)
+    finally:
+        waiting.put(None)
+    (sum_up if beside.ident is None else beside.join)()
+    return taken, sums
+
+
+def _sum_of(run: list[_Located]) -> int:
+    """Return what the checksums of blocks, each begun with its head, say of their data together."""
+    return together((crc32(_pack(block, slots)), expected, size) for _, block, slots, expected, size in run)
+
+
+def _first_wrong(run: list[_Located], data: memoryview) -> int | None:
+    stop = 0
+    for _, block, slots, expected, size in run:
+        start, stop = stop, stop + size
+        if _checksum(block, slots, data[start:stop]) != expected:
+            return block
     return None
 
 

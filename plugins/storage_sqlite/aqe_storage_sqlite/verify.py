@@ -13,7 +13,7 @@ import apsw
 
 from aqe_core.contracts.maintenance import Finding, Verification
 from aqe_core.errors import AqeError, CorruptStorageError, NoWorkspaceError
-from aqe_storage_sqlite import catalog, checksums, claims, pages, schema, text_index
+from aqe_storage_sqlite import catalog, checksums, claims, files, pages, schema, text_index
 from aqe_storage_sqlite import connection as sqlite
 from aqe_storage_sqlite import patterns as pattern_table
 from aqe_storage_sqlite import points as point_table
@@ -46,6 +46,8 @@ def verify(
     version = 0
     try:
         with closing(open_to_read(path, timeout_s, alone=alone)) as connection:
+            if structure is not None:
+                connection.execute(_ONCE)
             findings += _size(path, connection)
             try:
                 version = schema.version_of(connection, path)
@@ -100,6 +102,9 @@ def require_sound(path: Path, what: str, *, timeout_s: float = 10.0, alone: bool
     return found.rows
 
 
+_ONCE = f"PRAGMA cache_size = -{files.COPYING_KIB}"  # most pages are looked at once, as in copying
+
+
 class _Structure(threading.Thread):
     """Looks at a file's structure on a connection of its own, beside the thread that started it."""
 
@@ -113,6 +118,7 @@ class _Structure(threading.Thread):
     def run(self) -> None:
         try:
             with closing(open_to_read(self._path, self._timeout_s, alone=self._alone)) as connection:
+                connection.execute(_ONCE)
                 connection.drop_modules(None)  # else the text index is compared with itself, which is derived
                 self.findings = list(_structure(connection, 0, {}))
         except Exception as error:  # told by the thread that waits

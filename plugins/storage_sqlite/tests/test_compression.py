@@ -34,6 +34,21 @@ def test_levels_make_it_smaller(codec):
     assert quick.decompress_at_most(small.compress(raw), len(raw) + 5, "it") == raw
 
 
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("codec", CODECS)
+def test_one_compressor_for_many_blocks_gives_what_one_for_each_gives(codec, learned):
+    way = Compression(codec, level=1, dictionary=LEARNED[codec] if learned else None)
+    compress = way.compressor()
+    together = [compress(note) for note in (*NOTES[:50], b"", bytes(5000))]
+    assert together == [way.compress(note) for note in (*NOTES[:50], b"", bytes(5000))]
+    sizes = [*map(len, NOTES[:50]), 0, 5000]
+    assert [way.decompress(each, size, "it") for each, size in zip(together, sizes, strict=True)] == [
+        *NOTES[:50],
+        b"",
+        bytes(5000),
+    ]
+
+
 @pytest.mark.parametrize("codec", CODECS)
 def test_a_dictionary_helps_small_blocks_and_is_needed(codec):
     plain = Compression(codec)

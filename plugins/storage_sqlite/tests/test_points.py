@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import sys
+import zlib
 
 import apsw
 import attrs
@@ -401,7 +402,7 @@ def test_a_lying_header_with_right_checksums(tmp_path, sound, header, column):
     for name, value in header.items():
         assert headers[column][name] != value
         headers[column][name] = value
-    head = (*row[:-3], points.zlib.crc32(data))
+    head = (*row[:-3], zlib.crc32(data))
     connection.execute("DELETE FROM point_blocks WHERE number = 1")
     connection.execute(points._INSERT, (*head, points._checksum(head), bytes(data)))
     connection.close()

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+import zlib
+
+import apsw
 import numpy as np
 import pytest
+from aqe_storage_sqlite import checksums, vectors
 from aqe_storage_sqlite.storage import SqliteStorage
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aqe_core.contracts import Pattern
-from aqe_core.errors import CorruptStorageError, DimensionError, InputError, NonFiniteError
+from aqe_core.errors import CorruptStorageError, DimensionError, InputError, NonFiniteError, StorageError
 
 
 def put(storage, n, namespace="n", prefix=""):
@@ -229,8 +236,9 @@ def test_a_wrong_header_is_found(storage, column):
 
 
 @pytest.fixture
-def large(path):
+def large(path, monkeypatch):
     """A file of many blocks; returns its vectors."""
+    monkeypatch.setattr(vectors, "_MANY", 128)
     with SqliteStorage(path) as storage:
         keys = put(storage, 3000)
         storage.put_vectors("n", keys, rows(3000), "f")
@@ -256,3 +264,53 @@ def test_a_flipped_bit_of_a_large_load_is_found(path, large, row):
     first = (row + 1) // 16 * 16
     with SqliteStorage(path) as storage, pytest.raises(CorruptStorageError, match=f"keys {first} to {first + 15}"):
         storage.load_vectors("n", "f")
+
+
+def test_two_damaged_blocks_of_a_large_load(path, large):
+    """Each has the other's numbers, so that nothing but the order is wrong."""
+    with SqliteStorage(path) as storage, storage._database.alone() as connection:
+        (one, other), *_ = connection.execute(
+            "SELECT a.data, b.data FROM vector_blocks AS a, vector_blocks AS b WHERE a.block = 34 AND b.block = 35"
+        )
+        connection.executemany("UPDATE vector_blocks SET data = ? WHERE block = ?", [(other, 34), (one, 35)])
+        with pytest.raises(CorruptStorageError, match=f"keys {34 * 16} to {34 * 16 + 15}"):
+            storage.load_vectors("n", "f")
+
+
+@pytest.mark.parametrize("change", ["crc32 - (1 << 32)", "crc32 + (1 << 32)", "-1", "1 << 62"])
+def test_a_number_that_is_no_checksum_in_a_large_load(path, large, change):
+    with SqliteStorage(path) as storage, storage._database.alone() as connection:
+        connection.execute(f"UPDATE vector_blocks SET crc32 = {change} WHERE block = 34")
+        with pytest.raises(CorruptStorageError, match=f"keys {34 * 16} to {34 * 16 + 15}"):
+            storage.load_vectors("n", "f")
+
+
+def test_a_large_load_without_another_thread(path, large, monkeypatch):
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    with SqliteStorage(path) as storage:
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        np.testing.assert_array_equal(storage.load_vectors("n", "f")[1], large)
+
+
+def test_a_large_load_that_cannot_be_read_to_its_end(path, large, monkeypatch):
+    read_runs = vectors._read_runs
+
+    def failing(*given):
+        yield next(read_runs(*given))
+        raise apsw.IOError("the disk is gone")
+
+    monkeypatch.setattr(vectors, "_read_runs", failing)
+    with SqliteStorage(path) as storage, pytest.raises(StorageError, match="the disk is gone"):
+        storage.load_vectors("n", "f")
+    for thread in threading.enumerate():
+        if thread.name == "aqe-checksums":
+            thread.join(10)  # it has been told to end
+            assert not thread.is_alive()
+
+
+@given(parts=st.lists(st.tuples(st.integers(0, 2**32 - 1), st.binary(max_size=300)), max_size=8))
+def test_sums_of_parts_make_that_of_the_whole(parts):
+    sums = [(start, zlib.crc32(data, start), len(data)) for start, data in parts]
+    assert checksums.together(sums) == zlib.crc32(b"".join(data for _, data in parts))

@@ -78,20 +78,28 @@ class Careful:
             raise InvalidActionError("no action was offered.", fix="pass at least one.")
         return name, self._all_allowed([as_key_name(action, "an offered action") for action in offered]), offered
 
-    def _update_with_care(
+    def _update_with_care(self, *transition: Any) -> None:
+        self._update(*self._checked(*transition))
+
+    def _checked(
         self, state: Any, action: Any, reward: Any, next_state: Any, done: Any, next_action: Any
-    ) -> None:
+    ) -> tuple[tuple[StateKey, ActionKey, StateKey], float, bool, ActionKey | None]:
+        """Return the arguments of ``update``, checked, as ``_update`` takes them."""
         state, action = self._pair(state, action)
         next_state = as_key_name(next_state, "next_state")
         if not self._follows:
             next_action = None
         if next_action is not None:
             (next_action,) = self._all_allowed([as_key_name(next_action, "next_action")])
-        self._update((state, action, next_state), given.as_reward(reward), as_done(done), next_action)
+        return (state, action, next_state), given.as_reward(reward), as_done(done), next_action
 
-    def _update_batch_with_care(
+    def _update_batch_with_care(self, *columns: Any) -> None:
+        self._update_batch(*self._checked_batch(*columns))
+
+    def _checked_batch(
         self, states: Any, actions: Any, rewards: Any, next_states: Any, dones: Any, next_actions: Any
-    ) -> None:
+    ) -> tuple[Any, Any, NDArray[np.float64], Any, NDArray[np.bool_] | None, Any]:
+        """Return the arguments of ``update_batch``, checked, as ``_update_batch`` takes them."""
         before = _as_column(states, "states")
         n = len(before)
         chosen = self._all_allowed(_as_column(actions, "actions", n))
@@ -101,7 +109,7 @@ class Careful:
             following = self._all_allowed(_as_column(next_actions, "next_actions", n))
         worth = given.as_rewards(rewards, n)
         ended = None if dones is None else as_outcomes(dones, "dones", n)
-        self._update_batch(before, chosen, worth, after, ended, following)
+        return before, chosen, worth, after, ended, following
 
     def _act_with_care(self, state: Any, actions: Any, explore: bool) -> Any:
         name, keys, offered = self._offered(state, actions)

@@ -1,6 +1,6 @@
 # What the compiled module holds.
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self, TypeAlias, TypedDict
 
 import numpy as np
@@ -109,6 +109,40 @@ class TabularLearner:
     def _params(self) -> tuple[list[float], list[ActionKey], int]: ...
     def _learned(self) -> tuple[Any, Any, list[NDArray[Any]], list[int]]: ...
     def _resume(self, params: Any, names: Any, pairs: Any, generator: Any) -> None: ...
+
+class Recorder:
+    def __new__(cls, learner: TabularLearner, fields: Any) -> Self: ...
+    def __len__(self) -> int: ...
+    def update(
+        self,
+        state: StateKey | Mapping[str, Any],
+        action: ActionKey,
+        reward: float,
+        next_state: StateKey | Mapping[str, Any],
+        done: bool = False,
+        next_action: ActionKey | None = None,
+    ) -> int: ...
+    def update_batch(
+        self,
+        states: ArrayLike | Sequence[StateKey],
+        actions: ArrayLike | Sequence[ActionKey],
+        rewards: ArrayLike,
+        next_states: ArrayLike | Sequence[StateKey],
+        dones: ArrayLike | None = None,
+        next_actions: ArrayLike | Sequence[ActionKey] | None = None,
+    ) -> int: ...
+    def drop(self, n: int) -> None: ...
+    def _first(self, n: int) -> tuple[list[StateKey], list[NDArray[Any]]]: ...
+    def _update(self, names: Any, reward: float, done: bool, next_action: ActionKey | None) -> int: ...
+    def _update_batch(
+        self,
+        states: Any,
+        actions: Any,
+        rewards: NDArray[np.float64],
+        next_states: Any,
+        dones: NDArray[np.bool_] | None,
+        next_actions: Any,
+    ) -> int: ...
 
 class SoftmaxLearner:
     def __new__(cls, numbers: list[float], actions: Any, seed: int) -> Self: ...

@@ -15,6 +15,7 @@ from aqe_backend_numpy.learner import make_learner as make_numpy
 from aqe_backend_native._careful import Careful
 from aqe_backend_native._native import SHARDS, TabularLearner
 from aqe_backend_native.bandits import DiscountedLinUcb, LinUcb, Thompson
+from aqe_backend_native.recorder import Recorder
 from aqe_backend_native.tabular_policy import ActorCritic, Ppo, TabularPolicy
 from aqe_core.errors import CapabilityError, ConfigError, InputError
 from aqe_core.state import EngineState, Portable
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from aqe_core.contracts.learner import ActionKey, StateKey
+    from aqe_core.encoding import Encoding
 
 __all__ = ["SHARDS", "ActorCritic", "ExpectedSarsa", "Ppo", "QLearning", "Sarsa", "make_learner"]
 
@@ -109,6 +111,10 @@ class Tabular(Careful, TabularLearner, Streamed, Portable):
         shares = np.full(len(keys), epsilon / len(keys))
         shares[self._choose(name, keys, False)] += 1.0 - epsilon
         return shares
+
+    def recorder(self, encoding: Encoding | None = None) -> Recorder:
+        """Return a recorder that keeps nothing yet; see `aqe_core.contracts.RecordingLearner.recorder`."""
+        return Recorder(self, encoding)
 
     # -- moving -------------------------------------------------------------------------------------------------
 

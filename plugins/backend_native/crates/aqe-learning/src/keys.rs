@@ -3,6 +3,8 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::OnceLock;
 
+use crate::roomy::ask_for_huge_pages;
+
 /// Integer keys in `0 .. DENSE` are looked up in an array, others by hashing. The array costs four bytes per key of
 /// the range that is touched: 32 MiB at most.
 const DENSE: i64 = 1 << 23;
@@ -105,6 +107,7 @@ impl Dense {
         if position >= self.0.len() {
             // A fresh zeroed array: memory that no key touches is never made resident.
             let mut grown = vec![0; (position + 1).next_power_of_two().max(64)];
+            ask_for_huge_pages(&grown);
             grown[..self.0.len()].copy_from_slice(&self.0);
             self.0 = grown;
         }

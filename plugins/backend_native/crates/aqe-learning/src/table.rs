@@ -8,6 +8,7 @@
 use crate::history::{History, Spot};
 use crate::keys::{Dense, Index, Key};
 use crate::prefetch::ask;
+use crate::roomy;
 
 /// Actions, and cells, per block.
 pub(crate) const TILE: usize = 11;
@@ -213,7 +214,9 @@ impl Shard {
             "a shard holds fewer than 2**28 states"
         );
         self.stamps.push(stamp);
+        roomy::reserve(&mut self.cells, TILE);
         self.cells.extend([Cell::new(NEVER); TILE]);
+        roomy::reserve(&mut self.worths, 1);
         self.worths.push(self.initial);
         self.lists.push(0);
         match state {

@@ -16,6 +16,7 @@ mod bandit;
 mod given;
 mod policy;
 mod ranker;
+mod recorder;
 mod replay;
 mod softmax;
 
@@ -27,6 +28,7 @@ use given::{
 /// Add what this file binds to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<TabularLearner>()?;
+    module.add_class::<recorder::Recorder>()?;
     module.add_class::<bandit::BanditModels>()?;
     module.add_class::<policy::PolicyCore>()?;
     module.add_class::<softmax::SoftmaxLearner>()?;
@@ -138,8 +140,9 @@ impl TabularLearner {
                 _ => None,
             };
             let (reward, done) = (plain_reward(reward)?, done.plain()?);
-            if let (Some(s), Some(a), Some(t)) =
-                (plain_int(state), plain_int(action), plain_int(next_state))
+            if let Some(s) = plain_int(state)
+                && let Some(a) = plain_int(action)
+                && let Some(t) = plain_int(next_state)
             {
                 return this.with(slf.py(), |table| {
                     table.update(s, a, reward, t, done, next).ok()

@@ -2,6 +2,7 @@
 
 use super::{Actions, Given, Kept, Options};
 use crate::prefetch::prefetch;
+use crate::roomy::ask_for_huge_pages;
 
 const REWARD: usize = 0; // two words
 const ENDS: usize = 2; // bit 0: terminated, bit 1: ended
@@ -85,8 +86,10 @@ impl Ring {
     pub fn new(options: &Options) -> Self {
         let (dim, action_dim) = (options.observation_dim, options.action_dim);
         let stride = ACTION + if action_dim == 0 { 2 } else { action_dim } + 2 * dim;
+        let words = vec![0; options.capacity * stride];
+        ask_for_huge_pages(&words);
         Self {
-            words: vec![0; options.capacity * stride],
+            words,
             stride,
             dim,
             action_dim,

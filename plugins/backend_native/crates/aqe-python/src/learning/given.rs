@@ -3,22 +3,34 @@
 use aqe_learning as core;
 use core::{Column, Entry, Key, Name, Transitions};
 use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1};
-use pyo3::Borrowed;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyList, PyString, PyTuple};
+use pyo3::{Borrowed, PyTypeInfo};
 
 const MAX_REWARD: f64 = 1e290;
+
+/// An object as one of exactly this type. A cast that fails makes an error, which costs as much as a look at a text.
+#[inline(always)]
+pub(super) fn exactly<'a, 'py, T: PyTypeInfo>(
+    object: &'a Bound<'py, PyAny>,
+) -> Option<&'a Bound<'py, T>> {
+    if object.is_exact_instance_of::<T>() {
+        object.cast_exact().ok()
+    } else {
+        None
+    }
+}
 
 /// A plain integer: an exact int of 64 bits.
 #[inline(always)]
 pub(super) fn plain_int(object: &Bound<'_, PyAny>) -> Option<i64> {
-    object.cast_exact::<PyInt>().ok()?.extract().ok()
+    exactly::<PyInt>(object)?.extract().ok()
 }
 
 /// A plain key: an exact str that is Unicode, or an exact int of 64 bits.
 #[inline(always)]
 pub(super) fn plain_key<'a>(object: &'a Bound<'_, PyAny>) -> Option<Key<'a>> {
-    if let Ok(text) = object.cast_exact::<PyString>() {
+    if let Some(text) = exactly::<PyString>(object) {
         return Some(Key::text(text.to_str().ok()?.as_bytes()));
     }
     plain_int(object).map(Key::Int)
@@ -267,9 +279,9 @@ pub(super) fn plain_offered<'py>(actions: &Bound<'py, PyAny>) -> Option<Vec<Boun
 /// A reward that needs no care.
 #[inline]
 pub(super) fn plain_reward(reward: &Bound<'_, PyAny>) -> Option<f64> {
-    let value = match reward.cast_exact::<PyFloat>() {
-        Ok(number) => number.value(),
-        Err(_) => reward.cast_exact::<PyInt>().ok()?.extract().ok()?,
+    let value = match exactly::<PyFloat>(reward) {
+        Some(number) => number.value(),
+        None => exactly::<PyInt>(reward)?.extract().ok()?,
     };
     (value.abs() <= MAX_REWARD).then_some(value)
 }

@@ -7,7 +7,7 @@ use aqe_learning::replay::{Actions, Given, Options, Replay, Rows};
 use numpy::ndarray::Array2;
 use numpy::{
     Element, IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2,
-    PyUntypedArrayMethods,
+    PyUntypedArrayMethods, ToPyArray,
 };
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::intern;
@@ -49,6 +49,8 @@ fn array<'py, T: Element>(object: &Bound<'py, PyAny>) -> Option<Array1<'py, T>> 
     object.cast::<PyArray1<T>>().ok()?.try_readonly().ok()
 }
 
+const SHORT: usize = 1024;
+
 /// Numbers of an array that is contiguous.
 enum Numbers<'py> {
     Copied(Vec<f32>),
@@ -58,7 +60,6 @@ enum Numbers<'py> {
 impl<'py> Numbers<'py> {
     /// Short arrays are copied: to keep account of a loan costs more.
     fn of(object: &Bound<'py, PyAny>) -> Option<Self> {
-        const SHORT: usize = 1024;
         let array = object.cast::<PyArray1<f32>>().ok()?;
         Some(if array.len() <= SHORT {
             Self::Copied(array.to_vec().ok()?)
@@ -153,6 +154,10 @@ impl<'py> Batch<'py> {
 /// A matrix of rows of this length.
 fn as_matrix<'py>(py: Python<'py>, numbers: Vec<f32>, n: usize, width: usize) -> Bound<'py, PyAny> {
     let matrix = Array2::from_shape_vec((n, width), numbers).expect("n rows of that length");
+    // To hand over a vector costs more than to copy a short one.
+    if matrix.len() <= SHORT {
+        return matrix.to_pyarray(py).into_any();
+    }
     matrix.into_pyarray(py).into_any()
 }
 
