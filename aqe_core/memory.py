@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import numpy as np
 
 from aqe_core import searching
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from aqe_core.contracts.embedder import Embedder
     from aqe_core.contracts.pattern_store import PatternStore
     from aqe_core.contracts.text_index import TextIndex, WordMatch
+    from aqe_core.selection import Selection
     from aqe_core.workspace import Workspace
 
 __all__ = ["Match", "Patterns"]
@@ -47,7 +48,7 @@ class Patterns:
         self._texts = IndexedTexts(workspace)
         self._filter = Filter(workspace)
         self._cache = PatternCache(self._storage, self._namespace)
-        self._capabilities: dict[tuple[str, str], Any] = {}
+        self._capabilities: dict[str, tuple[Selection, Any]] = {}
         self._has_answered = False
 
     def __len__(self) -> int:
@@ -168,7 +169,7 @@ class Patterns:
             return self._matches(ranked.first(k), version)
         kept, copies = searching.without_copies(ranked, self._vectors_of, k)
         return [
-            attrs.evolve(match, copies=tuple([copy.id for copy in self._cache.get(keys.tolist(), version)]))
+            match._replace(copies=tuple([copy.id for copy in self._cache.get(keys.tolist(), version)]))
             for match, keys in zip(self._matches(kept, version), copies, strict=True)
         ]
 
@@ -212,6 +213,7 @@ class Patterns:
             tuning=self.tuning,
             narrow=self._is_narrow,
             at_once=bool(self._capability("text_index", "hybrid")),
+            spare=spare,
         )
 
     def _engines_for(self, keys: NDArray[np.uint64]) -> tuple[Embedder, PatternStore] | None:
@@ -227,16 +229,8 @@ class Patterns:
 
     def _matches(self, ranked: Ranked, version: int) -> list[Match]:
         patterns = self._cache.get(ranked.keys.tolist(), version)
-        parts = zip(patterns, ranked.scores.tolist(), ranked.lexical.tolist(), ranked.vector.tolist(), strict=True)
-        return [
-            Match(
-                pattern,
-                score,
-                None if lexical != lexical else lexical,  # noqa: PLR0124  # NaN
-                None if vector != vector else vector,  # noqa: PLR0124  # NaN
-            )
-            for pattern, score, lexical, vector in parts
-        ]
+        lexical, vector = _known(ranked.lexical), _known(ranked.vector)
+        return list(map(_match, zip(patterns, ranked.scores.tolist(), lexical, vector, repeat(()), strict=False)))
 
     def _vectors_of(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
         return self._storage.load_vectors(self._namespace, self.embedder.fingerprint, keys)
@@ -256,12 +250,12 @@ class Patterns:
 
     def _capability(self, kind: str, name: str) -> Any:
         """Return what the chosen engine of a kind declares; None where its kind does not know of such a thing."""
-        backend = self._ws.selections[kind].backend
-        found = self._capabilities.get((kind, backend))
-        if found is None:
-            found = self._ws.plugins.find_engine(kind, backend).spec.capabilities
-            self._capabilities[kind, backend] = found
-        return getattr(found, name, None)
+        selection = self._ws.selections[kind]
+        known = self._capabilities.get(kind)
+        if known is None or known[0] is not selection:
+            known = selection, self._ws.plugins.find_engine(kind, selection.backend).spec.capabilities
+            self._capabilities[kind] = known
+        return getattr(known[1], name, None)
 
     @property
     def _is_narrow(self) -> bool:
@@ -307,6 +301,13 @@ class Patterns:
     def close(self) -> None:
         """End what runs in the background."""
         self._embedded.close()
+
+
+_match = partial(tuple.__new__, Match)  # two thirds of the time of a call of the class
+
+
+def _known(scores: NDArray[np.float64]) -> list[float | None]:
+    return [None if score != score else score for score in scores.tolist()]  # noqa: PLR0124  # NaN
 
 
 _FIELDS = {"id", "name", "text", "path", "class_name", "docstring", "markers", "line", "metadata", "origin"}

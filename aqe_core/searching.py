@@ -8,7 +8,7 @@ ranks, and robust).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import attrs
 import numpy as np
@@ -57,8 +57,7 @@ _MANY = 4
 _NONE = np.array([NO_KEY], np.uint64)
 
 
-@attrs.frozen
-class Match:
+class Match(NamedTuple):
     """One hit of a search.
 
     Attributes
@@ -187,8 +186,9 @@ def hybrid(
     tuning: Tuning,
     narrow: bool,
     at_once: bool = False,
+    spare: int = 0,
 ) -> Ranked:
-    """Return the fusion of what the text index and the pattern store find: at least k if there are.
+    """Return the best k of what the text index and the pattern store find, fused, and so many more as are to spare.
 
     Parameters
     ----------
@@ -204,21 +204,25 @@ def hybrid(
         where it finds as many. For vectors made of words that finds the same, and saves the scan of all of them.
     at_once : bool
         The index is a `HybridIndex`, and may do it all in one call.
+    spare : int
+        They do not count where it is decided how long the lists are that are fused, so that the best k stay the same.
     """
-    pool, depth = _sizes(_enough(k, index, store))
-    candidates = len(store) if among is None else among.size
-    narrow = narrow and candidates > max(_SCANNED, pool)
+    # So few are asked for nearly always, and then it does not matter how many there are.
+    pool, depth = _sizes(k if 2 * k <= _DEPTH else _enough(k, index, store))
+    narrow = narrow and (len(store) if among is None else among.size) > max(_SCANNED, pool)
     if at_once and among is None:
         weights = tuning.lexical_weight, tuning.vector_weight
         native = cast("HybridIndex", index)
-        found = native.hybrid(text, embedder, store, pool=pool, depth=depth, weights=weights, narrow=narrow)
+        found = native.hybrid(
+            text, embedder, store, k=k + spare, pool=pool, depth=depth, weights=weights, narrow=narrow
+        )
         if found is not None:
             return found
     vector = embedder.embed_queries([text])[0]
     words = worded(index, text, pool, among)
     if narrow and words.keys.size == pool:
         among = np.sort(words.keys)
-    return fuse(words, nearest(store, vector, pool, among), tuning, depth)
+    return fuse(words, nearest(store, vector, pool, among), tuning, depth).first(k + spare)
 
 
 def hybrid_of_few(

@@ -58,7 +58,7 @@ class Ranked(NamedTuple):
 
     def first(self, k: int) -> Ranked:
         """Return the first k."""
-        return self.at(slice(k))
+        return self if len(self.keys) <= k else self.at(slice(k))
 
     def at(self, places: slice | list[int]) -> Ranked:
         """Return those at some places."""
@@ -177,16 +177,17 @@ class HybridIndex(TextIndex, Protocol):
         embedder: Embedder,
         store: PatternStore,
         *,
+        k: int,
         pool: int,
         depth: int,
         weights: tuple[float, float],
         narrow: bool,
     ) -> Ranked | None:
-        """Return the fusion of what the index and the store find, or None where it does not do that by itself.
+        """Return the best of what the index and the store find, fused; None where it does not do that by itself.
 
         So with engines that it does not know.
 
-        The same, bit for bit, as `aqe_core.searching.fuse` of ``search(query, pool)`` and
+        The same, bit for bit, as the first k of `aqe_core.searching.fuse` of ``search(query, pool)`` and
         ``store.search(embedder.embed_queries([query])[0], pool)``.
 
         Parameters
@@ -195,6 +196,8 @@ class HybridIndex(TextIndex, Protocol):
         embedder : Embedder
         store : PatternStore
             Of the embedder's vectors.
+        k : int
+            How many are returned at most.
         pool : int
             How many of each list are looked at.
         depth : int

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import threading
 from functools import partial
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -320,17 +321,18 @@ def check_hybrid(kit: Context) -> None:
     embedder = HashEmbedder()
     store = BruteForceStore(dim=embedder.dim, metric="cosine")
     store.add(KEYS, embedder.embed(DOCUMENTS))
-    for query, pool, narrow in ((query, *how) for query in QUERIES for how in ((2, True), (3, False), (9, True))):
+    hows = (2, 9, True), (3, 9, False), (9, 20, True), (9, 4, True), (9, 1, False)
+    for query, (pool, k, narrow) in product(QUERIES, hows):
         weights = 1.0, 0.5
-        actual = index.hybrid(query, embedder, store, pool=pool, depth=pool, weights=weights, narrow=narrow)
+        actual = index.hybrid(query, embedder, store, k=k, pool=pool, depth=pool, weights=weights, narrow=narrow)
         if actual is None:
             continue
         words = worded(index, query, pool, None)
         among = np.sort(words.keys) if narrow and words.keys.size == pool else None
         vectors = nearest(store, embedder.embed_queries([query])[0], pool, among)
-        expected = fuse(words, vectors, Tuning(lexical_weight=weights[0], vector_weight=weights[1]), pool)
+        expected = fuse(words, vectors, Tuning(lexical_weight=weights[0], vector_weight=weights[1]), pool).first(k)
         for name, one, other in zip(Ranked._fields, actual, expected, strict=True):
-            same_array(one, other, f"{name} of the best {pool} for {query!r}")
+            same_array(one, other, f"{name} of the best {k}, of {pool} each, for {query!r}")
 
 
 @check("text_index")

@@ -76,7 +76,7 @@ def test_it_is_the_fusion_of_its_parts(them, query, k, weights, narrow):
 
 def test_engines_that_it_does_not_know():
     index, embedder, store = SMALL
-    plan = {"pool": 10, "depth": 10, "weights": (1.0, 0.5), "narrow": False}
+    plan = {"k": 10, "pool": 10, "depth": 10, "weights": (1.0, 0.5), "narrow": False}
     other = NumpyPatternStore(dim=64)
     other.add([1], embedder.embed([("", "retry")]))
     assert index.hybrid("retry", embedder, other, **plan) is None

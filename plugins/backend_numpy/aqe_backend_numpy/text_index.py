@@ -353,6 +353,7 @@ class NumpyTextIndex:
         embedder: Embedder,
         store: PatternStore,
         *,
+        k: int,
         pool: int,
         depth: int,
         weights: tuple[float, float],
@@ -375,7 +376,7 @@ class NumpyTextIndex:
         scores = weights[0] * _scaled(lexical, lexical, depth)
         scores += weights[1] * _scaled(vector, np.sort(vector)[::-1], depth)
         scores /= weights[0] + weights[1]
-        order = np.lexsort((keys, -scores))
+        order = np.lexsort((keys, -scores))[:k]
         return Ranked(keys[order], scores[order], lexical[order], vector[order])
 
     def _search(

@@ -351,7 +351,7 @@ def test_a_hybrid_search_is_the_fusion_of_its_parts(pool, depth, weights):
         each.remove(np.arange(1, 4200, 30))
     asked = "worda wordba worda", documents[5][1], "wordaa testwordaa"
     for query in asked:
-        found = index.hybrid(query, embedder, store, pool=pool, depth=depth, weights=weights, narrow=True)
+        found = index.hybrid(query, embedder, store, k=pool, pool=pool, depth=depth, weights=weights, narrow=True)
         expected = fused(index, embedder, store, query, pool, depth, weights)
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_array_equal(one, other)
@@ -360,7 +360,7 @@ def test_a_hybrid_search_is_the_fusion_of_its_parts(pool, depth, weights):
 
 def test_a_hybrid_search_is_left_to_others_where_it_compares_more_than_the_best_by_words():
     index, embedder, store = both_engines(random_documents(60))
-    plan = {"pool": 5, "depth": 5, "weights": (1.0, 0.5), "narrow": True}
+    plan = {"k": 10, "pool": 5, "depth": 5, "weights": (1.0, 0.5), "narrow": True}
     assert index.hybrid("worda wordb", embedder, store, **plan) is not None
     assert index.hybrid("worda wordb", embedder, store, **{**plan, "narrow": False}) is None
     assert index.hybrid("worda wordb", embedder, store, **{**plan, "pool": 61}) is None

@@ -269,7 +269,7 @@ class Database:
     def data_version(self) -> int:
         """Return a number that changes with every commit of anyone.
 
-        ``PRAGMA data_version`` tells a connection of the commits of all others; on one that never writes that is all.
+        One connection that never writes is told of the commits of all others (`Commits`).
         """
         if not self._usable:
             self._check_open()
@@ -284,8 +284,7 @@ class Database:
                     self._version_reader = reader
                 elif reader.has_moved():
                     self._check_same_file()
-                version: int = reader.execute("PRAGMA data_version").get
-                return version
+                return reader.data_version()
         except apsw.Error as error:  # as `translated` does, in a third of the time
             raise sqlite.translation(error, self.path) from error
 

@@ -346,8 +346,7 @@ def hybrid(
     query: str,
     beyond_ascii: tuple[BeyondAscii, BeyondAscii],
     engines: tuple[TextIndex, SubtokenSums, PatternStore],
-    pool: int,
-    depth: int,
+    sizes: tuple[int, int, int],
     weights: tuple[float, float],
     narrow: bool,
 ) -> tuple[NDArray[np.uint64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...

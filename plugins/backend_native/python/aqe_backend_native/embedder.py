@@ -67,3 +67,6 @@ class NativeLexicalEmbedder(LexicalEmbedder):
 
     def _embed(self, documents: list[tuple[str, str]]) -> NDArray[np.float32]:
         return self._fitted[1].embed(documents, subtokens)
+
+    def _embed_query(self, text: str) -> NDArray[np.float32]:
+        return self._embed([("", text)])

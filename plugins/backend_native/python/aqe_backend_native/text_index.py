@@ -135,6 +135,7 @@ class NativeTextIndex:
         embedder: Embedder,
         store: PatternStore,
         *,
+        k: int,
         pool: int,
         depth: int,
         weights: tuple[float, float],
@@ -148,8 +149,8 @@ class NativeTextIndex:
             return None
         if embedder.dim != store.dim:
             return None
-        engines = self._index, embedder.sums, store
-        return Ranked(*_native.hybrid(as_query(query, "the query"), _BEYOND, engines, pool, depth, weights, narrow))
+        text, engines = as_query(query, "the query"), (self._index, embedder.sums, store)
+        return Ranked(*_native.hybrid(text, _BEYOND, engines, (k, pool, depth), weights, narrow))
 
     def matches(self, query: str, document: Document) -> list[WordMatch]:
         """Return the identifiers of a document that hold terms of a query, by field and place.

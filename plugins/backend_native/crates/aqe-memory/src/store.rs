@@ -187,18 +187,16 @@ impl Store {
         });
     }
 
-    /// Ask for what [`Store::scores`] will read first.
-    pub fn fetch(&self, keys: &[u64]) {
+    /// The scores of keys for a query, in their order, as a search among them gives; NaN for those not there.
+    ///
+    /// The query is computed while what it will be compared with comes from memory.
+    pub fn scores(&self, keys: &[u64], query: impl FnOnce() -> Vec<f32>) -> Vec<f32> {
         let state = self.shared.read();
         keys.iter().for_each(|&key| state.rows.map.prefetch(key));
-        state.fetch_first(&state.rows_of(keys));
-    }
-
-    /// The scores of keys for a query, in their order, as a search among them gives; NaN for those not there.
-    pub fn scores(&self, query: &[f32], keys: &[u64]) -> Vec<f32> {
-        let state = self.shared.read();
         let rows = state.rows_of(keys);
-        SCRATCH.with_borrow_mut(|scratch| state.scores(query, &rows, scratch))
+        state.fetch_first(&rows);
+        let query = query();
+        SCRATCH.with_borrow_mut(|scratch| state.scores(&query, &rows, scratch))
     }
 
     /// Finish all work that is done beside the calls: learn lists, merge the tail, measure recall.

@@ -21,9 +21,9 @@ type Ranked<'py> = (
     Bound<'py, PyArray1<f64>>,
 );
 
-/// Return the fusion of the best `pool` by words and by vectors, best first.
+/// Return the best `k` of the fusion of the best `pool` by words and by vectors.
 ///
-/// `beyond_ascii`: what finds the terms, and the subtokens, of a stretch beyond ASCII. `weights`: of words and vectors.
+/// `sizes`: `k`, `pool`, and the place in a list whose score counts nothing. `beyond_ascii`: what finds the terms, and the subtokens, of a stretch beyond ASCII. `weights`: of words and vectors.
 /// `narrow`: score the vectors of the best by words only, where there are as many as asked for.
 #[pyfunction]
 fn hybrid<'py>(
@@ -34,8 +34,7 @@ fn hybrid<'py>(
         PyRef<'py, SubtokenSums>,
         PyRef<'py, PatternStore>,
     ),
-    pool: usize,
-    depth: usize,
+    sizes: (usize, usize, usize),
     weights: (f64, f64),
     narrow: bool,
 ) -> PyResult<Ranked<'py>> {
@@ -44,7 +43,9 @@ fn hybrid<'py>(
     let terms = resolved([&text], &beyond_ascii.0)?;
     let subtokens = resolved([&text], &beyond_ascii.1)?;
     let (index, sums, store) = (&*engines.0, &*engines.1, &*engines.2);
+    let (k, pool, depth) = sizes;
     let fusion = Fusion {
+        k,
         lexical_weight: weights.0,
         vector_weight: weights.1,
         depth,
@@ -56,16 +57,14 @@ fn hybrid<'py>(
             let vectors = store.nearest(&sums.query(&parts), pool, None);
             return fusion.fuse(&words, &vectors);
         }
-        // What will be compared comes from memory while the query is embedded.
         let (store, keys) = (store.store(), words.iter().map(|hit| hit.0));
         let keys: Vec<u64> = keys.collect();
-        store.fetch(&keys);
-        fusion.fuse_each(&words, &store.scores(&sums.query(&parts), &keys))
+        fusion.fuse_each(&words, &store.scores(&keys, || sums.query(&parts)))
     });
     Ok((
-        PyArray1::from_vec(py, fused.keys),
-        PyArray1::from_vec(py, fused.scores),
-        PyArray1::from_vec(py, fused.lexical),
-        PyArray1::from_vec(py, fused.vector),
+        PyArray1::from_slice(py, &fused.keys),
+        PyArray1::from_slice(py, &fused.scores),
+        PyArray1::from_slice(py, &fused.lexical),
+        PyArray1::from_slice(py, &fused.vector),
     ))
 }

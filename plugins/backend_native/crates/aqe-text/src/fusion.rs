@@ -13,9 +13,11 @@ pub struct Fusion {
     pub vector_weight: f64,
     /// The score at this place of a list counts nothing, as do those after it.
     pub depth: usize,
+    /// How many of the best are wanted.
+    pub k: usize,
 }
 
-/// Fused hits, best first; NaN where a part is not known. All of one length.
+/// Fused hits, at most as many as wanted, best first; NaN where a part is not known. All of one length.
 #[derive(Debug, Default, PartialEq)]
 pub struct Fused {
     /// Ties in ascending order of them.
@@ -67,7 +69,7 @@ impl Scale {
 }
 
 impl Fusion {
-    /// Return the union of two lists, each in any order, best first. Keys are distinct in each. O(n log n).
+    /// Return the best of the union of two lists, each in any order. Keys are distinct in each. O(n + k log k).
     pub fn fuse(self, words: &[Hit], vectors: &[Hit]) -> Fused {
         let mut place: HashMap<u64, usize> = HashMap::with_capacity(words.len());
         let mut known: Vec<Known> = Vec::with_capacity(words.len() + vectors.len());
@@ -105,28 +107,18 @@ impl Fusion {
             sum / whole + 0.0 // never minus zero
         };
         // As whole numbers: scores are not below 0, so that their order is that of their bits.
-        let mut order: Vec<u128> = known
-            .iter()
-            .zip(0..)
-            .map(|(hit, place)| u128::from(!score_of(hit).to_bits()) << 64 | place)
-            .collect();
-        order.sort_unstable();
-        let bits = |number: &u128| !((number >> 64) as u64);
-        for ties in order.chunk_by_mut(|a, b| bits(a) == bits(b)) {
-            if ties.len() > 1 {
-                ties.sort_unstable_by_key(|&number| known[number as u64 as usize].0);
-            }
+        let order = |hit: &Known| u128::from(!score_of(hit).to_bits()) << 64 | u128::from(hit.0);
+        let mut hits: Vec<(u128, f32, f32)> =
+            known.iter().map(|hit| (order(hit), hit.1, hit.2)).collect();
+        if self.k < hits.len() {
+            hits.select_nth_unstable_by_key(self.k, |hit| hit.0);
+            hits.truncate(self.k);
         }
-        let hits: Vec<Known> = order
-            .iter()
-            .map(|&number| known[number as u64 as usize])
-            .collect();
+        hits.sort_unstable_by_key(|hit| hit.0);
+        let score = |number: u128| f64::from_bits(!((number >> 64) as u64));
         Fused {
-            keys: hits.iter().map(|hit| hit.0).collect(),
-            scores: order
-                .iter()
-                .map(|number| f64::from_bits(bits(number)))
-                .collect(),
+            keys: hits.iter().map(|hit| hit.0 as u64).collect(),
+            scores: hits.iter().map(|hit| score(hit.0)).collect(),
             lexical: hits.iter().map(|hit| f64::from(hit.1)).collect(),
             vector: hits.iter().map(|hit| f64::from(hit.2)).collect(),
         }
@@ -141,6 +133,7 @@ mod tests {
         lexical_weight: 1.0,
         vector_weight: 1.0,
         depth: 3,
+        k: 100,
     };
 
     #[test]
@@ -176,6 +169,28 @@ mod tests {
         assert_eq!(fused.keys, [8, 7, 10, 9]);
         assert_eq!(fused.vector[0], 0.5);
         assert!(fused.vector[1].is_nan() && of_these.vector[1].is_nan());
+    }
+
+    #[test]
+    fn the_best_are_those_of_the_whole_list() {
+        let words: Vec<Hit> = (0..200_u16)
+            .map(|i| (u64::from(i * 77 % 200), f32::from(i % 7)))
+            .collect();
+        let vectors: Vec<Hit> = (100..300_u16)
+            .map(|i| (u64::from(i), f32::from(i % 3)))
+            .collect();
+        let fusion = Fusion {
+            depth: 150,
+            k: 400,
+            ..EVEN
+        };
+        let whole = fusion.fuse(&words, &vectors);
+        assert_eq!(whole.keys.len(), 300);
+        for k in [0, 1, 10, 299, 300] {
+            let best = Fusion { k, ..fusion }.fuse(&words, &vectors);
+            assert_eq!(best.keys, whole.keys[..k]);
+            assert_eq!(best.scores, whole.scores[..k]);
+        }
     }
 
     #[test]

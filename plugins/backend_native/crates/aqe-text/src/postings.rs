@@ -142,10 +142,12 @@ impl Postings {
         })
     }
 
-    /// By span: its first row, and its postings.
-    pub fn near(&self) -> impl Iterator<Item = (usize, &[Near])> {
-        self.spans()
-            .map(|(first, range)| (first, &self.near[range]))
+    /// The postings of a span.
+    pub fn near(&self, span: usize) -> &[Near] {
+        if span > self.spans.len() {
+            return &[];
+        }
+        &self.near[self.range(span)]
     }
 
     fn spans(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
@@ -295,9 +297,8 @@ mod tests {
             }
             prop_assert_eq!(postings.len(), kept.len());
             prop_assert_eq!(all(&postings), kept.clone());
-            let near: Vec<_> = postings
-                .near()
-                .flat_map(|(first, near)| near.iter().map(move |near| first + near.place as usize))
+            let near: Vec<_> = (0..5)
+                .flat_map(|span| postings.near(span).iter().map(move |near| span * SPAN + near.place as usize))
                 .collect();
             let expected: Vec<_> = kept.iter().map(|&(row, ..)| row as usize).collect();
             prop_assert_eq!(near, expected);

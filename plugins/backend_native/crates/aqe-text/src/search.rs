@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 
 use crate::index::Index;
-use crate::kernels::{FOLDS, add_four, add_plane, count_from, peaks, prefetch};
-use crate::postings::{ONE, Planes, weight_in_steps};
+use crate::kernels::{FOLDS, add_four, add_plane, count_from, peaks, places_from, prefetch};
+use crate::postings::{Near, ONE, Planes, SPAN, weight_in_steps};
 use crate::subtokens::Parts;
 
 const FUNCTION_WEIGHT: f64 = 0.3;
@@ -102,26 +102,27 @@ impl Index {
     /// Add up what terms tell of each row; of frequent ones what the upper planes tell, which is a little less.
     fn sum_up(&self, terms: &[(u32, u32)], scratch: &mut Scratch) -> Frequent<'_> {
         let Scratch { sums, maxima } = scratch;
-        sums.clear();
-        sums.resize(self.n_rows().next_multiple_of(FOLDS), 0);
-        maxima.resize(sums.len() / FOLDS, 0);
-        let mut frequent = Vec::new();
+        let n = self.n_rows().next_multiple_of(FOLDS);
+        sums.resize(n.next_multiple_of(SPAN), 0);
+        sums[..n].fill(0);
+        maxima.resize(n / FOLDS, 0);
+        let (mut rare, mut frequent) = (Vec::with_capacity(terms.len()), Vec::new());
         for &(term, weight) in terms {
             let postings = &self.terms[term as usize].postings;
-            if let Some(planes) = postings.planes() {
-                frequent.push((planes, weight));
-                continue;
-            }
-            for (first, span) in postings.near() {
-                let sums = &mut sums[first..];
-                for near in span {
-                    sums[near.place as usize] += u32::from(near.impact) * weight;
-                }
+            match postings.planes() {
+                Some(planes) => frequent.push((planes, weight)),
+                None => rare.push((postings, weight)),
             }
         }
         let frequent = Frequent(frequent);
         let uppers = frequent.uppers();
-        // A tile of the sums stays in the nearest cache while all planes are added to it.
+        for (span, sums) in sums.as_chunks_mut().0.iter_mut().enumerate() {
+            for &(postings, weight) in &rare {
+                scatter(sums, postings.near(span), weight);
+            }
+        }
+        let sums = &mut sums[..n];
+        // A tile of the sums stays in the nearest cache while all terms are added to it.
         let tiles = sums.chunks_mut(TILE).zip(maxima.chunks_mut(TILE / FOLDS));
         for ((tile, maxima), start) in tiles.zip((0..).step_by(TILE)) {
             let next = start + TILE; // in another page of each plane, where the processor does not look ahead
@@ -217,6 +218,17 @@ impl<'i> Frequent<'i> {
     }
 }
 
+/// Add postings to the sums of their span.
+fn scatter(sums: &mut [u32; SPAN], near: &[Near], weight: u32) {
+    let mut add =
+        |posting: &Near| sums[posting.place as usize] += u32::from(posting.impact) * weight;
+    let (fours, rest) = near.as_chunks::<4>();
+    for four in fours {
+        four.iter().for_each(&mut add);
+    }
+    rest.iter().for_each(add);
+}
+
 /// Add up to four planes to the sums from `start` on. A plane ends with the last row that has its term.
 fn add(tile: &mut [u32], planes: &[(&[u8], i16)], start: usize) {
     let n = tile.len();
@@ -248,31 +260,8 @@ fn high_rows(scratch: &Scratch, k: usize, n: usize, missing: u32) -> Vec<u32> {
     let floor = floor - (floor >> 23); // less by what rounding to 24 bits may hide
     let least = floor.saturating_sub(missing).max(u32::from(missing == 0));
     let mut rows = Vec::with_capacity(2 * k);
-    let tiles = sums.chunks(TILE).zip(maxima.chunks(TILE / FOLDS));
-    for ((tile, maxima), start) in tiles.zip((0..).step_by(TILE)) {
-        for (some, first) in maxima.chunks(32).zip((0..).step_by(32)) {
-            for column in ones(some.iter().map(|&most| most >= least)) {
-                let column = first + column;
-                let places = (column..tile.len()).step_by(maxima.len());
-                let high = ones(places.map(|place| tile[place] >= least));
-                rows.extend(high.map(|fold| (start + column + fold * maxima.len()) as u32));
-            }
-        }
-    }
-    rows.retain(|&row| (row as usize) < n);
+    places_from(&sums[..n], least, &mut rows);
     rows
-}
-
-/// The places of what is true, of at most 32: looked at together, without a guess at each.
-fn ones(values: impl Iterator<Item = bool>) -> impl Iterator<Item = usize> {
-    let mut bits = values
-        .zip(0..32)
-        .fold(0_u32, |bits, (is, place)| bits | u32::from(is) << place);
-    std::iter::from_fn(move || {
-        let place = bits.trailing_zeros();
-        bits &= bits.wrapping_sub(1);
-        (place < 32).then_some(place as usize)
-    })
 }
 
 /// A number that the k-th largest is not below, and few are above that are not of the k largest.
