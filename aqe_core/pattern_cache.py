@@ -7,6 +7,8 @@ from collections import deque
 from itertools import chain
 from typing import TYPE_CHECKING, cast
 
+from aqe_core.caching import CacheStats
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -47,6 +49,7 @@ class PatternCache:
         self._kept = _Kept(-1)
         self._asked: deque[Sequence[int]] = deque(maxlen=_LATELY)
         self._lock = threading.Lock()
+        self._n_asked = self._n_missing = self._n_stale = self._n_evicted = 0
 
     def __len__(self) -> int:
         """Return the number of patterns at hand."""
@@ -74,8 +77,10 @@ class PatternCache:
         """
         kept = self._kept
         if kept.version != version:
+            self._n_stale += len(kept.patterns)
             kept = self._kept = _Kept(version)
         self._asked.append(keys)
+        self._n_asked += len(keys)
         found = list(map(kept.patterns.get, keys))
         if all(found):  # a pattern is true
             return cast("list[Pattern]", found)
@@ -84,6 +89,7 @@ class PatternCache:
         read = dict(zip(missing, self._storage.get_patterns(self._namespace, missing), strict=True))
         with self._lock:  # to those of the version that was asked for: a late thread must not bring back older ones
             new = read.keys() - kept.patterns.keys()
+            self._n_missing += len(missing)
             kept.patterns.update(read)
             kept.n_bytes += sum(_size(read[key]) for key in new)
             if kept.n_bytes > _MAX_BYTES:
@@ -98,6 +104,25 @@ class PatternCache:
             if kept.n_bytes <= most:
                 break
             kept.n_bytes -= _size(kept.patterns.pop(key))
+            self._n_evicted += 1
+
+    def stats(self) -> CacheStats:
+        """Return how often a pattern was at hand, what became of those that were not, and what is held.
+
+        Searches of several threads at the same moment may be counted as one. Stale are the patterns that were dropped
+        because the truth had changed; one alone is never refused, and none expires.
+        """
+        return CacheStats(
+            hits=self._n_asked - self._n_missing,
+            misses=self._n_missing,
+            stale=self._n_stale,
+            expired=0,
+            evicted=self._n_evicted,
+            refused=0,
+            entries=len(self),
+            n_bytes=self.n_bytes,
+            max_bytes=_MAX_BYTES,
+        )
 
 
 def _size(pattern: Pattern) -> int:

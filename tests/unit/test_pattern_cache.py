@@ -37,6 +37,8 @@ def test_each_pattern_is_read_once_a_version():
     assert cache.get([1], 7)[0].name == "first"
     assert cache.get([1], 8)[0].name == "second"
     assert storage.read == [3, 1, 2, 1]
+    stats = cache.stats()
+    assert (stats.hits, stats.misses, stats.stale, stats.evicted, stats.entries) == (3, 4, 3, 0, 1)
 
 
 def test_an_unknown_key_is_an_error_each_time():
@@ -57,6 +59,7 @@ def test_what_was_not_asked_for_lately_makes_room_when_it_is_full(monkeypatch, e
     for key in (1, 2, 3, 4, 5, 1, 6):  # the last one makes room: a sixteenth more than it takes
         cache.get([key], 7)
     assert storage.read == [1, 2, 3, 4, 5, 6]
+    assert cache.stats().evicted == 6 - len(cache)
     assert [pattern.key for pattern in cache.get([6, 1, 5, 4], 7)] == [6, 1, 5, 4]
     assert storage.read == [1, 2, 3, 4, 5, 6]
     cache.get([2], 7)
