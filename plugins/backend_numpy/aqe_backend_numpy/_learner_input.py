@@ -158,7 +158,7 @@ def as_rewards(rewards: Any, n: int) -> NDArray[np.float64]:
     """Return ``n`` rewards as contiguous float64."""
     plain = type(rewards) is np.ndarray and rewards.dtype == np.float64 and rewards.shape == (n,) and n
     # Where one is NaN, so are both extremes, and no comparison holds.
-    if plain and rewards.min() >= -MAX_REWARD and rewards.max() <= MAX_REWARD:
+    if plain and np.minimum.reduce(rewards) >= -MAX_REWARD and np.maximum.reduce(rewards) <= MAX_REWARD:
         return np.ascontiguousarray(rewards)
     array = as_values(rewards, "rewards")
     if array.size != n:

@@ -319,7 +319,7 @@ class Table:
         # Whole blocks, which lie together, then one row per action, so that reductions run along the homes.
         blocks = self.value_view.reshape(-1, self.width).take(homes, axis=0)
         values = np.ascontiguousarray(blocks.T[: len(self.actions)])
-        worth: NDArray[np.float64] = values.max(axis=0)
+        worth: NDArray[np.float64] = np.maximum.reduce(values, axis=0)
         if self.declared or self.epsilon is not None:
             tried = values > NEVER
             n_tried = np.count_nonzero(tried, axis=0)

@@ -163,7 +163,8 @@ class Updater:
                 values[cells] = old
                 return None
             if held.size:
-                np.copyto(worth[n - held.size :], held, where=held == held)  # noqa: PLR0124  # false for STALE only
+                kept = (held == held).nonzero()[0]  # noqa: PLR0124  # false for STALE only
+                worth[kept + (n - held.size)] = held[kept]
             # Whoever is not late now will never be: before him, updates only get fewer.
             worth[late] = STALE
             held, unchanged = worth[rest], old[rest]
@@ -243,7 +244,8 @@ class Updater:
         worths[risen] = top
         # Where one state rose twice, the last assignment stayed, and may be the smaller.
         worths[risen[worths[risen] < top]] = STALE
-        worths[homes[(before == best) & (new < best)]] = STALE
+        falls = ((before == best) & (new < best)).nonzero()[0]  # positions: masks that tell little are slow to take by
+        worths[homes[falls]] = STALE
 
     def one_by_one(self, updates: Iterable[tuple[int, int, int, float, float]], *, pairwise: bool) -> None:
         """Learn from (home, cell, source, reward, held) in order; what is held was read already, or is `STALE`."""
