@@ -64,7 +64,7 @@ class DurableLearner(Streamed):
     Raises
     ------
     InputError
-        What is stored was learned with other parameters.
+        What is stored was learned with other parameters, or the encoding is none.
 
     Notes
     -----
@@ -87,7 +87,7 @@ class DurableLearner(Streamed):
         self.engine = engine
         self._storage = workspace.storage
         self._read_only = workspace.storage.read_only
-        self._encoding = encoding
+        self.encoding = encoding
         self._recorder = recorder_of(engine, encoding)
         self._update = self._recorder.update
         self._tell = workspace.plugins.tell
@@ -158,11 +158,11 @@ class DurableLearner(Streamed):
     def act(self, state: StateKey | Mapping[str, Any], actions: Sequence[A], *, explore: bool = True) -> A:
         """Choose one of the offered actions; see `aqe_core.contracts.Learner.act`."""
         with self._lock:
-            return self.engine.act(as_state_key(state, self._encoding), actions, explore=explore)
+            return self.engine.act(as_state_key(state, self.encoding), actions, explore=explore)
 
     def value(self, state: StateKey | Mapping[str, Any], action: ActionKey) -> float:
         """Return the learned value of a pair; see `aqe_core.contracts.Learner.value`."""
-        return self.engine.value(as_state_key(state, self._encoding), action)
+        return self.engine.value(as_state_key(state, self.encoding), action)
 
     # -- keeping ----------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aqe_core.contracts.learner import RecordingLearner
+from aqe_core.encoding import Encoding
 from aqe_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from aqe_core.contracts.learner import ActionKey, Learner, Recorder, StateKey
-    from aqe_core.encoding import Encoding
 
-__all__ = ["KEY_COLUMNS", "ListRecorder", "as_state_key", "recorder_of", "refuse_surrogates", "replay"]
+__all__ = ["KEY_COLUMNS", "ListRecorder", "as_encoding", "as_state_key", "recorder_of", "refuse_surrogates", "replay"]
 
 KEY_COLUMNS = ("states", "actions", "next_states", "next_actions")
 """Those columns of `aqe_core.contracts.Recorder.first` that hold positions of names."""
@@ -32,10 +32,30 @@ _WIDTH = 6
 
 
 def recorder_of(learner: Learner, encoding: Encoding | None = None) -> Recorder:
-    """Return a recorder of a learner: its own where it has one."""
+    """Return a recorder of a learner: its own where it has one.
+
+    Raises
+    ------
+    InputError
+        As `as_encoding`.
+    """
+    encoding = as_encoding(encoding)
     if isinstance(learner, RecordingLearner):
         return learner.recorder(encoding)
     return ListRecorder(learner, encoding)
+
+
+def as_encoding(encoding: Any) -> Encoding | None:
+    """Return an encoding or None as it is.
+
+    Raises
+    ------
+    InputError
+        It is something else.
+    """
+    if encoding is None or isinstance(encoding, Encoding):
+        return encoding
+    raise InputError(f"encoding is {encoding!r}, but must be an Encoding.", fix="pass aqe_core.encoding.Encoding(...).")
 
 
 class ListRecorder:

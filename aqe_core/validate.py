@@ -352,7 +352,10 @@ def as_key_name(name: Any, what: str) -> str | int:
         return str.__str__(name)  # str() of an enumeration's member would be another text
     if _is_integer(name) and -(2**63) <= name < 2**63:
         return int(name)
-    raise InputError(f"{what} is {name!r}, but must be a str or a 64-bit int.", fix="encode it as text or a number.")
+    raise InputError(
+        f"{what} is {name!r}, but must be a str or a 64-bit int.",
+        fix="encode it as text or a number, e.g. with aqe_core.encoding.",
+    )
 
 
 def as_groups(groups: ArrayLike, n: int, n_groups: Any) -> tuple[NDArray[np.int64], int]:

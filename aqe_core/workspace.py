@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aqe_core.binding import bind
 from aqe_core.config import load
-from aqe_core.errors import NoWorkspaceError, ReadOnlyError
+from aqe_core.errors import InputError, NoWorkspaceError, ReadOnlyError
 from aqe_core.plugins import PluginManager
 from aqe_core.selection import Selection, select
 
@@ -237,7 +237,7 @@ class Workspace:
         Raises
         ------
         InputError
-            What is stored was learned with other parameters.
+            What is stored was learned with other parameters, or the learner of that name has another encoding.
 
         Examples
         --------
@@ -250,6 +250,7 @@ class Workspace:
         0.5
         """
         from aqe_core.learning import DurableLearner  # same
+        from aqe_core.recording import as_encoding  # same
 
         with self.lock:
             if name not in self._learners:
@@ -257,7 +258,14 @@ class Workspace:
                 self._learners[name] = DurableLearner(
                     self, name, engine, batch=batch, max_wait_s=max_wait_s, encoding=encoding
                 )
-            return self._learners[name]
+            found = self._learners[name]
+        wanted = as_encoding(encoding)
+        if wanted is not None and (found.encoding is None or found.encoding.fields != wanted.fields):
+            raise InputError(
+                f"the learner {name!r} is open with another encoding, or none.",
+                fix="pass the encoding where the learner is asked for first, or choose another name.",
+            )
+        return found
 
     @cached_property
     def analyzer(self) -> Analyzer:

@@ -230,3 +230,20 @@ def test_states_may_be_mappings(tmp_path, backend):
             assert exported(ws.learner(field)) == exported(plain)
             with pytest.raises(InputError, match="must be a str or a 64-bit int"):
                 ws.learner(field).update(states[0], "run", 1.0, "end")
+
+
+def test_an_encoding_that_is_none_or_another_one_is_refused(tmp_path):
+    encoding, other = (Encoding(Number(name="coverage", high=high, bins=4)) for high in (1.0, 2.0))
+    with aqe_core.open(tmp_path) as ws:
+        with pytest.raises(InputError, match="must be an Encoding"):
+            ws.learner("a", encoding="coverage")
+        learner = ws.learner("a", encoding=encoding)
+        assert ws.learner("a") is learner
+        with pytest.raises(InputError, match="must be an Encoding"):
+            ws.learner("a", encoding="coverage")
+        assert ws.learner("a", encoding=Encoding(*encoding.fields)) is learner
+        with pytest.raises(InputError, match="another encoding"):
+            ws.learner("a", encoding=other)
+        ws.learner("b")
+        with pytest.raises(InputError, match="another encoding, or none"):
+            ws.learner("b", encoding=encoding)

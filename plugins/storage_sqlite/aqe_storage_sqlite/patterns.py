@@ -140,7 +140,10 @@ def _to_row(pattern: Pattern) -> Fields:
         _check(pattern)
         line = int(line)
     id_ = pattern.id
-    texts = (
+    fields = (
+        id_,
+        "",
+        line,
         pattern.name,
         pattern.path,
         pattern.class_name,
@@ -150,8 +153,7 @@ def _to_row(pattern: Pattern) -> Fields:
         pattern.docstring,
         pattern.text,
     )
-    total = crc32("\0".join((id_, "", str(line), *texts)).encode("utf-8", "surrogatepass"))  # `checksums.of_pattern`
-    return (id_, "", line, *texts, total)
+    return (*fields, checksums.of_pattern(fields))
 
 
 def _check(pattern: Any) -> None:
