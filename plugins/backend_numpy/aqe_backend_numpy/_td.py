@@ -21,7 +21,7 @@ for nothing, which costs time and changes no result. The first in turn never wai
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -34,33 +34,23 @@ if TYPE_CHECKING:
 
     from aqe_backend_numpy._qtable import Table
 
-__all__ = ["Updater"]
+__all__ = ["MAX_BATCH", "Updater"]
 
 Columns: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]"
-"""Homes, cells, sources and rewards of updates, the latest first."""
+"""Homes, cells, sources and rewards of updates."""
 
+MAX_BATCH = 2**14  # updates in one call; the arrays made of them stay in the cache
 SMALL = 256  # fewer updates are faster one by one than as a wave
 MAX_ALONE = 2**14  # so many are done one by one before the next wave is tried, where waves are too small
 MIN_WINDOW, MAX_WINDOW = 512, 6144  # so many are compared with each other; adapted to how many wait
-FIXED = 1200  # so many updates in a wave take as long as what each wave takes besides
+FIXED = 500  # so many updates in a wave take as long as what each wave takes besides
+CHAINED = 64  # so many that wait for each other are done one by one
+ROOM = MAX_BATCH + MAX_WINDOW
 MASK = 2**16 - 1
 MAX_CLOCK = 2**31 - 1
 TURNS = np.arange(MAX_WINDOW, 0, -1.0)  # what marks a cell
-
-
-class _Window(NamedTuple):
-    """Updates that are not done yet; and of the last ones, those that waited, what each has read (`STALE`: nothing)."""
-
-    columns: Columns
-    held: NDArray[np.float64]
-
-    @property
-    def size(self) -> int:
-        return len(self.columns[0])
-
-
-_NONE = np.zeros(0, np.int64)
-_NOBODY = _Window((_NONE, _NONE, _NONE, np.zeros(0)), np.zeros(0))
+TURNS_32 = np.arange(MAX_WINDOW - 1, -1, -1, np.int32)
+_NOTHING = np.zeros(0)
 
 
 class Updater:
@@ -77,7 +67,12 @@ class Updater:
         table.moving = self.finish
         self.learning_rate = learning_rate
         self.discount = discount
-        self._waiting = _NOBODY
+        # Those that wait end where the columns end, the latest first: of equal indices the last assignment stays, and
+        # that has to be the first turn.
+        self._columns: Columns = (*np.empty((3, ROOM), np.int64), np.empty(ROOM))
+        self._start = self._stop = ROOM
+        self._held = _NOTHING  # what the last of them, those that waited through a wave, have read; `STALE`: nothing
+        self._patient = 0  # how many of those waited through two
         self._pairwise = False
         self._size = 4 * MIN_WINDOW
         self._alone = MIN_WINDOW
@@ -93,12 +88,12 @@ class Updater:
         *,
         pairwise: bool,
     ) -> None:
-        """Learn from transitions in order. Some of the last are left to wait for the next call or `finish`.
+        """Learn from transitions in order, `MAX_BATCH` at most; the last wait for the next call or `finish`.
 
         Parameters
         ----------
         homes, cells : ndarray of int64, shape (n,)
-            Home of each state, cell of each pair. The cells are kept for a while and must not change.
+            Home of each state, cell of each pair. The cells are kept by the table and must not change.
         sources : ndarray of int64, shape (n,)
             What each bootstraps from: a home, or with ``pairwise`` a cell; or `UNSEEN` or `TERMINAL`.
         rewards : ndarray of float64, shape (n,)
@@ -108,46 +103,56 @@ class Updater:
             self.finish()
             self._pairwise = pairwise
         self.table.count(cells)
-        waiting, self._waiting = self._waiting, _NOBODY
-        # Latest first: of equal indices the last assignment stays, and that has to be the first turn.
-        columns = homes[::-1], cells[::-1], sources[::-1], rewards[::-1]
-        start = len(cells)
-        while start + waiting.size >= self._size:
-            stop = start
-            start -= max(self._size - waiting.size, 0)
-            window = _joined(columns, start, stop, waiting)
-            left = self._wave(window)
-            if left is None:
-                stop, start = start, max(start - self._alone, 0)
-                left = self._in_turn(_joined(columns, start, stop, window))
-                self._alone = min(self._alone * 2, MAX_ALONE)
-            else:
-                self._alone = MIN_WINDOW
-            waiting = left
-        self._waiting = _joined(columns, 0, start, waiting)
+        first = ROOM - (self._stop - self._start)
+        start = first - len(cells)
+        for column, more in zip(self._columns, (homes, cells, sources, rewards), strict=True):
+            column[first:] = column[self._start : self._stop]
+            column[start:first] = more[::-1]
+        self._start, self._stop = start, ROOM
+        self._learn(to_the_last=False)
 
     def finish(self) -> None:
         """Learn from those that wait."""
-        waiting, self._waiting = self._waiting, _NOBODY
-        while waiting.size:
-            left = self._wave(waiting)
-            waiting = self._in_turn(waiting) if left is None else left
+        self._learn(to_the_last=True)
 
-    def _in_turn(self, window: _Window) -> _Window:
-        """Do all of the window one by one; return the empty one."""
-        n = len(window.columns[0])
-        read = window.held[::-1].tolist() + [STALE] * (n - window.held.size)
-        updates = zip(*[column[::-1].tolist() for column in window.columns], read, strict=True)
+    def _learn(self, *, to_the_last: bool) -> None:
+        """Learn from those that wait, as long as they fill a window."""
+        try:
+            while waiting := self._stop - self._start:
+                n = max(self._size, self._held.size)
+                if waiting < n:
+                    if not to_the_last:
+                        return
+                    n = waiting
+                if self._wave(n):
+                    self._alone = MIN_WINDOW
+                else:
+                    self._in_turn(min(n + self._alone, waiting))
+                    self._alone = min(self._alone * 2, MAX_ALONE)
+        except BaseException:  # Ctrl-C: rather forget what waits than learn from it twice
+            self._start = self._stop
+            self._held, self._patient = _NOTHING, 0
+            raise
+
+    def _in_turn(self, n: int) -> None:
+        """Do the first n one by one."""
+        held = self._held[::-1][:n]
+        read = held.tolist() + [STALE] * (n - held.size)
+        part = slice(self._stop - n, self._stop)
+        updates = zip(*[column[part][::-1].tolist() for column in self._columns], read, strict=True)
         with self.table.unpacked(for_updates=n):
             self.one_by_one(updates, pairwise=self._pairwise)
-        return _NOBODY
+        self._stop -= n
+        self._held = self._held[: self._held.size - held.size]
+        self._patient = max(self._patient - n, 0)
 
-    def _wave(self, window: _Window) -> _Window | None:
-        """Advance by one wave and return those still waiting; or do nothing and return None: too few would be done."""
-        homes, cells, sources, rewards = window.columns
-        n, table, held = len(cells), self.table, window.held
+    def _wave(self, n: int) -> bool:
+        """Do those of the first n that need not wait; or nothing, and return False: too few would be done."""
         if n < SMALL:
-            return None
+            return False
+        part = slice(self._stop - n, self._stop)
+        homes, cells, sources, rewards = [column[part] for column in self._columns]
+        table, held = self.table, self._held
         worth = table.values_of(sources) if self._pairwise else table.worths_of(sources)
         values = table.value_view
         before = old = values.take(cells, mode="clip")  # all are in range; to "clip" takes less time than to look
@@ -157,14 +162,13 @@ class Updater:
             before[first] = table.initial
         try:
             late, rest = self._wait(homes, cells, sources)
-            turns = n - rest.size
-            self._resize(n, rest.size)
-            if turns < SMALL:
+            left = rest.size
+            self._resize(n, left)
+            if n - left < SMALL:
                 values[cells] = old
-                return None
+                return False
             if held.size:
-                kept = (held == held).nonzero()[0]  # noqa: PLR0124  # false for STALE only
-                worth[kept + (n - held.size)] = held[kept]
+                np.copyto(worth[n - held.size :], held, where=held == held)  # noqa: PLR0124  # false for STALE only
             # Whoever is not late now will never be: before him, updates only get fewer.
             worth[late] = STALE
             held, unchanged = worth[rest], old[rest]
@@ -183,7 +187,16 @@ class Updater:
         if first.size:
             table.known += first.size - np.count_nonzero(unchanged == NEVER)
         self._settle_worths(homes, before, new, rest)
-        return _Window((homes[rest], cells[rest], sources[rest], rewards[rest]), held)
+        # Who waits longer lies behind.
+        chained = left - int(rest.searchsorted(n - self._patient))
+        self._patient = left - int(rest.searchsorted(n - self._held.size))
+        self._held = held
+        for column in (homes, cells, sources, rewards):
+            column[:left] = column[rest]
+        self._stop += left - n
+        if chained >= CHAINED:
+            self._in_turn(chained)
+        return True
 
     def _resize(self, n: int, n_waiting: int) -> None:
         """Bring the window nearer to the size at which an update takes the shortest time.
@@ -204,13 +217,12 @@ class Updater:
         Marks of pairs are left in their cells: others would push what is needed next out of the cache.
         """
         # The clock runs backwards: marks of earlier waves lie after every turn of this one and need no wiping.
-        before = self._clock
         self._clock -= len(cells)
         if self._clock < -MAX_CLOCK:
             self._written[:] = self._wanted[:] = 0
-            before, self._clock = 0, -len(cells)
+            self._clock = -len(cells)
         written, wanted = self._written, self._wanted
-        turns = np.arange(before - 1, self._clock - 1, -1, dtype=np.int32)
+        turns = np.add(TURNS_32[-len(cells) :], self._clock, dtype=np.int32)
         writes, reads = (cells if self._pairwise else homes), sources
         if self._pairwise or self.table.used > MASK:
             writes, reads = writes & MASK, reads & MASK
@@ -269,16 +281,3 @@ class Updater:
                 worths[home] = new
             elif old == best:
                 worths[home] = STALE
-
-
-def _joined(columns: Columns, start: int, stop: int, behind: _Window) -> _Window:
-    """Return part of the columns, and behind it a window."""
-    homes, cells, sources, rewards = columns
-    last = behind.columns
-    joined = (
-        np.concatenate((homes[start:stop], last[0])),
-        np.concatenate((cells[start:stop], last[1])),
-        np.concatenate((sources[start:stop], last[2])),
-        np.concatenate((rewards[start:stop], last[3])),
-    )
-    return _Window(joined, behind.held)

@@ -132,7 +132,7 @@ def test_small_batches_in_waves_equal_singles(lesson):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_tabular, "SLICE", 7)
         patch.setattr(_qtable, "MAX_LOGGED", 20)
-        for constant, value in {"SMALL": 1, "MIN_WINDOW": 4, "MASK": 3, "MAX_CLOCK": 20}.items():
+        for constant, value in {"SMALL": 1, "MIN_WINDOW": 4, "MASK": 3, "MAX_CLOCK": 20, "CHAINED": 1}.items():
             patch.setattr(_td, constant, value)
         compare(parameters, parts, arrays=arrays)
 
