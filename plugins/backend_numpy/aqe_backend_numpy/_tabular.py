@@ -15,7 +15,7 @@ import numpy as np
 from aqe_backend_numpy import _learner_input as given
 from aqe_backend_numpy._numbering import packed
 from aqe_backend_numpy._qtable import STALE, TERMINAL, UNSEEN, Table
-from aqe_backend_numpy._td import Updater
+from aqe_backend_numpy._td import MAX_BATCH, Updater
 from aqe_core.errors import InvalidActionError
 from aqe_core.state import EngineState, Portable
 from aqe_core.stream import Streamed
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 __all__ = ["Tabular"]
 
 A = TypeVar("A", str, int)
-SLICE = 2**14  # of a batch, so that the arrays made of it stay in the cache
+SLICE = MAX_BATCH  # of a batch, so that the arrays made of it stay in the cache
 FEW = 32  # so many updates are learned faster without arrays
 MAX_KEY = 2**63 - 1
 WIDTH = 4  # items of an update in the waiting list: state, action, reward, and the next state or what stands for it
 END = object()  # instead of the next state: there is none, the episode ended
-FULL = 16_384 * WIDTH
+FULL = MAX_BATCH * WIDTH
 
 
 _ADJUSTABLE = ("learning_rate", "discount", "epsilon")

@@ -9,7 +9,9 @@ a later wave
 
 So each computes the same expression on the same numbers as alone, in its turn. Those that wait stay in a window, to
 which the next ones are added; its size adapts to how many wait, and it is computed once it is full, in this call or a
-later one. Where waves get too small to pay (few states, all of them contested), the window is done one by one.
+later one. Of updates that wait for each other a wave does one, and more come meanwhile: chains that lasted for three
+waves are done one by one, else they would fill the window. Where waves get too small to pay (few states, all of them
+contested), the whole window is.
 
 The whole window is computed, and those that wait write back what was there: fewer than half do, and leaving them out
 of every column first takes longer.
@@ -39,17 +41,16 @@ __all__ = ["MAX_BATCH", "Updater"]
 Columns: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]"
 """Homes, cells, sources and rewards of updates."""
 
-MAX_BATCH = 2**14  # updates in one call; the arrays made of them stay in the cache
+MAX_BATCH = 2**14  # updates in one call
 SMALL = 256  # fewer updates are faster one by one than as a wave
 MAX_ALONE = 2**14  # so many are done one by one before the next wave is tried, where waves are too small
 MIN_WINDOW, MAX_WINDOW = 512, 6144  # so many are compared with each other; adapted to how many wait
 FIXED = 500  # so many updates in a wave take as long as what each wave takes besides
-CHAINED = 64  # so many that wait for each other are done one by one
+CHAINED = 64  # so many that waited through three waves are done one by one
 ROOM = MAX_BATCH + MAX_WINDOW
 MASK = 2**16 - 1
 MAX_CLOCK = 2**31 - 1
 TURNS = np.arange(MAX_WINDOW, 0, -1.0)  # what marks a cell
-TURNS_32 = np.arange(MAX_WINDOW - 1, -1, -1, np.int32)
 _NOTHING = np.zeros(0)
 
 
@@ -151,7 +152,8 @@ class Updater:
         if n < SMALL:
             return False
         part = slice(self._stop - n, self._stop)
-        homes, cells, sources, rewards = [column[part] for column in self._columns]
+        homes, cells, sources, rewards = self._columns
+        homes, cells, sources, rewards = homes[part], cells[part], sources[part], rewards[part]
         table, held = self.table, self._held
         worth = table.values_of(sources) if self._pairwise else table.worths_of(sources)
         values = table.value_view
@@ -222,7 +224,7 @@ class Updater:
             self._written[:] = self._wanted[:] = 0
             self._clock = -len(cells)
         written, wanted = self._written, self._wanted
-        turns = np.add(TURNS_32[-len(cells) :], self._clock, dtype=np.int32)
+        turns = np.arange(self._clock + len(cells) - 1, self._clock - 1, -1, dtype=np.int32)
         writes, reads = (cells if self._pairwise else homes), sources
         if self._pairwise or self.table.used > MASK:
             writes, reads = writes & MASK, reads & MASK

@@ -102,6 +102,29 @@ def test_waves_that_leave_some_for_later_end_as_one_by_one(algorithm, n_states, 
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_chains_of_a_batch_that_repeats_are_done_apart_and_as_one_by_one(algorithm, monkeypatch):
+    rng = np.random.default_rng(5)
+    states, after = rng.integers(0, 4000, (2, 2048))
+    columns = [states, rng.integers(0, 4, 2048), rng.normal(size=2048), after]
+    apart = []
+    inner = _td.Updater._in_turn
+    together, alone = (make_learner(algorithm=algorithm, seed=3) for _ in range(2))
+    with monkeypatch.context() as patch:
+        patch.setattr(_td.Updater, "_in_turn", lambda self, n: (apart.append(n), inner(self, n)))
+        for _ in range(40):
+            together.update_batch(*columns)
+    assert apart
+    assert max(apart) < _td.SMALL
+    assert min(apart) >= _td.CHAINED
+    with monkeypatch.context() as patch:
+        patch.setattr(_td, "SMALL", 1 << 30)
+        for _ in range(40):
+            alone.update_batch(*columns)
+        len(alone)
+    assert frozen(together) == frozen(alone)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_an_interrupted_wave_leaves_no_marks_in_the_table(algorithm, monkeypatch):
     rng = np.random.default_rng(5)
     columns = [rng.integers(0, n, 3000) for n in (500, 5)] + [rng.normal(size=3000), rng.integers(0, 500, 3000)]
