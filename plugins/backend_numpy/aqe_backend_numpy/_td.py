@@ -68,8 +68,8 @@ class Updater:
         table.moving = self.finish
         self.learning_rate = learning_rate
         self.discount = discount
-        # Those that wait end where the columns end, the latest first: of equal indices the last assignment stays, and
-        # that has to be the first turn.
+        # Those that wait are within, the latest first: of equal indices the last assignment stays, and that has to be
+        # the first turn. New ones come before them.
         self._columns: Columns = (*np.empty((3, ROOM), np.int64), np.empty(ROOM))
         self._start = self._stop = ROOM
         self._held = _NOTHING  # what the last of them, those that waited through a wave, have read; `STALE`: nothing
@@ -104,12 +104,15 @@ class Updater:
             self.finish()
             self._pairwise = pairwise
         self.table.count(cells)
-        first = ROOM - (self._stop - self._start)
-        start = first - len(cells)
+        waiting = self._stop - self._start
+        if min(waiting, self._start) < len(cells):  # no room, or to have it at hand in the cache takes little
+            for moved in self._columns:
+                moved[ROOM - waiting :] = moved[self._start : self._stop]
+            self._start, self._stop = ROOM - waiting, ROOM
+        start = self._start - len(cells)
         for column, more in zip(self._columns, (homes, cells, sources, rewards), strict=True):
-            column[first:] = column[self._start : self._stop]
-            column[start:first] = more[::-1]
-        self._start, self._stop = start, ROOM
+            column[start : self._start] = more[::-1]
+        self._start = start
         self._learn(to_the_last=False)
 
     def finish(self) -> None:
