@@ -8,7 +8,7 @@ use crate::level::Level;
 use crate::list::{List, NO_ROW};
 use crate::query::Query;
 use crate::scanner::Scanner;
-use crate::select::{FEW, cut, order};
+use crate::select::{FEW, cut, distinct, order};
 use crate::state::{State, Tuning, normalize};
 
 /// So many rows ahead are fetched from memory.
@@ -296,9 +296,7 @@ impl State {
         let start = rows.len();
         rows.extend_from_slice(found);
         if self.lists.is_some() {
-            seen.clear();
-            seen.resize((2 * found.len()).next_power_of_two().max(64), u32::MAX);
-            rows.retain(|&row| is_new(row, seen)); // a row may stand in two lists
+            distinct(self.level, rows, seen); // a row may stand in two lists
         }
         for &row in &rows[start..] {
             self.rows.prefetch_rough(row);
@@ -352,20 +350,6 @@ impl State {
         }
         finish(self.level, top, k);
     }
-}
-
-/// Whether a row is seen for the first time; `seen` is a table of twice as many places as rows, a power of two.
-fn is_new(row: u32, seen: &mut [u32]) -> bool {
-    let mask = seen.len() - 1;
-    let mut place = (row.wrapping_mul(0x9e37_79b1) >> 7) as usize & mask;
-    while seen[place] != u32::MAX {
-        if seen[place] == row {
-            return false;
-        }
-        place = (place + 1) & mask;
-    }
-    seen[place] = row;
-    true
 }
 
 /// Larger scores first, of equal ones the smaller key.

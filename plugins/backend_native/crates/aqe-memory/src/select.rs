@@ -1,6 +1,6 @@
 //! The largest of many numbers, without a heap.
 
-use crate::kernels::{compress, count_above, extent, vectorized};
+use crate::kernels::{compress, count_above, extent, ranks, repeated};
 use crate::level::Level;
 
 /// A threshold above which there are `keep` of the values, or up to an eighth more; `None` if equal values forbid it.
@@ -62,40 +62,53 @@ pub fn cut(level: Level, values: &mut [f32], others: &mut [u32], keep: usize) ->
 }
 
 /// So many values [`order`] takes at most.
-pub const FEW: usize = 32;
+pub const FEW: usize = 64;
 
 /// The numbers of a few values in the order of the values, the largest first; of equal ones the first one first.
-///
-/// Each is put where the count of larger ones says: as many comparisons as there are pairs, but 16 at once, and no branch
-/// that cannot be foretold.
 pub fn order(level: Level, values: &[f32]) -> [u32; FEW] {
-    const LANES: usize = 16;
-    let n = values.len();
-    let (mut all, mut places) = ([f32::NEG_INFINITY; FEW], [0u32; FEW]);
-    all[..n].copy_from_slice(values);
-    vectorized(
-        level,
-        #[inline(always)]
-        || {
-            let parts = all[..n.next_multiple_of(LANES)].as_chunks::<LANES>().0;
-            let parts = parts.iter().zip(places.as_chunks_mut::<LANES>().0);
-            for (first, (part, places)) in (0..).step_by(LANES).zip(parts) {
-                let mut larger = [0u32; LANES];
-                for (j, other) in (0u32..).zip(values) {
-                    for i in 0..LANES {
-                        let before = (*other == part[i]) & (j < first + i as u32);
-                        larger[i] += u32::from((*other > part[i]) | before);
-                    }
-                }
-                *places = larger;
-            }
-        },
-    );
+    let mut places = [0; FEW];
+    let places = &mut places[..values.len()];
+    ranks(level, values, places);
     let mut numbers = [0; FEW];
-    for (number, &place) in (0..).zip(&places[..n]) {
+    for (number, &place) in (0..).zip(&*places) {
         numbers[place as usize] = number;
     }
     numbers
+}
+
+/// So many numbers are compared each with each; more are looked up.
+const SHORT: usize = 128;
+
+/// Keep each number once, in the order in which they first come. `seen` is scratch.
+pub fn distinct(level: Level, numbers: &mut Vec<u32>, seen: &mut Vec<u32>) {
+    let n = numbers.len();
+    if n > SHORT {
+        seen.clear();
+        seen.resize((2 * n).next_power_of_two(), u32::MAX);
+        return numbers.retain(|&number| is_new(number, seen));
+    }
+    let mut again = [false; SHORT];
+    repeated(level, numbers, &mut again[..n]);
+    let mut len = 0;
+    for i in 0..n {
+        numbers[len] = numbers[i];
+        len += usize::from(!again[i]);
+    }
+    numbers.truncate(len);
+}
+
+/// Whether a number is seen for the first time; `seen` is a table of twice as many places as numbers, a power of two.
+fn is_new(number: u32, seen: &mut [u32]) -> bool {
+    let mask = seen.len() - 1;
+    let mut place = (number.wrapping_mul(0x9e37_79b1) >> 7) as usize & mask;
+    while seen[place] != u32::MAX {
+        if seen[place] == number {
+            return false;
+        }
+        place = (place + 1) & mask;
+    }
+    seen[place] = number;
+    true
 }
 
 /// A value and a place in one integer, which is the smaller the larger the value is.
@@ -152,13 +165,35 @@ mod tests {
     fn orders_few_numbers_by_value() {
         let mut random = Random::new(4);
         for level in Level::supported() {
-            for n in [0, 1, 7, 15, 16, 17, FEW] {
+            for n in [0, 1, 7, 15, 16, 17, 37, FEW] {
                 for range in [2, 1 << 20] {
                     let value = |_| random.below(range) as f32 - 9.0;
                     let values: Vec<f32> = (0..n).map(value).collect();
                     let mut sorted: Vec<u32> = (0..n as u32).collect();
                     sorted.sort_by(|&a, &b| values[b as usize].total_cmp(&values[a as usize]));
                     assert_eq!(order(level, &values)[..n], sorted);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn keeps_each_number_once() {
+        let mut random = Random::new(5);
+        let mut scratch = Vec::new();
+        for level in Level::supported() {
+            for n in [0, 1, 15, 16, 17, 56, SHORT, SHORT + 1, 500] {
+                for range in [1, 40, 1 << 20] {
+                    let mut numbers: Vec<u32> =
+                        (0..n).map(|_| random.below(range) as u32).collect();
+                    let mut wanted = Vec::new();
+                    for &number in &numbers {
+                        if !wanted.contains(&number) {
+                            wanted.push(number);
+                        }
+                    }
+                    distinct(level, &mut numbers, &mut scratch);
+                    assert_eq!(numbers, wanted, "{level:?} {n} {range}");
                 }
             }
         }

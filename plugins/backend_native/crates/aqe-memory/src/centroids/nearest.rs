@@ -5,7 +5,7 @@ use crate::Metric;
 use crate::kernels::{dots_at, prefetch};
 use crate::level::Level;
 use crate::query::Query;
-use crate::select::{packed, unpacked};
+use crate::select::{self, FEW, packed, unpacked};
 
 /// A list counts as so much nearer to a query of unit length, for each unit of its radius: of two lists whose centres
 /// are as near, the wider one has the nearer rows.
@@ -39,12 +39,13 @@ impl Centroids {
             products,
             dots,
             order,
+            values,
             found,
             ..
         } = work;
         // Codes tell roughly which lists are near, and how far they reach only where the length of queries is known.
         let rough = match self.metric {
-            Metric::Cosine => probes + 16,
+            Metric::Cosine => probes + probes / 8 + 4,
             _ => 2 * probes + 16,
         };
         candidates.clear();
@@ -65,8 +66,8 @@ impl Centroids {
         let unit = 256.0 * query.unit;
         let length = query.square.sqrt() as f32;
         dots.clear();
-        order.clear();
-        for (i, (&list, product)) in candidates.iter().zip(&*products).enumerate() {
+        values.clear();
+        for (&list, product) in candidates.iter().zip(&*products) {
             let list = list as usize;
             let sum = product - 128 * self.sums[list];
             let dot = dot_mean + unit * self.scales[list] * sum as f32;
@@ -79,17 +80,27 @@ impl Centroids {
                 _ => dot + REACH * length * self.radii[list],
             };
             dots.push(dot);
-            order.push(packed(value, i as u32));
+            values.push(value);
         }
-        order.sort_unstable();
+        let near = |value, i: u32| Near {
+            value,
+            dot: dots[i as usize],
+            list: candidates[i as usize],
+        };
         found.clear();
+        // What is no number has no place among the others.
+        if values.len() <= FEW && !values.iter().any(|value| value.is_nan()) {
+            let numbers = select::order(level, values);
+            let numbers = numbers[..values.len()].iter().take(probes);
+            found.extend(numbers.map(|&i| near(values[i as usize], i)));
+            return found;
+        }
+        order.clear();
+        order.extend((0..).zip(&*values).map(|(i, &value)| packed(value, i)));
+        order.sort_unstable();
         found.extend(order.iter().take(probes).map(|&entry| {
             let (value, i) = unpacked(entry);
-            Near {
-                value,
-                dot: dots[i as usize],
-                list: candidates[i as usize],
-            }
+            near(value, i)
         }));
         found
     }

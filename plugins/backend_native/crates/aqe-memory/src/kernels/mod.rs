@@ -9,9 +9,12 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod pairs;
 mod portable;
 
 use crate::level::Level;
+
+pub use pairs::{ranks, repeated};
 
 /// Rows that are scanned together.
 pub const BLOCK: usize = 32;
