@@ -186,7 +186,6 @@ impl Found {
 impl Shared {
     /// Measure recall on the store's own rows, and set the tuning. False if lists are no better than one list of all.
     pub(crate) fn tune(&self) -> bool {
-        let trials = self.trials();
         let (n, lists, graph) = {
             let state = self.read();
             (
@@ -195,6 +194,7 @@ impl Shared {
                 state.graph.is_some(),
             )
         };
+        let trials = self.trials(if lists > 1 { PARTS } else { 1 });
         // Under the dot product copies cannot be told: some are taken to be there.
         let strangeness = match self.options.metric {
             Metric::Dot => 2.0,
@@ -205,7 +205,7 @@ impl Shared {
             self.tune_lists(&trials, goal, lists, n)
         } else {
             let ladder: &[usize] = if graph { &BEAM } else { &REFINE };
-            self.tune_flat(few(&trials), goal, ladder, n)
+            self.tune_flat(&trials, goal, ladder, n)
         };
         let helped = found.is_some();
         let recall = found.map_or(1.0, |setting| self.recall(&trials, setting, None).recall);
@@ -221,10 +221,11 @@ impl Shared {
         helped || lists <= 1 && !graph
     }
 
-    fn trials(&self) -> Vec<Trial> {
+    /// Some rows as queries, as many times as many as settings are chosen by as there are parts.
+    fn trials(&self, parts: usize) -> Vec<Trial> {
         let state = self.read();
         let rows: Vec<u32> = state.rows.living().collect();
-        let count = PARTS * (51_200_000 / rows.len().max(1)).clamp(512, 768);
+        let count = parts * (51_200_000 / rows.len().max(1)).clamp(512, 768);
         let chosen = Random::new(self.options.seed ^ 0x7e57).sample(rows.clone(), count);
         let width = state.rows.width;
         let mut integers = vec![0; width];
@@ -649,7 +650,7 @@ mod tests {
     fn where_too_few_rows_are_refined_to_stop_early_more_are() {
         let store = blurred();
         let shared = &store.shared;
-        let trials = shared.trials();
+        let trials = shared.trials(PARTS);
         let state = shared.read();
         let (lists, n) = (
             state.lists.as_ref().expect("of 3,000").lists.len(),
