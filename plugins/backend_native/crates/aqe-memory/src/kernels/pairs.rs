@@ -33,6 +33,7 @@ pub fn repeated(level: Level, numbers: &[u32], out: &mut [bool]) {
 }
 
 mod portable {
+    #[inline(always)]
     fn count<T>(values: &[T], is_one: impl Fn(&&T) -> bool) -> usize {
         values.iter().filter(is_one).count()
     }
