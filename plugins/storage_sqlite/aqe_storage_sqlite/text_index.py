@@ -243,6 +243,7 @@ def _narrowed(connection: apsw.Connection, phrases: list[tuple[int, str]], k: in
     none of them is left out. Where this takes all phrases, what lacks one of them is left out.
     """
     total = connection.execute("SELECT count(*) FROM pattern_words_docsize").get
+    total = max(total, phrases[-1][0])  # as in an undamaged index
     weights = [max(log((total - count + 0.5) / (count + 0.5)), _LEAST_WEIGHT) for count, _ in phrases]
     most = [_MOST_OF_WEIGHT * weight for weight in weights]
     enough = bisect_left(list(accumulate(count for count, _ in phrases)), k)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from aqe_core.contracts import Pattern
-from aqe_core.errors import InputError
+from aqe_core.errors import CorruptStorageError, InputError
 
 
 def pattern(id_, name="n", text="t", **fields):
@@ -183,6 +183,17 @@ def test_passing_over_what_cannot_be_best_changes_nothing(tmp_path_factory, chan
                 everything = storage.search_text("n", query, k)
                 patch.setattr(text_index, "_MANY", 0)
                 assert storage.search_text("n", query, k) == everything  # to the last bit
+
+
+def test_an_index_that_has_lost_count_is_told(storage, monkeypatch):
+    monkeypatch.setattr(text_index, "_MANY", 0)
+    keys = storage.put_patterns("n", [pattern(str(n), "the test") for n in range(9)]).keys.tolist()
+    with storage._database.alone() as connection:
+        connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 0)
+        connection.execute("DELETE FROM pattern_words_docsize WHERE id > ?", (keys[3],))
+        connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+    with pytest.raises(CorruptStorageError):
+        storage.search_text("n", "the test", 9)
 
 
 def test_frequent_words_alone_are_not_looked_at(storage, monkeypatch):
