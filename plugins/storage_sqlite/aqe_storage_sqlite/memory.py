@@ -33,9 +33,12 @@ def made_present(target: memoryview) -> Iterator[int]:
     """
     if sys.platform != "linux" or not target.nbytes:
         return
-    import ctypes  # slow to import, and needed for large loads only
+    try:
+        import ctypes  # slow to import, and needed for large loads only
 
-    advise = ctypes.CDLL(None).madvise
+        advise = ctypes.CDLL(None).madvise
+    except (ImportError, OSError, AttributeError):  # a Python without it, or linked into one piece
+        return
     advise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
     address = ctypes.addressof(ctypes.c_char.from_buffer(target))
     first = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE  # what shares a page with others is left out

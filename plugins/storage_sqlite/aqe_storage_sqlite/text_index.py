@@ -184,6 +184,8 @@ def search(connection: apsw.Connection, namespace: str, query: str, k: int) -> l
     """
     phrases = _phrases_found(connection, query)
     number = namespaces.number_of(connection, namespace)
+    if not phrases or number < 0:
+        return []
     if _is_only(connection, number):
         best = _best(connection, _BEST, number, phrases, k)
         if len(namespaces.present(connection, number, [key for key, _ in best])) == len(best):
@@ -216,7 +218,7 @@ def _best(
         best = best_of(*narrower)
         if len(best) == k and best[-1][1] >= left_out:
             return best
-    return best_of(_any_of(phrases)) if phrases else []
+    return best_of(_any_of(phrases))
 
 
 # A word in the name tells three times as much as one in the text. FTS5 would sort its `rank` itself, all of it; sorting

@@ -281,7 +281,9 @@ def _summed(parts: Iterator[memoryview], target: memoryview) -> tuple[list[memor
             taken.append(part)
     finally:
         waiting.put(None)
-    (sum_up if beside.ident is None else beside.join)()
+    if beside.ident is not None:
+        beside.join()
+    sums += map(crc32, taken[len(sums) :])  # what it has not taken, as when there was none
     return taken, sums
 
 

@@ -55,5 +55,7 @@ def test_less_than_a_page_is_left_alone(size):
 def test_it_ends_where_the_system_cannot(fresh, monkeypatch):
     monkeypatch.setattr(memory, "_POPULATE_WRITE", 9999)
     assert list(made_present(memoryview(fresh))) == []
+    monkeypatch.setattr("ctypes.CDLL", lambda _: object())
+    assert list(made_present(memoryview(fresh))) == []
     monkeypatch.setattr(sys, "platform", "other")
     assert list(made_present(memoryview(fresh))) == []
