@@ -14,7 +14,7 @@ from aqe_storage_sqlite import schema
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Table", "build", "objects", "quoted", "reference", "tables"]
+__all__ = ["Table", "build", "names", "objects", "quoted", "reference", "tables"]
 
 
 class Table(NamedTuple):
@@ -53,11 +53,19 @@ def quoted(name: str) -> str:
 
 def tables(connection: apsw.Connection) -> list[Table]:
     """Return the tables of a file in the order of their making, so that what is referred to comes first."""
-    found: Any = connection.execute(
+    return [_table(connection, name, without_rowid) for name, without_rowid in _listed(connection)]
+
+
+def names(connection: apsw.Connection) -> list[str]:
+    """Return the names of the same tables, for which nothing else has to be looked up."""
+    return [name for name, _ in _listed(connection)]
+
+
+def _listed(connection: apsw.Connection) -> list[Any]:
+    return connection.execute(
         "SELECT l.name, l.wr FROM pragma_table_list AS l JOIN main.sqlite_schema AS s ON s.name = l.name "
         "WHERE l.schema = 'main' AND l.type = 'table' AND l.name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY s.rowid"
     ).fetchall()
-    return [_table(connection, name, without_rowid) for name, without_rowid in found]
 
 
 def _table(connection: apsw.Connection, name: str, without_rowid: int) -> Table:

@@ -10,7 +10,9 @@ A removed pattern is not found from then on. Its words leave the index's pages w
 from __future__ import annotations
 
 import re
-from itertools import islice, pairwise
+from bisect import bisect_left
+from itertools import accumulate, islice, pairwise
+from math import log
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -37,8 +39,6 @@ __all__ = [
 
 MAX_WORDS = 64
 """How many distinct words of a query count, the first ones; a query's time grows with its words."""
-
-_RANK = "bm25(3.0, 1.0)"  # a word in the name tells three times as much as one in the text
 
 # FTS5 parts words at "_" and the like by itself. A capital begins a part after a small letter or digit, and as the
 # last of several capitals before a small letter: HTTPServer is HTTP Server.
@@ -177,28 +177,89 @@ def search(connection: apsw.Connection, namespace: str, query: str, k: int) -> l
 
     A pattern fits that has any word of the query. Scores are BM25 as SQLite computes it (k1 1.2, b 0.75, statistics
     over all namespaces), a name counting three times, with the sign turned so that more is better; all are above 0.
+
+    A score takes SQLite ten times as long as finding what fits, so that patterns with nothing but frequent words of
+    the query are passed over where their words cannot add up to the k-th best score (H. Turtle, J. Flood: Query
+    evaluation: strategies and optimizations, 1995). Else O(f) for f patterns that fit, and O(log k) for each best one.
     """
-    match = _to_match(query)
-    if not match:
+    phrases = _phrases_found(connection, query)
+    number = namespaces.number_of(connection, namespace)
+    if not phrases or number < 0:
         return []
-    # FTS5 sorts by rank within itself; with a second term to sort by, SQLite would first look up every pattern.
-    found = connection.execute(
-        "SELECT w.rowid, -w.rank FROM pattern_words AS w CROSS JOIN patterns AS p ON p.key = w.rowid "
-        "WHERE w.pattern_words MATCH ? AND w.rank MATCH ? AND p.namespace = ? ORDER BY w.rank",
-        (match, _RANK, namespaces.number_of(connection, namespace)),
-    )
-    best: list[tuple[int, float]] = []
-    for key, score in found:
-        if len(best) >= k and score < best[k - 1][1]:
-            break  # what is as good as the k-th one is read too, so that the keys decide
-        best.append((key, score))
-    found.close()
-    best.sort(key=lambda hit: (-hit[1], hit[0]))
-    return best[:k]
+    if _is_only(connection, number):
+        best = _best(connection, _BEST, number, phrases, k)
+        if len(namespaces.present(connection, number, [key for key, _ in best])) == len(best):
+            return best  # else a damaged index has keys without a pattern
+    return _best(connection, _BEST_OF_NAMESPACE, number, phrases, k)
 
 
-def _to_match(query: str) -> str:
-    """Return the query as FTS5 takes it: each word a quoted phrase, so that nothing in it is syntax."""
+def _phrases_found(connection: apsw.Connection, query: str) -> list[tuple[int, str]]:
+    """Return the query's words as FTS5 takes them, each a quoted phrase, so that nothing in it is syntax.
+
+    Each with the number of patterns that have it, rare ones first: so they are added up in one order, whatever is
+    searched first, and the same patterns get the same scores to the last bit.
+    """
     words = dict.fromkeys(query.replace("\0", " ").split())  # FTS5 takes NUL for the end
-    phrases = ('"' + parted(word).replace('"', '""') + '"' for word in list(words)[:MAX_WORDS])
-    return " OR ".join(phrases)
+    phrases = ['"' + parted(word).replace('"', '""') + '"' for word in list(words)[:MAX_WORDS]]
+    count = "SELECT count(*) FROM pattern_words WHERE pattern_words MATCH ?"
+    return sorted((n, phrase) for phrase in phrases if (n := connection.execute(count, (phrase,)).get))
+
+
+def _best(
+    connection: apsw.Connection, sql: str, number: int, phrases: list[tuple[int, str]], k: int
+) -> list[tuple[int, float]]:
+    def best_of(*matches: str) -> list[tuple[int, float]]:
+        found: list[Any] = [hit for match in matches for hit in connection.execute(sql, (match, number, k))]
+        found.sort(key=lambda hit: (-hit[1], hit[0]))
+        return found[:k]
+
+    if len(phrases) > 1 and sum(count for count, _ in phrases) >= _MANY:
+        narrower, left_out = _narrowed(connection, phrases, k)
+        best = best_of(*narrower)
+        if len(best) == k and best[-1][1] >= left_out:
+            return best
+    return best_of(_any_of(phrases))
+
+
+# A word in the name tells three times as much as one in the text. FTS5 would sort its `rank` itself, all of it; sorting
+# by a column of ours, SQLite keeps no more than the k best.
+_HITS = (
+    "SELECT rowid, -bm25(pattern_words, 3.0, 1.0) FROM pattern_words "
+    "WHERE pattern_words MATCH ?1 AND {} ORDER BY 2 DESC, 1 LIMIT ?3"
+)
+_BEST = _HITS.format("true")
+_BEST_OF_NAMESPACE = _HITS.format("(SELECT namespace FROM patterns WHERE key = pattern_words.rowid) = ?2")
+
+
+def _is_only(connection: apsw.Connection, number: int) -> bool:
+    """Say whether a namespace has all patterns there are."""
+    least_and_most = "SELECT (SELECT min(namespace) FROM patterns), (SELECT max(namespace) FROM patterns)"
+    return bool(connection.execute(least_and_most).get == (number, number))
+
+
+def _narrowed(connection: apsw.Connection, phrases: list[tuple[int, str]], k: int) -> tuple[list[str], float]:
+    """Return what matches fewer patterns, no pattern twice, and what a score of those left out is below.
+
+    A phrase adds less than its weight times k1 + 1 to a score, however often it occurs, and about its weight where it
+    occurs once. So taken are as many rare phrases as k patterns have, and those that the others could outdo: what has
+    none of them is left out. Where this takes all phrases, what lacks one of them is left out.
+    """
+    total = connection.execute("SELECT count(*) FROM pattern_words_docsize").get
+    total = max(total, phrases[-1][0])  # as in an undamaged index
+    weights = [max(log((total - count + 0.5) / (count + 0.5)), _LEAST_WEIGHT) for count, _ in phrases]
+    most = [_MOST_OF_WEIGHT * weight for weight in weights]
+    enough = bisect_left(list(accumulate(count for count, _ in phrases)), k)
+    for n in range(enough + 1, len(phrases)):
+        if sum(most[n:]) <= weights[enough]:
+            rare, others = _any_of(phrases[:n]), _any_of(phrases[n:])
+            return [f"({rare}) AND ({others})", f"({rare}) NOT ({others})"], sum(most[n:])
+    return [" AND ".join(phrase for _, phrase in phrases)], sum(most[:-1])
+
+
+def _any_of(phrases: Iterable[tuple[int, str]]) -> str:
+    return " OR ".join(phrase for _, phrase in phrases)
+
+
+_MANY = 3000  # so many scores take as long as a plan and a second search may cost
+_LEAST_WEIGHT = 1e-6  # of a phrase in more than half of all patterns; this and k1 are those of FTS5's bm25
+_MOST_OF_WEIGHT = 1.2 + 1

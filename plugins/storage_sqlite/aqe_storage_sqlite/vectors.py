@@ -20,6 +20,7 @@ from aqe_core.errors import CorruptStorageError, DimensionError
 from aqe_storage_sqlite import namespaces
 from aqe_storage_sqlite.checksums import crc32, together
 from aqe_storage_sqlite.encoding import MAX_INTEGER, reading
+from aqe_storage_sqlite.memory import made_present
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -233,7 +234,7 @@ def _fill(connection: apsw.Connection, blocks: Blocks, target: memoryview) -> in
     parts = _read_runs(connection, runs, target)
     doubtful: Iterable[tuple[list[_Located], memoryview]] = zip(runs, parts, strict=True)
     if len(located) >= _MANY and not (blocks["crc32"] >> 32).any():  # what is no CRC-32 fits nothing
-        taken, sums = _summed(parts)
+        taken, sums = _summed(parts, target)
         doubtful = compress(zip(runs, taken, strict=True), map(ne, map(_sum_of, runs), sums))
     return next((wrong for wrong in starmap(_first_wrong, doubtful) if wrong is not None), None)
 
@@ -252,14 +253,23 @@ def _read_runs(connection: apsw.Connection, runs: list[list[_Located]], target: 
             yield target[start:stop]
 
 
-def _summed(parts: Iterator[memoryview]) -> tuple[list[memoryview], list[int]]:
-    """Return the parts and their sums, which are taken on another thread while the next ones are made."""
+def _summed(parts: Iterator[memoryview], target: memoryview) -> tuple[list[memoryview], list[int]]:
+    """Return the parts and their sums, which are taken on another thread while the next ones are made.
+
+    While there is none to take, that thread makes the memory present which the parts are about to fill.
+    """
     taken: list[memoryview] = []
     sums: list[int] = []
     waiting: SimpleQueue[memoryview | None] = SimpleQueue()
 
     def sum_up() -> None:
-        while (part := waiting.get()) is not None:
+        pieces = made_present(target)
+        while True:
+            while waiting.empty() and next(pieces, 0):
+                pass
+            part = waiting.get()
+            if part is None:
+                return
             sums.append(crc32(part))
 
     beside = Thread(target=sum_up, name="aqe-checksums", daemon=True)
@@ -271,7 +281,9 @@ def _summed(parts: Iterator[memoryview]) -> tuple[list[memoryview], list[int]]:
             taken.append(part)
     finally:
         waiting.put(None)
-    (sum_up if beside.ident is None else beside.join)()
+    if beside.ident is not None:
+        beside.join()
+    sums += map(crc32, taken[len(sums) :])  # what it has not taken, as when there was none
     return taken, sums
 
 

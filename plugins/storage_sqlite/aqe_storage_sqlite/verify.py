@@ -243,8 +243,8 @@ def _schema(connection: apsw.Connection, version: int, rows: dict[str, int]) -> 
             yield Finding(severity="error", check="schema", table=name, message=message, fix=_REPAIR)
     for name in sorted(found.keys() - wanted.keys()):
         yield Finding(severity="note", check="schema", table=name, message="the table or index is not aqe's own")
-    for table in catalog.tables(connection):
-        rows[table.name] = connection.execute(f"SELECT count(*) FROM {catalog.quoted(table.name)}").get  # noqa: S608  # quoted
+    for name in catalog.names(connection):
+        rows[name] = connection.execute(f"SELECT count(*) FROM {catalog.quoted(name)}").get  # noqa: S608  # quoted
 
 
 # -- content ---------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from aqe_core.contracts import Pattern
-from aqe_core.errors import InputError
+from aqe_core.errors import CorruptStorageError, InputError
 
 
 def pattern(id_, name="n", text="t", **fields):
@@ -154,6 +154,63 @@ def test_ties_go_to_the_smaller_key_however_few_are_asked_for(storage):
     keys = storage.put_patterns("n", [pattern(str(number), "same", "same") for number in range(50)]).keys.tolist()
     for k in (1, 7, 50, 99):
         assert [key for key, _ in storage.search_text("n", "same", k)] == keys[:k]
+
+
+COMMON = ("the", "test", "assert", "client", "retry", "upload", "gammaDelta", "rare", "odd")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    chances=st.lists(st.sampled_from([0.01, 0.1, 0.3, 0.6, 0.95, 1]), min_size=len(COMMON), max_size=len(COMMON)),
+    query=st.lists(st.sampled_from([*COMMON, "gamma_delta", "gone", "=="]), max_size=6).map(" ".join),
+    seed=st.integers(0, 99),
+    spaces=st.sampled_from(["n", "nm"]),
+)
+def test_passing_over_what_cannot_be_best_changes_nothing(tmp_path_factory, chances, query, seed, spaces):
+    """However frequent the words are; 9 times each at most, so that scores come near to what is most."""
+    draw = np.random.default_rng(seed)
+    n_texts = 60
+    texts = [
+        " ".join(draw.permutation(np.repeat(COMMON, (draw.random(len(COMMON)) < chances) * draw.integers(1, 10))))
+        for _ in range(n_texts)
+    ]
+    with SqliteStorage(tmp_path_factory.mktemp("db") / "aqe.db", durability="normal") as storage:
+        for space in spaces:
+            storage.put_patterns(space, [pattern(f"{space}{n}", "a b", text) for n, text in enumerate(texts)])
+        with pytest.MonkeyPatch.context() as patch:
+            for k in (1, 3, 10, 99):
+                patch.setattr(text_index, "_MANY", math.inf)
+                everything = storage.search_text("n", query, k)
+                patch.setattr(text_index, "_MANY", 0)
+                assert storage.search_text("n", query, k) == everything  # to the last bit
+
+
+def test_an_index_that_has_lost_count_is_told(storage, monkeypatch):
+    monkeypatch.setattr(text_index, "_MANY", 0)
+    keys = storage.put_patterns("n", [pattern(str(n), "the test") for n in range(9)]).keys.tolist()
+    with storage._database.alone() as connection:
+        connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 0)
+        connection.execute("DELETE FROM pattern_words_docsize WHERE id > ?", (keys[3],))
+        connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+    with pytest.raises(CorruptStorageError):
+        storage.search_text("n", "the test", 9)
+
+
+def test_frequent_words_alone_are_not_looked_at(storage, monkeypatch):
+    monkeypatch.setattr(text_index, "_MANY", 0)
+    texts = ["the test"] * 90 + ["the test odd"] * 9 + ["odd"]
+    keys = storage.put_patterns("n", [pattern(str(n), "a", text) for n, text in enumerate(texts)]).keys.tolist()
+    found = []
+    with storage._database.read() as connection:
+        phrases = text_index._phrases_found(connection, "test odd the")
+        assert [count for count, _ in phrases] == [10, 99, 99]
+        narrower, left_out = text_index._narrowed(connection, phrases, 5)
+        for match in narrower:
+            found += connection.execute("SELECT rowid FROM pattern_words(?)", (match,)).fetchall()
+    assert sorted(found) == [(key,) for key in keys[-10:]]  # each once
+    best = storage.search_text("n", "test odd the", 5)
+    assert best[-1][1] >= left_out
+    assert [key for key, _ in best] == [keys[-1], *keys[90:94]]
 
 
 def test_namespaces_do_not_see_each_other(storage):

@@ -294,6 +294,21 @@ def test_a_large_load_without_another_thread(path, large, monkeypatch):
         np.testing.assert_array_equal(storage.load_vectors("n", "f")[1], large)
 
 
+def test_damage_is_found_where_the_other_thread_ends_early(path, large, monkeypatch):
+    def fail(_):
+        raise MemoryError
+
+    monkeypatch.setattr(vectors, "made_present", fail)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    with SqliteStorage(path) as storage:
+        np.testing.assert_array_equal(storage.load_vectors("n", "f")[1], large)
+        storage._database._writer.connection.execute(
+            "UPDATE vector_blocks SET crc32 = crc32 + 1 WHERE block = 150"
+        ).fetchall()
+        with pytest.raises(CorruptStorageError):
+            storage.load_vectors("n", "f")
+
+
 def test_a_large_load_that_cannot_be_read_to_its_end(path, large, monkeypatch):
     read_runs = vectors._read_runs
 
