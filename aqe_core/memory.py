@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property, partial
-from itertools import repeat
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,6 +48,7 @@ class Patterns:
         self._filter = Filter(workspace)
         self._cache = PatternCache(self._storage, self._namespace)
         self._capabilities: dict[str, tuple[Selection, Any]] = {}
+        self._traits: tuple[Any, bool, bool] = (None, False, False)  # a pair of engines; narrow, at once
         self._has_answered = False
 
     def __len__(self) -> int:
@@ -202,7 +202,12 @@ class Patterns:
                 found = searching.hybrid_of_few(index, query, k, tuning=self.tuning, engines_for=self._engines_for)
                 if found is not None:
                     return found
-        embedder, store = self._embedded.answering(version=version)
+        pair = self._embedded.answering(version=version)
+        known, narrow, at_once = self._traits
+        if known is not pair:
+            narrow, at_once = self._is_narrow, bool(self._capability("text_index", "hybrid"))
+            self._traits = pair, narrow, at_once
+        embedder, store = pair
         return searching.hybrid(
             index,
             embedder,
@@ -211,8 +216,8 @@ class Patterns:
             k,
             among=among,
             tuning=self.tuning,
-            narrow=self._is_narrow,
-            at_once=bool(self._capability("text_index", "hybrid")),
+            narrow=narrow,
+            at_once=at_once,
             spare=spare,
         )
 
@@ -228,9 +233,12 @@ class Patterns:
         return embedder, store
 
     def _matches(self, ranked: Ranked, version: int) -> list[Match]:
-        patterns = self._cache.get(ranked.keys.tolist(), version)
-        lexical, vector = _known(ranked.lexical), _known(ranked.vector)
-        return list(map(_match, zip(patterns, ranked.scores.tolist(), lexical, vector, repeat(()), strict=False)))
+        keys, *scores = [column.tolist() for column in ranked]
+        return [
+            # In two thirds of the time of a call of the class. A part that is not known is NaN, unequal to itself.
+            _new(Match, (pattern, score, words if words == words else None, near if near == near else None, ()))  # noqa: PLR0124
+            for pattern, score, words, near in zip(self._cache.get(keys, version), *scores, strict=False)
+        ]
 
     def _vectors_of(self, keys: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.float32]]:
         return self._storage.load_vectors(self._namespace, self.embedder.fingerprint, keys)
@@ -303,12 +311,7 @@ class Patterns:
         self._embedded.close()
 
 
-_match = partial(tuple.__new__, Match)  # two thirds of the time of a call of the class
-
-
-def _known(scores: NDArray[np.float64]) -> list[float | None]:
-    return [None if score != score else score for score in scores.tolist()]  # noqa: PLR0124  # NaN
-
+_new = tuple.__new__
 
 _FIELDS = {"id", "name", "text", "path", "class_name", "docstring", "markers", "line", "metadata", "origin"}
 

@@ -72,7 +72,7 @@ def test_more_than_there_are_costs_no_room(tmp_path, monkeypatch, mode, n):
                 ],
             )
         all_of_them = ws.patterns.search("retry login", 2 * n + 1, mode=mode)
-        for k in (10**7, 2**31 - 1):
+        for k in (10**7, 2**24):
             found = ws.patterns.search("retry login", k, mode=mode)
             assert found == all_of_them
             assert found == ws.patterns.search("retry login", k, mode=mode, dedupe=True) or n > 1

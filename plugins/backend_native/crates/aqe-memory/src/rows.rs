@@ -93,6 +93,21 @@ impl Rows {
         self.places[row as usize][0] != NOWHERE
     }
 
+    /// Whether a number is in use, for that key; any number may be asked for.
+    pub fn is_row_of(&self, row: u32, key: u64) -> bool {
+        self.keys.get(row as usize) == Some(&key) && self.is_alive(row)
+    }
+
+    /// Ask for what `is_row_of` will read.
+    pub fn prefetch_key(&self, row: u32) {
+        if let (Some(key), Some(place)) =
+            (self.keys.get(row as usize), self.places.get(row as usize))
+        {
+            prefetch(std::slice::from_ref(key));
+            prefetch(std::slice::from_ref(place));
+        }
+    }
+
     /// Whether originals are kept.
     pub fn has_originals(&self) -> bool {
         !matches!(self.originals, Originals::None)

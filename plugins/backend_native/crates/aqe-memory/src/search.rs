@@ -122,10 +122,22 @@ impl State {
         self.score_all(dot_mean, k, rows, scratch);
     }
 
-    /// The rows of keys, in their order; `NO_ROW` for none.
-    pub fn rows_of(&self, keys: &[u64]) -> Vec<u32> {
-        let row = |&key: &u64| self.rows.map.get(key, &self.rows.keys).unwrap_or(NO_ROW);
-        keys.iter().map(row).collect()
+    /// The rows of keys, in their order; `NO_ROW` for none. Looked up only where a row is not the one that is guessed.
+    pub fn rows_of(&self, keys: &[u64], guesses: &[u32]) -> Vec<u32> {
+        guesses.iter().for_each(|&row| self.rows.prefetch_key(row));
+        let mut rows = guesses.to_vec();
+        for (row, &key) in rows.iter_mut().zip(keys) {
+            if !self.rows.is_row_of(*row, key) {
+                *row = NO_ROW;
+                self.rows.map.prefetch(key);
+            }
+        }
+        for (row, &key) in rows.iter_mut().zip(keys) {
+            if *row == NO_ROW {
+                *row = self.rows.map.get(key, &self.rows.keys).unwrap_or(NO_ROW);
+            }
+        }
+        rows
     }
 
     fn fetch(&self, rows: &[u32], at: usize) {

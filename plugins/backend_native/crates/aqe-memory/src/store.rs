@@ -189,11 +189,16 @@ impl Store {
 
     /// The scores of keys for a query, in their order, as a search among them gives; NaN for those not there.
     ///
-    /// The query is computed while what it will be compared with comes from memory.
-    pub fn scores(&self, keys: &[u64], query: impl FnOnce() -> Vec<f32>) -> Vec<f32> {
+    /// `guesses` are the numbers that the rows of keys may have; where they have, nothing is looked up. The query is
+    /// computed while what it will be compared with comes from memory.
+    pub fn scores(
+        &self,
+        keys: &[u64],
+        guesses: &[u32],
+        query: impl FnOnce() -> Vec<f32>,
+    ) -> Vec<f32> {
         let state = self.shared.read();
-        keys.iter().for_each(|&key| state.rows.map.prefetch(key));
-        let rows = state.rows_of(keys);
+        let rows = state.rows_of(keys, guesses);
         state.fetch_first(&rows);
         let query = query();
         SCRATCH.with_borrow_mut(|scratch| state.scores(&query, &rows, scratch))

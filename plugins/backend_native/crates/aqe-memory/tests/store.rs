@@ -71,13 +71,25 @@ fn find(store: &Store, query: &[f32], k: usize, exact: bool) -> Vec<(u64, f32)> 
 fn scores_of_keys_are_those_of_a_search_among_them() {
     for metric in [Metric::Cosine, Metric::Dot, Metric::L2] {
         let store = Store::new(options(40, metric));
-        assert!(store.scores(&[3], || vec![1.0; 40])[0].is_nan());
+        assert!(store.scores(&[3], &[0], || vec![1.0; 40])[0].is_nan());
         let rows = clustered(300, 40, 3);
         let keys: Vec<u64> = (0..300).map(|i| 3 * i).collect();
         store.add(&keys, &rows);
         let among: Vec<u64> = (0..90).rev().collect();
         for query in rows.chunks_exact(40).take(5) {
-            let scores = store.scores(&among, || query.to_vec());
+            // A third are right, for rows are numbered as they come.
+            let guesses: Vec<u32> = among.iter().map(|&key| key as u32 / 3).collect();
+            let scores = store.scores(&among, &guesses, || query.to_vec());
+            let wrong: Vec<u32> = (0..90)
+                .map(|i| if i % 2 == 0 { i } else { u32::MAX })
+                .collect();
+            let found = store.scores(&among, &wrong, || query.to_vec());
+            assert!(
+                found
+                    .iter()
+                    .zip(&scores)
+                    .all(|(a, b)| a.to_bits() == b.to_bits())
+            );
             let (mut keys, mut best) = ([0; 90], [0.0; 90]);
             store.search(query, 90, None, false, Some(&among), (&mut keys, &mut best));
             let place = |key: u64| keys.iter().position(|&other| other == key);
@@ -89,6 +101,12 @@ fn scores_of_keys_are_those_of_a_search_among_them() {
             }
             assert_eq!(scores.iter().filter(|score| !score.is_nan()).count(), 30);
         }
+        // What is left of a row that was removed is not taken for it.
+        let before = store.scores(&[3, 6], &[1, 2], || vec![1.0; 40]);
+        store.remove(&[3]);
+        let after = store.scores(&[3, 6], &[1, 2], || vec![1.0; 40]);
+        assert!(!before[0].is_nan() && after[0].is_nan());
+        assert_eq!(before[1], after[1]);
     }
 }
 

@@ -52,14 +52,15 @@ fn hybrid<'py>(
     };
     let fused = py.detach(|| {
         let parts = Parts::of(&text, &subtokens, &terms);
-        let words = index.weighed(|index| index.best(&parts, pool));
+        let (words, rows) = index.weighed(|index| index.best(&parts, pool));
         if !narrow || words.len() < pool {
             let vectors = store.nearest(&sums.query(&parts), pool, None);
             return fusion.fuse(&words, &vectors);
         }
-        let (store, keys) = (store.store(), words.iter().map(|hit| hit.0));
-        let keys: Vec<u64> = keys.collect();
-        fusion.fuse_each(&words, &store.scores(&keys, || sums.query(&parts)))
+        let keys: Vec<u64> = words.iter().map(|hit| hit.0).collect();
+        let store = store.store();
+        // Index and store number their rows alike as long as both are only added to.
+        fusion.fuse_each(&words, &store.scores(&keys, &rows, || sums.query(&parts)))
     });
     Ok((
         PyArray1::from_slice(py, &fused.keys),

@@ -43,18 +43,21 @@ struct Scale {
 impl Scale {
     /// Of the scores of a list in any order, NaN left out. Its lowest is that at a depth, or its last; `low`, if given,
     /// where it does not go down so far.
-    fn new(scores: impl Iterator<Item = f32>, depth: usize, low: Option<f64>) -> Self {
-        let mut list: Vec<f32> = scores.filter(|score| !score.is_nan()).collect();
-        let (n, top) = (list.len(), list.iter().copied().reduce(f32::max));
-        let lowest = if n > depth {
-            let at = depth.saturating_sub(1);
-            Some(*list.select_nth_unstable_by(at, |a, b| b.total_cmp(a)).1)
-        } else {
-            list.iter().copied().reduce(f32::min)
-        };
-        let low = low.filter(|_| n < depth);
-        let low = low.or(lowest.map(f64::from)).unwrap_or(0.0);
-        let top = top.map_or(low, f64::from);
+    fn new(scores: impl Iterator<Item = f32> + Clone, depth: usize, low: Option<f64>) -> Self {
+        let listed = scores.filter(|score| !score.is_nan());
+        let none = (0, f32::INFINITY, f32::NEG_INFINITY);
+        let (n, mut lowest, top) = listed.clone().fold(none, |(n, low, top), score| {
+            // Not `f32::min`, which asks each time for what is no number.
+            let low = if score < low { score } else { low };
+            (n + 1, low, if score > top { score } else { top })
+        });
+        if n > depth {
+            let (at, mut list) = (depth.saturating_sub(1), listed.collect::<Vec<f32>>());
+            lowest = *list.select_nth_unstable_by(at, |a, b| b.total_cmp(a)).1;
+        }
+        let lowest = if n > 0 { f64::from(lowest) } else { 0.0 };
+        let low = low.filter(|_| n < depth).unwrap_or(lowest);
+        let top = if n > 0 { f64::from(top) } else { low };
         Self { low, top }
     }
 
@@ -108,8 +111,7 @@ impl Fusion {
         };
         // As whole numbers: scores are not below 0, so that their order is that of their bits.
         let order = |hit: &Known| u128::from(!score_of(hit).to_bits()) << 64 | u128::from(hit.0);
-        let mut hits: Vec<(u128, f32, f32)> =
-            known.iter().map(|hit| (order(hit), hit.1, hit.2)).collect();
+        let mut hits: Vec<(u128, &Known)> = known.iter().map(|hit| (order(hit), hit)).collect();
         if self.k < hits.len() {
             hits.select_nth_unstable_by_key(self.k, |hit| hit.0);
             hits.truncate(self.k);
@@ -117,10 +119,10 @@ impl Fusion {
         hits.sort_unstable_by_key(|hit| hit.0);
         let score = |number: u128| f64::from_bits(!((number >> 64) as u64));
         Fused {
-            keys: hits.iter().map(|hit| hit.0 as u64).collect(),
-            scores: hits.iter().map(|hit| score(hit.0)).collect(),
-            lexical: hits.iter().map(|hit| f64::from(hit.1)).collect(),
-            vector: hits.iter().map(|hit| f64::from(hit.2)).collect(),
+            keys: hits.iter().map(|(_, hit)| hit.0).collect(),
+            scores: hits.iter().map(|&(number, _)| score(number)).collect(),
+            lexical: hits.iter().map(|(_, hit)| f64::from(hit.1)).collect(),
+            vector: hits.iter().map(|(_, hit)| f64::from(hit.2)).collect(),
         }
     }
 }

@@ -58,15 +58,16 @@ impl Interner {
         if self.identifiers.len() >= MAX_KEPT {
             self.forget_identifiers();
         }
-        let pieces: Vec<Piece<'_>> = pieces(text).collect();
-        let identifiers = pieces.iter().filter_map(|piece| match *piece {
+        let mut found = Vec::with_capacity(text.len() / 4);
+        found.extend(pieces(text));
+        let identifiers = found.iter().filter_map(|piece| match *piece {
             Piece::Identifier(identifier) => Some(identifier),
             Piece::Foreign(_) => None,
         });
-        let mut known = Vec::with_capacity(pieces.len());
+        let mut known = Vec::with_capacity(found.len());
         self.identifiers.find_all(identifiers, &mut known);
         let mut known = known.into_iter();
-        for piece in pieces {
+        for piece in found {
             match piece {
                 Piece::Identifier(identifier) => match known.next() {
                     Some(place) if place != UNKNOWN => self.recall(place, numbers),

@@ -9,12 +9,31 @@ use crate::subtokens::Parts;
 
 const FUNCTION_WEIGHT: f64 = 0.3;
 const TILE: usize = 1 << 12;
+const LINE: usize = 16; // numbers to 64 bytes
 
 /// Sums by row and their maxima by column: fresh memory would cost more than the sums.
 #[derive(Default)]
 struct Scratch {
-    sums: Vec<u32>,   // to whole columns
+    room: Vec<u32>, // for the sums, which begin with a line of memory: reads across two take twice as long
+    first: usize,   // of the sums
     maxima: Vec<u32>, // of each column of sums; those of a tile are its length / `FOLDS` apart
+}
+
+impl Scratch {
+    fn sums(&self) -> &[u32] {
+        &self.room[self.first..]
+    }
+
+    /// Make room for the sums of `n` rows, all 0, and their maxima: of whole spans and whole columns.
+    fn clear(&mut self, n: usize) -> (&mut [u32], &mut [u32]) {
+        let spans = n.next_multiple_of(SPAN);
+        self.room.resize(spans + LINE, 0);
+        self.first = self.room.as_ptr().align_offset(64).min(LINE);
+        self.maxima.resize(n / FOLDS, 0);
+        let sums = &mut self.room[self.first..][..spans];
+        sums[..n].fill(0);
+        (sums, &mut self.maxima)
+    }
 }
 
 thread_local! {
@@ -62,10 +81,10 @@ impl Index {
         leading.into_iter().map(Leading::hit).collect()
     }
 
-    /// Return those that [`Index::search`] does, in no order.
-    pub fn best(&self, query: &Parts, k: usize) -> Vec<Hit> {
+    /// Return those that [`Index::search`] does, in no order, and the rows that they stand in.
+    pub fn best(&self, query: &Parts, k: usize) -> (Vec<Hit>, Vec<u32>) {
         let leading = self.leading(query, k, None).into_iter();
-        leading.map(Leading::hit).collect()
+        leading.map(|each| (each.hit(), each.row())).unzip()
     }
 
     fn leading(&self, query: &Parts, k: usize, among: Option<&[u64]>) -> Vec<Leading> {
@@ -101,11 +120,8 @@ impl Index {
 
     /// Add up what terms tell of each row; of frequent ones what the upper planes tell, which is a little less.
     fn sum_up(&self, terms: &[(u32, u32)], scratch: &mut Scratch) -> Frequent<'_> {
-        let Scratch { sums, maxima } = scratch;
         let n = self.n_rows().next_multiple_of(FOLDS);
-        sums.resize(n.next_multiple_of(SPAN), 0);
-        sums[..n].fill(0);
-        maxima.resize(n / FOLDS, 0);
+        let (sums, maxima) = scratch.clear(n);
         let (mut rare, mut frequent) = (Vec::with_capacity(terms.len()), Vec::new());
         for &(term, weight) in terms {
             let postings = &self.terms[term as usize].postings;
@@ -154,11 +170,16 @@ impl Index {
                 (rows, keys)
             }
         };
-        let mut sums: Vec<u32> = rows.iter().map(|&row| scratch.sums[row as usize]).collect();
+        let mut sums: Vec<u32> = rows
+            .iter()
+            .map(|&row| scratch.sums()[row as usize])
+            .collect();
         frequent.complete(&rows, &mut sums);
-        let hits = keys.into_iter().zip(sums).filter(|&(_, sum)| sum > 0);
+        let hits = rows.into_iter().zip(keys).zip(sums);
+        let hits = hits.filter(|&(_, sum)| sum > 0);
+        let score = |sum: u32| (f64::from(sum) / ONE) as f32;
         first(
-            hits.map(|(key, sum)| (key, (f64::from(sum) / ONE) as f32)),
+            hits.map(|((row, key), sum)| Leading::new((key, score(sum)), row)),
             k,
         )
     }
@@ -171,15 +192,15 @@ impl Index {
                 sums[posting.row as usize] += u64::from(posting.impact) * u64::from(weight);
             }
         }
-        let hit = |key: u64, sum: u64| (sum > 0).then_some((key, (sum as f64 / ONE) as f32));
+        let hit = |key: u64, row: u32| {
+            let sum = sums[row as usize];
+            (sum > 0).then(|| Leading::new((key, (sum as f64 / ONE) as f32), row))
+        };
         match among {
-            Some(keys) => {
-                let sum_of = |&key: &u64| hit(key, sums[self.row(key)? as usize]);
-                first(keys.iter().filter_map(sum_of), k)
-            }
+            Some(keys) => first(keys.iter().filter_map(|&key| hit(key, self.row(key)?)), k),
             None => {
-                let all = sums.iter().enumerate();
-                first(all.filter_map(|(row, &sum)| hit(self.key_at(row), sum)), k)
+                let all = 0..self.n_rows() as u32;
+                first(all.filter_map(|row| hit(self.key_at(row as usize), row)), k)
             }
         }
     }
@@ -252,7 +273,7 @@ fn add(tile: &mut [u32], planes: &[(&[u8], i16)], start: usize) {
 
 /// Rows that hold all that can be among the best k, whose sums may be too low by what is missing.
 fn high_rows(scratch: &Scratch, k: usize, n: usize, missing: u32) -> Vec<u32> {
-    let Scratch { sums, maxima } = scratch;
+    let (sums, maxima) = (scratch.sums(), &scratch.maxima);
     if maxima.len() <= 2 * k {
         return (0..n as u32).collect();
     }
@@ -286,24 +307,32 @@ fn floor_of(maxima: &[u32], k: usize) -> u32 {
     floor
 }
 
-/// A hit as one whole number: the better the smaller, the better of two equal scores being that of the smaller key.
+/// A hit and its row as one whole number: the better the smaller, the better of two equal scores being that of the
+/// smaller key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Leading(u128);
 
 impl Leading {
     /// Of a score above 0: the order of such numbers is that of their bits.
-    fn new((key, score): Hit) -> Self {
-        Self(u128::from(!score.to_bits()) << 64 | u128::from(key))
+    fn new((key, score): Hit, row: u32) -> Self {
+        Self(u128::from(!score.to_bits()) << 96 | u128::from(key) << 32 | u128::from(row))
     }
 
     fn hit(self) -> Hit {
-        (self.0 as u64, f32::from_bits(!((self.0 >> 64) as u32)))
+        (
+            (self.0 >> 32) as u64,
+            f32::from_bits(!((self.0 >> 96) as u32)),
+        )
+    }
+
+    fn row(self) -> u32 {
+        self.0 as u32
     }
 }
 
 /// The k best, in no order. Their scores are above 0.
-fn first(hits: impl Iterator<Item = Hit>, k: usize) -> Vec<Leading> {
-    let mut leading: Vec<_> = hits.map(Leading::new).collect();
+fn first(hits: impl Iterator<Item = Leading>, k: usize) -> Vec<Leading> {
+    let mut leading: Vec<_> = hits.collect();
     if leading.len() > k {
         leading.select_nth_unstable(k - 1);
         leading.truncate(k);

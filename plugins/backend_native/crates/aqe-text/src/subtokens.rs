@@ -43,6 +43,72 @@ const CLASSES: [Class; 256] = {
 /// A foreign stretch begins at the ASCII character before the first wide one, for a mark may compose with it, or where
 /// the identifier that it continues does; it ends at the next ASCII separator, with which nothing composes backwards.
 pub fn pieces(text: &[u8]) -> impl Iterator<Item = Piece<'_>> {
+    // Either of the two has nothing.
+    let (ascii, other) = text.split_at(if text.is_ascii() { text.len() } else { 0 });
+    Words::new(ascii)
+        .map(Piece::Identifier)
+        .chain(pieces_beyond(other))
+}
+
+/// The identifiers of a text of ASCII, by a bit for each byte: no branch depends on where one ends.
+struct Words<'t> {
+    text: &'t [u8],
+    start: usize, // of the block
+    left: u64,    // the bytes of words of the block that are still to come, one bit each
+}
+
+const BLOCK: usize = u64::BITS as usize;
+
+impl<'t> Words<'t> {
+    fn new(text: &'t [u8]) -> Self {
+        let left = Self::words_at(text, 0);
+        Self {
+            text,
+            start: 0,
+            left,
+        }
+    }
+
+    fn words_at(text: &[u8], start: usize) -> u64 {
+        let block = &text[start..text.len().min(start + BLOCK)];
+        let bit = |&byte: &u8| u64::from(CLASSES[byte as usize] == Class::Word);
+        let bits = block.iter().zip(0..).map(|(byte, i)| bit(byte) << i);
+        bits.fold(0, |all, bit| all | bit)
+    }
+
+    /// Go on to the next block; false where there is none.
+    fn advance(&mut self) -> bool {
+        let more = self.start + BLOCK < self.text.len();
+        if more {
+            self.start += BLOCK;
+            self.left = Self::words_at(self.text, self.start);
+        }
+        more
+    }
+}
+
+impl<'t> Iterator for Words<'t> {
+    type Item = &'t [u8];
+
+    fn next(&mut self) -> Option<&'t [u8]> {
+        while self.left == 0 {
+            if !self.advance() {
+                return None;
+            }
+        }
+        let first = self.start + self.left.trailing_zeros() as usize;
+        // With the bits below filled up, the word ends where the ones do.
+        let mut ones = (self.left | (self.left - 1)).trailing_ones();
+        while ones == u64::BITS && self.advance() {
+            ones = self.left.trailing_ones();
+        }
+        self.left &= u64::MAX.checked_shl(ones).unwrap_or(0);
+        let end = self.start + ones as usize;
+        Some(&self.text[first..end.min(self.text.len())])
+    }
+}
+
+fn pieces_beyond(text: &[u8]) -> impl Iterator<Item = Piece<'_>> {
     let class_at = |i: usize| CLASSES[text[i] as usize];
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -68,15 +134,9 @@ pub fn pieces(text: &[u8]) -> impl Iterator<Item = Piece<'_>> {
 
 /// Call `found` with each subtoken of an identifier of ASCII, in order.
 pub fn subtokens_of(identifier: &[u8], mut found: impl FnMut(&[u8])) {
-    let mut buffer = [0; MAX_SUBTOKEN];
-    let mut at = 0;
-    while at < identifier.len() {
-        let end = end_of_part(identifier, at);
-        if identifier[at] != b'_' {
-            found(stem(&identifier[at..end], &mut buffer));
-        }
-        at = end;
-    }
+    let mut parts = Parts::default();
+    parts.cut(identifier, false);
+    parts.subtokens().for_each(&mut found);
 }
 
 /// Call `found` with each term of an identifier of ASCII: its subtokens, in order, then its joined pairs.
@@ -157,10 +217,20 @@ impl Parts {
     /// Add the parts of an identifier of ASCII, and its terms where they are to be told.
     pub(crate) fn cut(&mut self, identifier: &[u8], join: bool) {
         let first = self.subtokens.len();
-        subtokens_of(identifier, |subtoken| {
-            let place = self.push(subtoken);
-            self.subtokens.push(place);
-        });
+        let mut at = 0;
+        while at < identifier.len() {
+            let end = end_of_part(identifier, at);
+            if identifier[at] != b'_' {
+                let part = &identifier[at..end];
+                let start = self.bytes.len();
+                self.bytes
+                    .extend_from_slice(&part[..part.len().min(MAX_SUBTOKEN)]);
+                let length = stem(&mut self.bytes[start..]);
+                self.bytes.truncate(start + length);
+                self.subtokens.push((start, start + length));
+            }
+            at = end;
+        }
         if join {
             let new = &self.subtokens[first..];
             self.terms.extend_from_slice(new);
@@ -173,18 +243,17 @@ impl Parts {
 /// The end of the part that begins at `at`: an acronym, or several (URLs), up to the capital that begins the next
 /// word; a word, capitalised or not; a number; or an underscore.
 fn end_of_part(word: &[u8], at: usize) -> usize {
-    let run = |from: usize, is: fn(&u8) -> bool| {
-        from + word[from..]
-            .iter()
-            .position(|c| !is(c))
-            .unwrap_or(word.len() - from)
-    };
+    #[inline(always)]
+    fn run_of(word: &[u8], from: usize, is: impl Fn(&u8) -> bool) -> usize {
+        let end = word[from..].iter().position(|c| !is(c));
+        end.map_or(word.len(), |length| from + length)
+    }
     let lower_at = |i: usize| word.get(i).is_some_and(u8::is_ascii_lowercase);
     match word[at] {
-        b'a'..=b'z' => run(at, u8::is_ascii_lowercase),
-        b'0'..=b'9' => run(at, u8::is_ascii_digit),
+        b'a'..=b'z' => run_of(word, at, u8::is_ascii_lowercase),
+        b'0'..=b'9' => run_of(word, at, u8::is_ascii_digit),
         b'A'..=b'Z' => {
-            let capitals = run(at, u8::is_ascii_uppercase);
+            let capitals = run_of(word, at, u8::is_ascii_uppercase);
             if !lower_at(capitals) {
                 capitals
             } else if word[capitals] == b's' && !lower_at(capitals + 1) {
@@ -192,26 +261,24 @@ fn end_of_part(word: &[u8], at: usize) -> usize {
             } else if capitals - at > 1 {
                 capitals - 1
             } else {
-                run(capitals, u8::is_ascii_lowercase)
+                run_of(word, capitals, u8::is_ascii_lowercase)
             }
         }
         _ => at + 1,
     }
 }
 
-/// Lower-case a part and take off its inflection, as the Python function of this name describes.
-fn stem<'b>(part: &[u8], buffer: &'b mut [u8; MAX_SUBTOKEN]) -> &'b [u8] {
-    let n = part.len().min(MAX_SUBTOKEN);
-    for (to, from) in buffer.iter_mut().zip(part) {
-        *to = from.to_ascii_lowercase();
+/// Lower-case a word and take off its inflection, as the Python function of this name describes; return what length is
+/// left.
+fn stem(word: &mut [u8]) -> usize {
+    word.make_ascii_lowercase();
+    let n = word.len();
+    if n < 4 || word[0].is_ascii_digit() {
+        return n;
     }
-    if n < 4 || buffer[0].is_ascii_digit() {
-        return &buffer[..n];
-    }
-    let word = &buffer[..n];
     if n > 4 && (word.ends_with(b"ies") || word.ends_with(b"ied")) {
-        buffer[n - 3] = b'y';
-        return &buffer[..n - 2];
+        word[n - 3] = b'y';
+        return n - 2;
     }
     let mut end = n;
     if n > 5 && word.ends_with(b"ing") {
@@ -230,7 +297,7 @@ fn stem<'b>(part: &[u8], buffer: &'b mut [u8; MAX_SUBTOKEN]) -> &'b [u8] {
     if end > 3 && word[end - 1] == b'e' {
         end -= 1;
     }
-    &buffer[..end]
+    end
 }
 
 #[cfg(test)]
@@ -265,6 +332,24 @@ mod tests {
             out.push(String::from_utf8(term.to_vec()).unwrap())
         });
         assert_eq!(out, ["test", "data", "fram", "testdata", "datafram"]);
+    }
+
+    #[test]
+    fn words_are_cut_alike_by_bits_and_by_bytes() {
+        for length in 0..260_usize {
+            for period in 1..70 {
+                let byte = |i: usize| {
+                    if i % period == length % period {
+                        b' '
+                    } else {
+                        b"aZ_9"[i % 4]
+                    }
+                };
+                let text: Vec<u8> = (0..length).map(byte).collect();
+                let words: Vec<_> = Words::new(&text).map(Piece::Identifier).collect();
+                assert_eq!(words, pieces_beyond(&text).collect::<Vec<_>>());
+            }
+        }
     }
 
     #[test]
