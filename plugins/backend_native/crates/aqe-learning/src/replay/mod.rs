@@ -4,10 +4,11 @@ mod ring;
 
 use crate::pcg::Pcg64;
 use crate::sums::Sums;
-use ring::{Ring, floats};
+pub use ring::Far;
+use ring::Ring;
 
-/// Draws asked for before they are copied.
-const AHEAD: usize = 12;
+/// So many draws before it is copied, a row is asked for: as many as stay in the first cache.
+pub const AHEAD: usize = 32;
 
 /// Priority of a row without error, before the exponent: every row is drawn now and then.
 const SMALLEST: f64 = 1e-6;
@@ -70,24 +71,20 @@ pub type Given<'a> = Rows<&'a [f32], Actions<&'a [i64], &'a [f32]>, &'a [f64], &
 /// Rows that are owned.
 pub type Kept = Rows<Vec<f32>, Actions<Vec<i64>, Vec<f32>>, Vec<f64>, Vec<bool>>;
 
-/// Rows that were drawn.
-pub struct Drawn {
-    /// Where they lie.
-    pub indices: Vec<i64>,
+/// Where drawn rows go.
+pub struct Drawn<'a> {
     /// Before the step.
-    pub observations: Vec<f32>,
+    pub observations: &'a mut [f32],
     /// What was done.
-    pub actions: Actions<Vec<i64>, Vec<f32>>,
+    pub actions: Actions<&'a mut [i64], &'a mut [f32]>,
     /// Discounted sum over the steps taken together.
-    pub rewards: Vec<f64>,
+    pub rewards: &'a mut [f64],
     /// After the last of them.
-    pub next_observations: Vec<f32>,
+    pub next_observations: &'a mut [f32],
     /// The last of them ended the task.
-    pub terminated: Vec<bool>,
+    pub terminated: &'a mut [bool],
     /// Of the value of what comes after.
-    pub discounts: Vec<f64>,
-    /// Importance weights.
-    pub weights: Vec<f64>,
+    pub discounts: &'a mut [f64],
 }
 
 /// The ring.
@@ -177,27 +174,56 @@ impl Replay {
         self.fresh = (self.fresh + added).min(capacity);
     }
 
-    /// Draw `m` rows with replacement, where there is one. O(m n_step), with priorities O(m log len).
-    pub fn sample(&mut self, m: usize, importance_exponent: f64) -> Drawn {
-        let (indices, weights) = self.draw(m, importance_exponent);
-        let (rows, options) = (&self.rows, &self.options);
-        let matrix = || Vec::with_capacity(m * options.observation_dim);
-        let (mut observations, mut next_observations) = (matrix(), matrix());
-        let mut actions = match options.action_dim {
-            0 => Actions::Ints(Vec::with_capacity(m)),
-            dim => Actions::Vectors(Vec::with_capacity(m * dim)),
+    /// Draw rows with replacement, where there is one: where they lie. O(draws), with priorities O(draws log len).
+    ///
+    /// `room` is room for as many numbers. What is returned asks for rows.
+    pub fn draw(&mut self, indices: &mut [i64], room: &mut [f64]) -> Far {
+        self.enter_fresh();
+        let (m, size, random) = (indices.len(), self.size as f64, &mut self.random);
+        let Some(sums) = &self.sums else {
+            indices.fill_with(|| (random.random() * size) as i64);
+            return self.rows.far();
         };
-        let (mut rewards, mut discounts) = (Vec::with_capacity(m), Vec::with_capacity(m));
-        let mut terminated = Vec::with_capacity(m);
-        let ask = |index: &i64| rows.ask(*index as usize);
-        indices.iter().take(AHEAD).for_each(ask);
+        let part = sums.total() / m as f64;
+        for (i, target) in room.iter_mut().enumerate() {
+            *target = (i as f64 + random.random()) * part;
+        }
+        sums.find_all(room, indices);
+        self.rows.far()
+    }
+
+    /// The importance weights of rows that were drawn. O(rows).
+    pub fn weigh(&self, indices: &[i64], weights: &mut [f64], exponent: f64) {
+        let Some(sums) = &self.sums else {
+            weights.fill(1.0);
+            return;
+        };
+        let scale = self.size as f64 / sums.total();
+        let mut largest = 0.0_f64;
+        for (weight, &index) in weights.iter_mut().zip(indices) {
+            *weight = (sums.weight(index as usize) * scale).powf(-exponent);
+            largest = largest.max(*weight);
+        }
+        weights.iter_mut().for_each(|weight| *weight /= largest);
+    }
+
+    /// Copy rows that were drawn; there is room for all. O(rows n_step).
+    ///
+    /// The first [`AHEAD`] of them were asked for.
+    pub fn copy(&self, indices: &[i64], into: &mut Drawn<'_>) {
+        let (rows, far, options) = (&self.rows, self.rows.far(), &self.options);
+        let (dim, width) = (options.observation_dim, options.action_dim);
         for (i, &index) in indices.iter().enumerate() {
-            indices.get(i + AHEAD).into_iter().for_each(ask);
+            if let Some(&index) = indices.get(i + AHEAD) {
+                far.ask(index);
+            }
             let row = rows.row(index as usize);
-            observations.extend(floats(row.observation()));
-            match &mut actions {
-                Actions::Ints(actions) => actions.push(row.number()),
-                Actions::Vectors(actions) => actions.extend(floats(row.vector())),
+            into.observations[i * dim..][..dim].copy_from_slice(row.observation());
+            match &mut into.actions {
+                Actions::Ints(actions) => actions[i] = row.number(),
+                Actions::Vectors(actions) => {
+                    actions[i * width..][..width].copy_from_slice(row.vector());
+                }
             }
             let (last, reward, discount) = if options.n_step > 1 {
                 let (last, reward, discount) = self.ahead(index as usize);
@@ -205,39 +231,11 @@ impl Replay {
             } else {
                 (row, row.reward(), options.discount)
             };
-            rewards.push(reward);
-            next_observations.extend(floats(last.next_observation()));
-            terminated.push(last.terminated());
-            discounts.push(if last.terminated() { 0.0 } else { discount });
+            into.rewards[i] = reward;
+            into.next_observations[i * dim..][..dim].copy_from_slice(last.next_observation());
+            into.terminated[i] = last.terminated();
+            into.discounts[i] = if last.terminated() { 0.0 } else { discount };
         }
-        Drawn {
-            indices,
-            observations,
-            actions,
-            rewards,
-            next_observations,
-            terminated,
-            discounts,
-            weights,
-        }
-    }
-
-    fn draw(&mut self, m: usize, exponent: f64) -> (Vec<i64>, Vec<f64>) {
-        self.enter_fresh();
-        let (size, random) = (self.size, &mut self.random);
-        let Some(sums) = &self.sums else {
-            let indices = (0..m).map(|_| (random.random() * size as f64) as i64);
-            return (indices.collect(), vec![1.0; m]);
-        };
-        let part = sums.total() / m as f64;
-        let targets = (0..m).map(|i| (i as f64 + random.random()) * part);
-        let indices = sums.find_all(targets.collect());
-        let scale = size as f64 / sums.total();
-        let weight = |&index: &i64| (sums.weight(index as usize) * scale).powf(-exponent);
-        let mut weights: Vec<f64> = indices.iter().map(weight).collect();
-        let largest = weights.iter().copied().fold(0.0, f64::max);
-        weights.iter_mut().for_each(|weight| *weight /= largest);
-        (indices, weights)
     }
 
     fn enter_fresh(&mut self) {
@@ -347,6 +345,25 @@ mod tests {
         });
     }
 
+    /// Indices, weights and actions of `m` draws.
+    fn sample(replay: &mut Replay, m: usize, exponent: f64) -> (Vec<i64>, Vec<f64>, Vec<i64>) {
+        let (mut indices, mut weights, mut actions) = (vec![0; m], vec![0.0; m], vec![0; m]);
+        replay.draw(&mut indices, &mut weights);
+        replay.weigh(&indices, &mut weights, exponent);
+        replay.copy(
+            &indices,
+            &mut Drawn {
+                observations: &mut vec![0.0; m],
+                actions: Actions::Ints(&mut actions),
+                rewards: &mut vec![0.0; m],
+                next_observations: &mut vec![0.0; m],
+                terminated: &mut vec![false; m],
+                discounts: &mut vec![0.0; m],
+            },
+        );
+        (indices, weights, actions)
+    }
+
     #[test]
     fn keeps_the_newest() {
         for prioritized in [false, true] {
@@ -357,10 +374,7 @@ mod tests {
                     add(&mut replay, total..total + part);
                     total += part;
                 }
-                let drawn = replay.sample(300, 0.5);
-                let Actions::Ints(mut actions) = drawn.actions else {
-                    panic!()
-                };
+                let (_, _, mut actions) = sample(&mut replay, 300, 0.5);
                 actions.sort_unstable();
                 actions.dedup();
                 assert_eq!(actions, (total - 10..total).collect::<Vec<_>>());
@@ -373,16 +387,13 @@ mod tests {
         let mut replay = replay(8, true);
         add(&mut replay, 0..4);
         replay.set_errors(&[0, 1, 2, 3], &[1.0, -2.0, 3.0, 4.0]);
-        let drawn = replay.sample(1000, 1.0);
+        let (indices, weights, actions) = sample(&mut replay, 1000, 1.0);
+        assert_eq!(indices, actions);
         for (row, expected) in [100, 200, 300, 400].into_iter().enumerate() {
-            let n = drawn
-                .indices
-                .iter()
-                .filter(|&&index| index == row as i64)
-                .count();
+            let n = indices.iter().filter(|&&index| index == row as i64).count();
             assert!(n.abs_diff(expected) <= 1); // one draw in each of 1000 equal parts
         }
-        assert!((drawn.weights[0] - 1.0).abs() < 1e-12); // of the rarest
-        assert!((drawn.weights[999] - 0.25).abs() < 1e-5);
+        assert!((weights[0] - 1.0).abs() < 1e-12); // of the rarest
+        assert!((weights[999] - 0.25).abs() < 1e-5);
     }
 }

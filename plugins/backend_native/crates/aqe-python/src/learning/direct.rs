@@ -74,14 +74,17 @@ impl<'a, 'py> Call<'a, 'py> {
             reward,
             next_state,
             done: Maybe(done),
-            next_action: next_action.filter(|action| !action.is_none()).map(|action| &**action),
+            next_action: next_action
+                .filter(|action| !action.is_none())
+                .map(|action| &**action),
         })
     }
 
     fn in_order(&self, names: Borrowed<'a, 'py, PyTuple>) -> bool {
         let expected = NAMES.iter().skip(self.by_position);
         let same = |(name, expected): (Bound<'_, PyAny>, &&str)| {
-            name.cast_exact::<PyString>().is_ok_and(|name| name == **expected)
+            name.cast_exact::<PyString>()
+                .is_ok_and(|name| name == **expected)
         };
         names.iter().zip(expected).all(same)
     }
@@ -144,7 +147,8 @@ unsafe extern "C" fn update<T: Updates>(
         // SAFETY: `slf` is an object that lives.
         let object = unsafe { Borrowed::from_ptr(py, slf) };
         // SAFETY: `names` is null or a tuple that lives.
-        let names = unsafe { Borrowed::from_ptr_or_opt(py, names).map(|names| names.cast_unchecked()) };
+        let names =
+            unsafe { Borrowed::from_ptr_or_opt(py, names).map(|names| names.cast_unchecked()) };
         let by_position = n as usize;
         let all = by_position + names.map_or(0, |names: Borrowed<'_, '_, PyTuple>| names.len());
         let call = Call {

@@ -3,11 +3,11 @@
 use std::sync::{Mutex, MutexGuard};
 
 use aqe_learning::Pcg64;
-use aqe_learning::replay::{Actions, Given, Options, Replay, Rows};
-use numpy::ndarray::Array2;
+use aqe_learning::replay::{AHEAD, Actions, Drawn, Given, Options, Replay, Rows};
+use numpy::ndarray::{Array2, Dimension, IntoDimension};
 use numpy::{
-    Element, IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2,
-    PyUntypedArrayMethods, ToPyArray,
+    Element, IntoPyArray, PyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1,
+    PyReadonlyArray2, PyUntypedArrayMethods, ToPyArray,
 };
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::intern;
@@ -170,6 +170,32 @@ fn actions_array<'py>(
     match actions {
         Actions::Ints(actions) => PyArray1::from_slice(py, &actions).into_any(),
         Actions::Vectors(actions) => as_matrix(py, actions, n, width),
+    }
+}
+
+/// An array that nobody else has yet.
+struct Fresh<'py, T, D>(Bound<'py, PyArray<T, D>>);
+
+impl<'py, T: Element + Copy + Default, D: Dimension> Fresh<'py, T, D> {
+    /// An array of zeros. Those that NumPy makes release the interpreter's lock for each.
+    fn new(py: Python<'py>, dims: impl IntoDimension<Dim = D>) -> Self {
+        // SAFETY: nobody looks at it before each item was written, right here: it is contiguous.
+        unsafe {
+            let array = PyArray::<T, D>::new(py, dims, false);
+            for i in 0..array.len() {
+                array.data().add(i).write(T::default());
+            }
+            Self(array)
+        }
+    }
+
+    fn items(&mut self) -> &mut [T] {
+        // SAFETY: nobody else has it, and it is borrowed whole.
+        unsafe { self.0.as_slice_mut() }.expect("a new array is contiguous")
+    }
+
+    fn given(self) -> Bound<'py, PyAny> {
+        self.0.into_any()
     }
 }
 
@@ -397,35 +423,76 @@ impl ReplayRing {
     }
 
     /// `sample` with checked arguments.
-    #[pyo3(signature = (batch_size, importance_exponent))]
+    #[pyo3(signature = (m, importance_exponent))]
     fn _sample<'py>(
         &self,
         py: Python<'py>,
-        batch_size: usize,
+        m: usize,
         importance_exponent: Option<f64>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let mut ring = self.ring();
-        let exponent = importance_exponent.unwrap_or(ring.options().importance_exponent);
-        let (n, dim, action_dim) = (
-            batch_size,
-            ring.options().observation_dim,
-            ring.options().action_dim,
-        );
-        afford(ring.options(), n)?;
-        let drawn = ring.sample(n, exponent);
-        drop(ring);
-        // Short columns are copied: to hand over a vector costs more.
-        let fields = (
-            PyArray1::from_slice(py, &drawn.indices),
-            as_matrix(py, drawn.observations, n, dim),
-            actions_array(py, drawn.actions, n, action_dim),
-            PyArray1::from_slice(py, &drawn.rewards),
-            as_matrix(py, drawn.next_observations, n, dim),
-            PyArray1::from_slice(py, &drawn.terminated),
-            PyArray1::from_slice(py, &drawn.discounts),
-            PyArray1::from_slice(py, &drawn.weights),
-        );
-        transitions(py, fields.into_pyobject(py)?)
+        let (exponent, dim, action_dim) = {
+            let ring = self.ring();
+            let options = ring.options();
+            afford(options, m)?;
+            let exponent = importance_exponent.unwrap_or(options.importance_exponent);
+            (exponent, options.observation_dim, options.action_dim)
+        };
+        let (mut indices, mut weights) = (Fresh::new(py, [m]), Fresh::new(py, [m]));
+        let far = self.ring().draw(indices.items(), weights.items());
+        let drawn = indices.items();
+        // Rows come from far away: new arrays are made meanwhile.
+        let mut parts = drawn[..m.min(AHEAD)].chunks(m.min(AHEAD).div_ceil(8));
+        let mut ask = || {
+            parts
+                .next()
+                .into_iter()
+                .flatten()
+                .for_each(|&index| far.ask(index))
+        };
+        ask();
+        self.ring().weigh(drawn, weights.items(), exponent);
+        ask();
+        let mut observations = Fresh::new(py, [m, dim]);
+        ask();
+        let mut next_observations = Fresh::new(py, [m, dim]);
+        ask();
+        let mut actions = match action_dim {
+            0 => Actions::Ints(Fresh::new(py, [m])),
+            dim => Actions::Vectors(Fresh::new(py, [m, dim])),
+        };
+        ask();
+        let mut rewards = Fresh::new(py, [m]);
+        ask();
+        let mut discounts = Fresh::new(py, [m]);
+        ask();
+        let mut terminated = Fresh::new(py, [m]);
+        ask();
+        let mut into = Drawn {
+            observations: observations.items(),
+            actions: match &mut actions {
+                Actions::Ints(actions) => Actions::Ints(actions.items()),
+                Actions::Vectors(actions) => Actions::Vectors(actions.items()),
+            },
+            rewards: rewards.items(),
+            next_observations: next_observations.items(),
+            terminated: terminated.items(),
+            discounts: discounts.items(),
+        };
+        self.ring().copy(drawn, &mut into);
+        let fields = [
+            indices.given(),
+            observations.given(),
+            match actions {
+                Actions::Ints(actions) => actions.given(),
+                Actions::Vectors(actions) => actions.given(),
+            },
+            rewards.given(),
+            next_observations.given(),
+            terminated.given(),
+            discounts.given(),
+            weights.given(),
+        ];
+        transitions(py, PyTuple::new(py, fields)?)
     }
 
     /// Set the priority of drawn rows, as `aqe_core.contracts.Replay.update_priorities` says. O(rows * log len).
