@@ -2,6 +2,8 @@
 
 mod ring;
 
+use std::mem::MaybeUninit;
+
 use crate::pcg::Pcg64;
 use crate::sums::Sums;
 pub use ring::Far;
@@ -71,20 +73,45 @@ pub type Given<'a> = Rows<&'a [f32], Actions<&'a [i64], &'a [f32]>, &'a [f64], &
 /// Rows that are owned.
 pub type Kept = Rows<Vec<f32>, Actions<Vec<i64>, Vec<f32>>, Vec<f64>, Vec<bool>>;
 
-/// Where drawn rows go.
+/// Where drawn rows go; whatever is there is overwritten.
 pub struct Drawn<'a> {
     /// Before the step.
-    pub observations: &'a mut [f32],
+    pub observations: &'a mut [MaybeUninit<f32>],
     /// What was done.
-    pub actions: Actions<&'a mut [i64], &'a mut [f32]>,
+    pub actions: Actions<&'a mut [MaybeUninit<i64>], &'a mut [MaybeUninit<f32>]>,
     /// Discounted sum over the steps taken together.
-    pub rewards: &'a mut [f64],
+    pub rewards: &'a mut [MaybeUninit<f64>],
     /// After the last of them.
-    pub next_observations: &'a mut [f32],
+    pub next_observations: &'a mut [MaybeUninit<f32>],
     /// The last of them ended the task.
-    pub terminated: &'a mut [bool],
+    pub terminated: &'a mut [MaybeUninit<bool>],
     /// Of the value of what comes after.
-    pub discounts: &'a mut [f64],
+    pub discounts: &'a mut [MaybeUninit<f64>],
+}
+
+impl Drawn<'_> {
+    /// Whether there is room for so many rows, and no more.
+    fn has_room_for(&self, n: usize, dim: usize, action_dim: usize) -> bool {
+        let actions = match &self.actions {
+            Actions::Ints(actions) => action_dim == 0 && actions.len() == n,
+            Actions::Vectors(actions) => action_dim > 0 && actions.len() == n * action_dim,
+        };
+        let matrices = [&self.observations, &self.next_observations];
+        let columns = [
+            self.rewards.len(),
+            self.terminated.len(),
+            self.discounts.len(),
+        ];
+        actions && matrices.iter().all(|matrix| matrix.len() == n * dim) && columns == [n; 3]
+    }
+}
+
+/// Write as many as there are, from the start on.
+#[inline(always)]
+fn put<T: Copy>(into: &mut [MaybeUninit<T>], items: &[T]) {
+    for (place, &item) in into[..items.len()].iter_mut().zip(items) {
+        place.write(item);
+    }
 }
 
 /// The ring.
@@ -207,23 +234,22 @@ impl Replay {
         weights.iter_mut().for_each(|weight| *weight /= largest);
     }
 
-    /// Copy rows that were drawn; there is room for all. O(rows n_step).
+    /// Copy rows that were drawn, to exactly as much room. O(rows n_step).
     ///
     /// The first [`AHEAD`] of them were asked for.
     pub fn copy(&self, indices: &[i64], into: &mut Drawn<'_>) {
         let (rows, far, options) = (&self.rows, self.rows.far(), &self.options);
         let (dim, width) = (options.observation_dim, options.action_dim);
+        assert!(into.has_room_for(indices.len(), dim, width));
         for (i, &index) in indices.iter().enumerate() {
             if let Some(&index) = indices.get(i + AHEAD) {
                 far.ask(index);
             }
             let row = rows.row(index as usize);
-            into.observations[i * dim..][..dim].copy_from_slice(row.observation());
+            put(&mut into.observations[i * dim..], row.observation());
             match &mut into.actions {
-                Actions::Ints(actions) => actions[i] = row.number(),
-                Actions::Vectors(actions) => {
-                    actions[i * width..][..width].copy_from_slice(row.vector());
-                }
+                Actions::Ints(actions) => put(&mut actions[i..], &[row.number()]),
+                Actions::Vectors(actions) => put(&mut actions[i * width..], row.vector()),
             }
             let (last, reward, discount) = if options.n_step > 1 {
                 let (last, reward, discount) = self.ahead(index as usize);
@@ -231,10 +257,13 @@ impl Replay {
             } else {
                 (row, row.reward(), options.discount)
             };
-            into.rewards[i] = reward;
-            into.next_observations[i * dim..][..dim].copy_from_slice(last.next_observation());
-            into.terminated[i] = last.terminated();
-            into.discounts[i] = if last.terminated() { 0.0 } else { discount };
+            into.rewards[i].write(reward);
+            put(
+                &mut into.next_observations[i * dim..],
+                last.next_observation(),
+            );
+            into.terminated[i].write(last.terminated());
+            into.discounts[i].write(if last.terminated() { 0.0 } else { discount });
         }
     }
 
@@ -347,20 +376,40 @@ mod tests {
 
     /// Indices, weights and actions of `m` draws.
     fn sample(replay: &mut Replay, m: usize, exponent: f64) -> (Vec<i64>, Vec<f64>, Vec<i64>) {
-        let (mut indices, mut weights, mut actions) = (vec![0; m], vec![0.0; m], vec![0; m]);
+        let (mut indices, mut weights) = (vec![0; m], vec![0.0; m]);
         replay.draw(&mut indices, &mut weights);
         replay.weigh(&indices, &mut weights, exponent);
-        replay.copy(
-            &indices,
-            &mut Drawn {
-                observations: &mut vec![0.0; m],
-                actions: Actions::Ints(&mut actions),
-                rewards: &mut vec![0.0; m],
-                next_observations: &mut vec![0.0; m],
-                terminated: &mut vec![false; m],
-                discounts: &mut vec![0.0; m],
-            },
-        );
+        let mut actions = Vec::with_capacity(m);
+        let (mut seen, mut after) = (Vec::with_capacity(m), Vec::with_capacity(m));
+        let (mut rewards, mut discounts) = (Vec::with_capacity(m), Vec::with_capacity(m));
+        let mut terminated = Vec::with_capacity(m);
+        let mut into = Drawn {
+            observations: &mut seen.spare_capacity_mut()[..m],
+            actions: Actions::Ints(&mut actions.spare_capacity_mut()[..m]),
+            rewards: &mut rewards.spare_capacity_mut()[..m],
+            next_observations: &mut after.spare_capacity_mut()[..m],
+            terminated: &mut terminated.spare_capacity_mut()[..m],
+            discounts: &mut discounts.spare_capacity_mut()[..m],
+        };
+        replay.copy(&indices, &mut into);
+        // SAFETY: all were written; under miri this shows.
+        unsafe {
+            actions.set_len(m);
+            seen.set_len(m);
+            after.set_len(m);
+            rewards.set_len(m);
+            discounts.set_len(m);
+            terminated.set_len(m);
+        }
+        assert!(terminated.iter().all(|&terminated: &bool| !terminated));
+        assert!(discounts.iter().all(|&discount: &f64| discount == 0.5));
+        let told = actions.iter().zip(&rewards).zip(seen.iter().zip(&after));
+        for ((&action, &reward), (&seen, &after)) in told {
+            assert_eq!(
+                [f64::from(seen), f64::from(after), reward],
+                [action as f64; 3]
+            );
+        }
         (indices, weights, actions)
     }
 

@@ -1,5 +1,7 @@
 //! Binding of `aqe_learning::replay`.
 
+use std::mem::MaybeUninit;
+use std::slice;
 use std::sync::{Mutex, MutexGuard};
 
 use aqe_learning::Pcg64;
@@ -50,6 +52,7 @@ fn array<'py, T: Element>(object: &Bound<'py, PyAny>) -> Option<Array1<'py, T>> 
 }
 
 const SHORT: usize = 1024;
+const ASKS: usize = 8; // between which something else is done
 
 /// Numbers of an array that is contiguous.
 enum Numbers<'py> {
@@ -173,28 +176,26 @@ fn actions_array<'py>(
     }
 }
 
-/// An array that nobody else has yet.
+/// An array that nobody else has yet, to be written.
 struct Fresh<'py, T, D>(Bound<'py, PyArray<T, D>>);
 
-impl<'py, T: Element + Copy + Default, D: Dimension> Fresh<'py, T, D> {
-    /// An array of zeros. Those that NumPy makes release the interpreter's lock for each.
+impl<'py, T: Element + Copy, D: Dimension> Fresh<'py, T, D> {
     fn new(py: Python<'py>, dims: impl IntoDimension<Dim = D>) -> Self {
-        // SAFETY: nobody looks at it before each item was written, right here: it is contiguous.
-        unsafe {
-            let array = PyArray::<T, D>::new(py, dims, false);
-            for i in 0..array.len() {
-                array.data().add(i).write(T::default());
-            }
-            Self(array)
-        }
+        // SAFETY: nobody looks at its items before `written`.
+        Self(unsafe { PyArray::new(py, dims, false) })
     }
 
-    fn items(&mut self) -> &mut [T] {
-        // SAFETY: nobody else has it, and it is borrowed whole.
-        unsafe { self.0.as_slice_mut() }.expect("a new array is contiguous")
+    fn items(&mut self) -> &mut [MaybeUninit<T>] {
+        // SAFETY: a new array is contiguous, nobody else has it, and it is borrowed whole.
+        unsafe { slice::from_raw_parts_mut(self.0.data().cast(), self.0.len()) }
     }
 
-    fn given(self) -> Bound<'py, PyAny> {
+    /// The array.
+    ///
+    /// # Safety
+    ///
+    /// All its items were written.
+    unsafe fn written(self) -> Bound<'py, PyAny> {
         self.0.into_any()
     }
 }
@@ -437,20 +438,17 @@ impl ReplayRing {
             let exponent = importance_exponent.unwrap_or(options.importance_exponent);
             (exponent, options.observation_dim, options.action_dim)
         };
-        let (mut indices, mut weights) = (Fresh::new(py, [m]), Fresh::new(py, [m]));
-        let far = self.ring().draw(indices.items(), weights.items());
-        let drawn = indices.items();
-        // Rows come from far away: new arrays are made meanwhile.
-        let mut parts = drawn[..m.min(AHEAD)].chunks(m.min(AHEAD).div_ceil(8));
+        let (mut drawn, mut weights) = (vec![0; m], vec![0.0; m]);
+        let far = self.ring().draw(&mut drawn, &mut weights);
+        // Rows come from far away: new arrays are made meanwhile. Nothing that Python does then can change the ring.
+        let first = &drawn[..m.min(AHEAD)];
+        let mut parts = first.chunks(first.len().div_ceil(ASKS).max(1));
         let mut ask = || {
-            parts
-                .next()
-                .into_iter()
-                .flatten()
-                .for_each(|&index| far.ask(index))
+            let part = parts.next().unwrap_or_default();
+            part.iter().for_each(|&index| far.ask(index));
         };
         ask();
-        self.ring().weigh(drawn, weights.items(), exponent);
+        self.ring().weigh(&drawn, &mut weights, exponent);
         ask();
         let mut observations = Fresh::new(py, [m, dim]);
         ask();
@@ -461,12 +459,13 @@ impl ReplayRing {
             dim => Actions::Vectors(Fresh::new(py, [m, dim])),
         };
         ask();
-        let mut rewards = Fresh::new(py, [m]);
-        ask();
-        let mut discounts = Fresh::new(py, [m]);
+        let (mut rewards, mut discounts) = (Fresh::new(py, [m]), Fresh::new(py, [m]));
         ask();
         let mut terminated = Fresh::new(py, [m]);
         ask();
+        let indices = PyArray1::from_slice(py, &drawn).into_any();
+        ask();
+        let weights = PyArray1::from_slice(py, &weights).into_any();
         let mut into = Drawn {
             observations: observations.items(),
             actions: match &mut actions {
@@ -478,20 +477,23 @@ impl ReplayRing {
             terminated: terminated.items(),
             discounts: discounts.items(),
         };
-        self.ring().copy(drawn, &mut into);
-        let fields = [
-            indices.given(),
-            observations.given(),
-            match actions {
-                Actions::Ints(actions) => actions.given(),
-                Actions::Vectors(actions) => actions.given(),
-            },
-            rewards.given(),
-            next_observations.given(),
-            terminated.given(),
-            discounts.given(),
-            weights.given(),
-        ];
+        self.ring().copy(&drawn, &mut into);
+        // SAFETY: `copy` writes every item, or panics.
+        let fields = unsafe {
+            [
+                indices,
+                observations.written(),
+                match actions {
+                    Actions::Ints(actions) => actions.written(),
+                    Actions::Vectors(actions) => actions.written(),
+                },
+                rewards.written(),
+                next_observations.written(),
+                terminated.written(),
+                discounts.written(),
+                weights,
+            ]
+        };
         transitions(py, PyTuple::new(py, fields)?)
     }
 
