@@ -51,12 +51,17 @@ pub struct TabularLearner {
 
 impl TabularLearner {
     /// Use the whole table; wait for other threads without holding up Python.
-    #[inline]
+    #[inline(always)]
     fn with<R: Send>(&self, py: Python<'_>, use_table: impl FnOnce(&mut Table) -> R + Send) -> R {
         match self.learner.try_exclusive() {
             Some(mut table) => use_table(&mut table),
-            None => py.detach(|| use_table(&mut self.learner.exclusive())),
+            None => self.wait(py, use_table),
         }
+    }
+
+    #[cold]
+    fn wait<R: Send>(&self, py: Python<'_>, use_table: impl FnOnce(&mut Table) -> R + Send) -> R {
+        py.detach(|| use_table(&mut self.learner.exclusive()))
     }
 
     /// Choose among plain actions; `None` if they are not, and nothing was drawn.
