@@ -95,6 +95,7 @@ class DurableLearner(Streamed):
         self._batch = batch
         self._max_wait_s = max_wait_s
         self._lock = RLock()
+        self._made_with = {"algorithm": engine.algorithm, **engine.get_params()}
         self._due = 0.0
         self._seq = 0
         self._snapshot_seq = 0
@@ -219,7 +220,7 @@ class DurableLearner(Streamed):
                     kind=snapshot.manifest["kind"], manifest=snapshot.manifest["engine"], arrays=snapshot.arrays
                 )
             )
-            self._refuse_other_parameters(wanted)
+            self._refuse(self.engine.get_params(), wanted)
         found = [self._storage.load_state(f"{self._state_name}/{slot:02}") for slot in range(_RING)]
         batches = {seq: state for state, seq in (each for each in found if each is not None) if seq > self._seq}
         while self._seq + 1 in batches:
@@ -238,8 +239,24 @@ class DurableLearner(Streamed):
             f"the workspace is open read-only, so {self.name!r} cannot learn.", fix="open it without read_only."
         )
 
-    def _refuse_other_parameters(self, wanted: dict[str, Any]) -> None:
-        kept = self.engine.get_params()
+    def refuse_other_parameters(self, wanted: Mapping[str, Any]) -> None:
+        """Refuse hyper-parameters that differ from those it was made with.
+
+        Raises
+        ------
+        InputError
+            One does, or there is none of that name.
+        """
+        made_with = self._made_with
+        for name, value in wanted.items():
+            if name not in made_with and value is not None:
+                raise InputError(
+                    f"the learner {self.name!r} has no parameter {name!r}.", fix=f"use {', '.join(made_with)}."
+                )
+        listed = {name: [*value] if isinstance(value, tuple) else value for name, value in wanted.items()}
+        self._refuse(made_with, {**made_with, **listed})
+
+    def _refuse(self, kept: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
         other = {name: value for name, value in kept.items() if wanted.get(name) != value}
         if other:
             told = ", ".join(f"{name}={value!r}" for name, value in other.items())

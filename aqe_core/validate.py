@@ -39,7 +39,7 @@ __all__ = [
     "refuse_bad_rows",
 ]
 
-_MAX_K = 2**31 - 1
+_MAX_K = 2**24  # a row of hits has k places
 _FLOAT64 = np.dtype(np.float64)  # of which NumPy has one only, unless bytes are swapped
 
 

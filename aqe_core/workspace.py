@@ -195,11 +195,14 @@ class Workspace:
 
     def make_learner(self, **hyper_parameters: Any) -> Learner:
         """Make a learner as configured; the configured hyper-parameters come above the given ones."""
-        selection = select("learner", self.config, namespace=self.namespace, explicit=self._explicit.get("learner"))
-        chosen = {**hyper_parameters, **selection.options}
+        chosen = self._with_configured(hyper_parameters)
         algorithm = chosen.pop("algorithm", "q-learning")
         learner: Learner = self.bound("learner", {"algorithm": algorithm}, **chosen)
         return learner
+
+    def _with_configured(self, hyper_parameters: dict[str, Any]) -> dict[str, Any]:
+        selection = select("learner", self.config, namespace=self.namespace, explicit=self._explicit.get("learner"))
+        return {**hyper_parameters, **selection.options}
 
     def make_ranker(self) -> Ranker:
         """Make a ranker as configured, that has learned nothing yet."""
@@ -232,12 +235,13 @@ class Workspace:
         Returns
         -------
         DurableLearner
-            The same one for the same name; closing the workspace makes its updates durable.
+            The same one for the same name, as it was asked for first; closing the workspace makes its updates durable.
 
         Raises
         ------
         InputError
-            What is stored was learned with other parameters, or the learner of that name has another encoding.
+            What is stored was learned with other parameters, or the learner of that name was asked for with others, or
+            with another encoding.
 
         Examples
         --------
@@ -258,6 +262,8 @@ class Workspace:
                 self._learners[name] = DurableLearner(
                     self, name, engine, batch=batch, max_wait_s=max_wait_s, encoding=encoding
                 )
+            elif hyper_parameters:
+                self._learners[name].refuse_other_parameters(self._with_configured(hyper_parameters))
             found = self._learners[name]
         wanted = as_encoding(encoding)
         if wanted is not None and (found.encoding is None or found.encoding.fields != wanted.fields):

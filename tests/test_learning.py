@@ -232,6 +232,32 @@ def test_states_may_be_mappings(tmp_path, backend):
                 ws.learner(field).update(states[0], "run", 1.0, "end")
 
 
+def test_asking_again_with_other_parameters_is_refused(tmp_path):
+    with aqe_core.open(tmp_path) as ws:
+        learner = ws.learner("a", algorithm="sarsa", epsilon=0.5, actions=("go", "stay"))
+        learner.engine.set_params(epsilon=0.1)  # a schedule: not what it was made with
+        assert ws.learner("a") is learner
+        assert ws.learner("a", algorithm="sarsa", epsilon=0.5, actions=("go", "stay"), discount=0.95) is learner
+        for other, told in (
+            ({"epsilon": 0.1}, "'a' was made with epsilon=0.5"),
+            ({"algorithm": "q-learning"}, "'a' was made with algorithm='sarsa'"),
+            ({"actions": ["go"]}, "actions="),
+            ({"epsilom": 0.5}, "'a' has no parameter 'epsilom'"),
+        ):
+            with pytest.raises(InputError, match=told):
+                ws.learner("a", **other)
+        learner.update("s", "go", 1.0, "t")
+        assert learner.pending == 1
+
+
+def test_configured_parameters_come_above_those_asked_for_again(tmp_path):
+    (tmp_path / "aqe.toml").write_text("[learner.options]\nepsilon = 0.25\n")
+    with aqe_core.open(tmp_path) as ws:
+        learner = ws.learner("a", epsilon=0.5)
+        assert learner.engine.get_params()["epsilon"] == 0.25
+        assert ws.learner("a", epsilon=0.5) is learner
+
+
 def test_an_encoding_that_is_none_or_another_one_is_refused(tmp_path):
     encoding, other = (Encoding(Number(name="coverage", high=high, bins=4)) for high in (1.0, 2.0))
     with aqe_core.open(tmp_path) as ws:

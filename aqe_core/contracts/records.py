@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from json.encoder import encode_basestring
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import attrs
+
+from aqe_core.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,6 +80,24 @@ class Pattern:
         return {**fields, "markers": list(self.markers), "metadata": dict(self.metadata)}
 
 
+def _is_text(_: Any, attribute: attrs.Attribute[str], value: Any) -> None:
+    if not isinstance(value, str):
+        raise InputError(f"{attribute.name} is {value!r}, but must be a str.", fix="pass text.")
+
+
+def _is_outcome(_: Any, __: attrs.Attribute[str], value: Any) -> None:
+    if value not in OUTCOMES:
+        raise InputError(f"outcome is {value!r}.", fix=f"use one of {', '.join(OUTCOMES)}.")
+
+
+def _is_duration(_: Any, attribute: attrs.Attribute[float], value: Any) -> None:
+    if not (type(value) is float or isinstance(value, Real)) or not 0.0 <= float(value) < float("inf"):
+        raise InputError(
+            f"{attribute.name} is {value!r}, but must be a finite number of seconds, at least 0.",
+            fix="pass 0.0 if it is not known.",
+        )
+
+
 @attrs.frozen(kw_only=True)
 class TestResult:
     """The outcome of one test in one run.
@@ -91,14 +112,19 @@ class TestResult:
         Seconds, at least 0.
     message : str
         Why it failed, shortened.
+
+    Raises
+    ------
+    InputError
+        One of them is none.
     """
 
     __test__ = False  # a record about tests, not one for pytest to collect
 
-    test: str
-    outcome: str = attrs.field(validator=attrs.validators.in_(OUTCOMES))
-    duration_s: float = attrs.field(default=0.0, validator=attrs.validators.ge(0.0))
-    message: str = ""
+    test: str = attrs.field(validator=_is_text)
+    outcome: str = attrs.field(validator=_is_outcome)
+    duration_s: float = attrs.field(default=0.0, validator=_is_duration)
+    message: str = attrs.field(default="", validator=_is_text)
 
 
 @attrs.frozen(kw_only=True)

@@ -53,7 +53,7 @@ def test_whole_numbers_in_range_are_returned_as_int(call, number):
         (validate.as_dim, 3.0, DimensionError, "dim is 3.0, but must be an integer."),
         (validate.as_dim, "3", DimensionError, "dim is '3', but must be an integer."),
         (validate.as_dim, None, DimensionError, "dim is None"),
-        (validate.as_k, 0, InputError, "k is 0, but must be in 1 .. 2147483647."),
+        (validate.as_k, 0, InputError, "k is 0, but must be in 1 .. 16777216."),
         (validate.as_k, -1, InputError, "k is -1"),
         (validate.as_k, 2**31, InputError, "k is 2147483648"),
         (validate.as_k, 1.5, InputError, "k is 1.5, but must be an integer."),

@@ -68,8 +68,8 @@ class Updater:
         table.moving = self.finish
         self.learning_rate = learning_rate
         self.discount = discount
-        # Those that wait end where the columns end, the latest first: of equal indices the last assignment stays, and
-        # that has to be the first turn.
+        # Those that wait are within, the latest first: of equal indices the last assignment stays, and that has to be
+        # the first turn. New ones come before them.
         self._columns: Columns = (*np.empty((3, ROOM), np.int64), np.empty(ROOM))
         self._start = self._stop = ROOM
         self._held = _NOTHING  # what the last of them, those that waited through a wave, have read; `STALE`: nothing
@@ -104,25 +104,21 @@ class Updater:
             self.finish()
             self._pairwise = pairwise
         self.table.count(cells)
-        first = ROOM - (self._stop - self._start)
-        start = first - len(cells)
-        for column, more in zip(self._columns, (homes, cells, sources, rewards), strict=True):
-            column[first:] = column[self._start : self._stop]
-            column[start:first] = more[::-1]
-        self._start, self._stop = start, ROOM
-        self._learn(to_the_last=False)
+        self._learn((homes, cells, sources, rewards))
 
     def finish(self) -> None:
         """Learn from those that wait."""
-        self._learn(to_the_last=True)
+        self._learn(None)
 
-    def _learn(self, *, to_the_last: bool) -> None:
-        """Learn from those that wait, as long as they fill a window."""
+    def _learn(self, more: Columns | None) -> None:
+        """Learn from those that wait: with more of them as long as they fill a window, else to the last."""
         try:
+            if more is not None:
+                self._append(more)
             while waiting := self._stop - self._start:
                 n = max(self._size, self._held.size)
                 if waiting < n:
-                    if not to_the_last:
+                    if more is not None:
                         return
                     n = waiting
                 if self._wave(n):
@@ -130,10 +126,21 @@ class Updater:
                 else:
                     self._in_turn(min(n + self._alone, waiting))
                     self._alone = min(self._alone * 2, MAX_ALONE)
-        except BaseException:  # Ctrl-C: rather forget what waits than learn from it twice
+        except BaseException:  # Ctrl-C: rather forget what waits than learn from it twice, or from half of it
             self._start = self._stop
             self._held, self._patient = _NOTHING, 0
             raise
+
+    def _append(self, more: Columns) -> None:
+        """Let more wait."""
+        n, waiting = len(more[0]), self._stop - self._start
+        if min(waiting, self._start) < n:  # no room, or having it at hand in the cache takes little
+            for column in self._columns:
+                column[ROOM - waiting :] = column[self._start : self._stop]
+            self._start, self._stop = ROOM - waiting, ROOM
+        for mine, new in zip(self._columns, more, strict=True):
+            mine[self._start - n : self._start] = new[::-1]
+        self._start -= n
 
     def _in_turn(self, n: int) -> None:
         """Do the first n one by one."""

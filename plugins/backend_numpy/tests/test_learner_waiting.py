@@ -144,6 +144,25 @@ def test_an_interrupted_wave_leaves_no_marks_in_the_table(algorithm, monkeypatch
     assert learner.export_state().arrays["values"].tobytes() == before.tobytes()
 
 
+def test_what_waits_is_forgotten_where_moving_it_is_interrupted():
+    class Stubborn(np.ndarray):
+        def __setitem__(self, *_):
+            raise KeyboardInterrupt
+
+    rng = np.random.default_rng(5)
+    columns = [rng.integers(0, n, 700) for n in (500, 5)] + [rng.normal(size=700), rng.integers(0, 500, 700)]
+    learner, other = make_learner(), make_learner()
+    learner.update_batch(*columns)
+    whole = learner._updater._columns
+    learner._updater._columns = (*whole[:2], whole[2].view(Stubborn), whole[3])
+    with pytest.raises(KeyboardInterrupt):
+        learner.update_batch(*columns)
+    learner._updater._columns = whole
+    learner.update(1, 1, 1.0, 2)
+    other.update(1, 1, 1.0, 2)
+    assert learner.value(1, 1) == other.value(1, 1)
+
+
 def test_a_key_numbered_before_an_interruption_keeps_its_number(monkeypatch):
     learner = make_learner()
     keys, actions, rewards = np.array([3, 1, 2]), np.zeros(3, np.int64), np.ones(3)
