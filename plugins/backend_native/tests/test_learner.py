@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import inspect
 import json
 import sys
 import threading
@@ -58,6 +59,66 @@ def outcome(call, *arguments, **named):
         return "gave", call(*arguments, **named)
     except AqeError as error:
         return type(error).__name__, str(error), error.fix
+
+
+# -- a call's arguments ----------------------------------------------------------------------------------------------
+
+CALLS = [
+    ((1, 2, 3.0, 4), {}),
+    ((1, 2, 3.0, 4, True), {}),
+    ((1, 2, 3.0, 4, False, 2), {}),
+    ((1, 2, 3.0, 4, False, None), {}),
+    ((1, 2, 3.0, 4), {"done": True}),
+    ((1, 2, 3.0, 4), {"next_action": 2}),
+    ((1, 2, 3.0, 4, False), {"next_action": 2}),
+    ((1, 2, 3.0), {"next_state": 4, "done": True}),
+    ((1, 2, 3.0), {"done": True, "next_state": 4}),
+    ((), {"state": "a", "action": "b", "reward": 1, "next_state": "c"}),
+    ((), {"reward": 1, "next_state": "c", "action": "b", "state": "a", "next_action": "b", "done": np.False_}),
+]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize(("values", "named"), CALLS)
+def test_arguments_come_by_position_or_name_in_any_order(algorithm, values, named):
+    ours, theirs = make_native(algorithm=algorithm), make_numpy(algorithm=algorithm)
+    recorded = make_native(algorithm=algorithm)
+    recorder = recorded.recorder()
+    for n in (1, 2):
+        assert ours.update(*values, **named) is None
+        theirs.update(*values, **named)
+        assert recorder.update(*values, **named) == n
+    assert frozen(ours) == frozen(theirs) == frozen(recorded)
+
+
+@pytest.mark.parametrize(
+    ("values", "named", "told"),
+    [
+        ((), {}, "missing 4 required positional arguments"),
+        ((1, 2, 3.0), {}, "missing 1 required positional argument: 'next_state'"),
+        ((1, 2, 3.0, 4, False, None, 5), {}, "from 4 to 6 positional arguments"),
+        ((1, 2, 3.0, 4), {"over": True}, "unexpected keyword argument 'over'"),
+        ((1, 2, 3.0, 4, True), {"done": True}, "multiple values for argument 'done'"),
+        ((1, 2, 3.0), {"state": 4}, "multiple values for argument 'state'"),
+    ],
+)
+def test_a_call_that_does_not_fit_is_refused(values, named, told):
+    learner = make_native()
+    for update in (learner.update, learner.recorder().update):
+        with pytest.raises(TypeError, match=told):
+            update(*values, **named)
+    assert learner.steps == 0
+
+
+def test_update_is_a_method_like_any_other():
+    learner = make_native()
+    native.QLearning.update(learner, 1, 2, 3.0, 4)
+    assert learner.steps == 1
+    with pytest.raises(TypeError, match="doesn't apply to a 'int' object"):
+        native.QLearning.update(5, 1, 2, 3.0, 4)
+    expected = "(state, action, reward, next_state, done=False, next_action=None)"
+    assert str(inspect.signature(learner.update)) == expected
+    assert learner.update.__doc__.startswith("Learn from one transition")
 
 
 # -- the same, bit for bit -----------------------------------------------------------------------------------------

@@ -1,6 +1,9 @@
 //! Names of states and actions, and an index from names to numbers.
 
+use std::cmp::Ordering;
+use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::ops::Deref;
 use std::sync::OnceLock;
 
 use crate::roomy::ask_for_huge_pages;
@@ -52,7 +55,71 @@ pub enum Name {
     /// An integer.
     Int(i64),
     /// Bytes.
-    Text(Box<[u8]>),
+    Text(Text),
+}
+
+const SHORT: usize = 22; // as many bytes as there is room for
+
+/// Bytes; short ones lie right here, so that a look at a name is a look at one place.
+#[derive(Clone)]
+pub struct Text(Bytes);
+
+#[derive(Clone)]
+enum Bytes {
+    Short { length: u8, bytes: [u8; SHORT] },
+    Long(Box<[u8]>),
+}
+
+impl From<&[u8]> for Text {
+    fn from(text: &[u8]) -> Self {
+        let mut bytes = [0; SHORT];
+        Self(match bytes.get_mut(..text.len()) {
+            Some(room) => {
+                room.copy_from_slice(text);
+                let length = text.len() as u8;
+                Bytes::Short { length, bytes }
+            }
+            None => Bytes::Long(text.into()),
+        })
+    }
+}
+
+impl Deref for Text {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Bytes::Short { length, bytes } => &bytes[..usize::from(*length)],
+            Bytes::Long(bytes) => bytes,
+        }
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Text {}
+
+impl PartialOrd for Text {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Text {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (**self).cmp(&**other)
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(out)
+    }
 }
 
 impl Name {
@@ -68,10 +135,23 @@ impl Name {
     fn is(&self, key: Key<'_>) -> bool {
         match (self, key) {
             (Name::Int(mine), Key::Int(other)) => *mine == other,
-            (Name::Text(mine), Key::Text(other, _)) => **mine == *other,
+            (Name::Text(mine), Key::Text(other, _)) => equal(mine, other),
             _ => false,
         }
     }
+}
+
+/// Whether two texts are equal; without a call for short ones.
+#[inline]
+fn equal(one: &[u8], other: &[u8]) -> bool {
+    let n = one.len();
+    if n != other.len() || !(8..=16).contains(&n) {
+        return one == other;
+    }
+    let word = |bytes: &[u8], at: usize| {
+        u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+    };
+    word(one, 0) == word(other, 0) && word(one, n - 8) == word(other, n - 8)
 }
 
 impl From<Key<'_>> for Name {
@@ -314,6 +394,25 @@ mod tests {
             assert_eq!(index.name(i as u32 + 2), name);
         }
         assert_eq!(index.len(), names.len());
+    }
+
+    #[test]
+    fn texts_are_what_they_were_made_of() {
+        assert_eq!(size_of::<Name>(), 24);
+        let texts: Vec<Vec<u8>> = (0..40).map(|length| vec![b'x'; length]).collect();
+        for text in &texts {
+            let own = Text::from(text.as_slice());
+            assert_eq!(*own, **text);
+            for other in &texts {
+                assert_eq!(own.cmp(&Text::from(other.as_slice())), text.cmp(other));
+                assert_eq!(equal(&own, other), text == other);
+            }
+            for i in 0..text.len() {
+                let mut changed = text.clone();
+                changed[i] = b'y';
+                assert!(!equal(&own, &changed));
+            }
+        }
     }
 
     #[test]

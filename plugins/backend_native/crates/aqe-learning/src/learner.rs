@@ -110,7 +110,7 @@ impl Actions {
 pub struct Table {
     pub(crate) rules: Rules,
     pub(crate) actions: RwLock<Actions>,
-    pub(crate) shards: Vec<Mutex<Shard>>,
+    pub(crate) shards: Box<[Mutex<Shard>; SHARDS]>,
     /// Places of the states that are small integers.
     pub(crate) ints: RwLock<Dense>,
     pub(crate) stamp: AtomicU64,
@@ -135,6 +135,7 @@ pub struct Learned {
 
 const POISONED: &str = "no thread panicked while it held the table";
 
+#[inline(always)]
 fn own<T>(lock: &mut Mutex<T>) -> &mut T {
     lock.get_mut().expect(POISONED)
 }
@@ -151,9 +152,9 @@ impl Table {
         Self {
             rules,
             actions: RwLock::new(Actions::new(declared)),
-            shards: (0..SHARDS)
-                .map(|_| Mutex::new(Shard::new(rules.initial, steps)))
-                .collect(),
+            shards: Box::new(std::array::from_fn(|_| {
+                Mutex::new(Shard::new(rules.initial, steps))
+            })),
             ints: RwLock::default(),
             stamp: AtomicU64::new(0),
             steps: AtomicU64::new(steps),
@@ -165,6 +166,11 @@ impl Table {
     /// The place of a new state among all states.
     pub(crate) fn next_stamp(&self) -> u64 {
         self.stamp.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    #[inline(always)]
+    fn shard(&mut self, number: usize) -> &mut Shard {
+        own(&mut self.shards[number])
     }
 
     /// What the updates follow.
@@ -210,39 +216,45 @@ impl Table {
         next_action: Option<Key<'_>>,
     ) -> Result<(), Undeclared> {
         let (state, action, next_state) = (state.key(), action.key(), next_state.key());
-        let rules = self.rules;
+        let next_action = next_action.filter(|_| self.rules.on_policy);
         let actions = self.actions.get_mut().expect(POISONED);
-        let next_action = next_action.filter(|_| rules.on_policy);
         if let Some(next_action) = next_action {
             actions.check(next_action)?;
         }
         let column = actions.find_or_add(action)?;
         let next_column = next_action.map(|next_action| actions.find(next_action));
         let (home_shard, home) = split(self.place_or_add(state));
-        own(&mut self.shards[home_shard]).prefetch(home as u32, column);
+        self.shard(home_shard).prefetch(home as u32, column);
         let next = if done {
             0.0
         } else {
             let (shard, next_home) = split(self.place_of(next_state));
             let source = own(&mut self.shards[shard]);
             match next_column {
-                None => source.worth(next_home as u32, &rules),
+                None => source.worth(next_home as u32, &self.rules),
                 Some(Some(next_column)) if next_home != UNSEEN as usize => {
                     source.value(next_home as u32, next_column)
                 }
-                Some(_) => rules.initial,
+                Some(_) => self.rules.initial,
             }
         };
         let number = self.steps.get_mut();
         *number += 1;
         let own = own(&mut self.shards[home_shard]);
         own.make_room(*number, *number);
-        own.learn(home as u32, column, reward, next, &rules, *number as u32);
+        own.learn(
+            home as u32,
+            column,
+            reward,
+            next,
+            &self.rules,
+            *number as u32,
+        );
         Ok(())
     }
 
     /// Shard and home of a state, or of one that stands for it.
-    #[inline]
+    #[inline(always)]
     fn place_of(&mut self, state: Key<'_>) -> u32 {
         let number = shard_of(state);
         if let Key::Int(key) = state
@@ -255,11 +267,11 @@ impl Table {
                 found
             };
         }
-        place(own(&mut self.shards[number]).find(state), number)
+        place(self.shard(number).find(state), number)
     }
 
     /// Shard and home of a state, made if need be.
-    #[inline]
+    #[inline(always)]
     fn place_or_add(&mut self, state: Key<'_>) -> u32 {
         let found = self.place_of(state);
         if split(found).1 == UNSEEN as usize {

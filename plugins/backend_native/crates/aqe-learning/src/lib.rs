@@ -21,7 +21,7 @@ mod wide;
 
 pub use bandit::{Bandit, LinearModels, Prior};
 pub use journal::{Journal, Transition};
-pub use keys::{AsKey, Key, Name};
+pub use keys::{AsKey, Key, Name, Text};
 pub use learner::{Column, Learned, Learner, SHARDS, Table, Transitions, Undeclared, shard_of};
 pub use pcg::Pcg64;
 pub use sums::Sums;

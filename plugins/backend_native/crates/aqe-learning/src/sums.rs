@@ -73,35 +73,45 @@ impl Sums {
     /// The index where the running sum first exceeds the target, for each target. O(targets * log16 n).
     ///
     /// A weight of zero is never found, whatever the rounding, unless all are. All descend together, level by level:
-    /// none waits for the memory or the comparisons of another.
-    pub fn find_all(&self, mut targets: Vec<f64>) -> Vec<i64> {
-        let mut places = vec![0_i64; targets.len()];
+    /// none waits for the memory or the comparisons of another. What is left of the targets is of no use.
+    pub fn find_all(&self, targets: &mut [f64], places: &mut [i64]) {
+        places.fill(0);
         for (depth, level) in self.levels.iter().enumerate().rev() {
-            let below = depth.checked_sub(1).map(|depth| &self.levels[depth]);
-            for (place, target) in places.iter_mut().zip(&mut targets) {
-                let node = &level[*place as usize];
-                let mut child = up_to(node, |sum| sum <= *target);
-                if child == WIDTH {
-                    // What rounding has left over goes to the last child that is not zero, if there is one.
-                    child = up_to(node, |sum| sum < node[WIDTH - 1]);
-                    *target = f64::INFINITY;
-                } else if child > 0 {
-                    *target -= node[child - 1];
-                }
-                *place = *place * WIDTH as i64 + child as i64;
-                if let Some(below) = below {
-                    let node = below.as_ptr().wrapping_add(*place as usize);
-                    prefetch(node);
-                    prefetch(node.wrapping_byte_add(64));
+            descend(level, targets, places);
+            for &place in &*places {
+                match depth.checked_sub(1) {
+                    Some(below) => {
+                        let node = self.levels[below].as_ptr().wrapping_add(place as usize);
+                        prefetch(node);
+                        prefetch(node.wrapping_byte_add(64));
+                    }
+                    None => prefetch(self.weights.as_ptr().wrapping_add(place as usize)),
                 }
             }
         }
-        places
     }
 
     /// The index where the running sum first exceeds the target; see [`Sums::find_all`].
     pub fn find(&self, target: f64) -> usize {
-        self.find_all(vec![target])[0] as usize
+        let mut place = [0];
+        self.find_all(&mut [target], &mut place);
+        place[0] as usize
+    }
+}
+
+/// From each place, a node of a level, to the child that the target lies in.
+fn descend(level: &[[f64; WIDTH]], targets: &mut [f64], places: &mut [i64]) {
+    for (place, target) in places.iter_mut().zip(targets) {
+        let node = &level[*place as usize];
+        let mut child = up_to(node, |sum| sum <= *target);
+        if child == WIDTH {
+            // What rounding has left over goes to the last child that is not zero, if there is one.
+            child = up_to(node, |sum| sum < node[WIDTH - 1]);
+            *target = f64::INFINITY;
+        } else if child > 0 {
+            *target -= node[child - 1];
+        }
+        *place = *place * WIDTH as i64 + child as i64;
     }
 }
 
@@ -116,9 +126,12 @@ fn run_up(node: &mut [f64; WIDTH], children: impl Iterator<Item = f64>) {
     }
 }
 
-/// How many of the sums, which never fall, are like this. Without an early exit: no branch to guess.
+/// How many of the sums, which never fall, are like this, the first ones. By halves, without a branch to guess.
 #[inline(always)]
 fn up_to(node: &[f64; WIDTH], like_this: impl Fn(f64) -> bool) -> usize {
-    let counts = node.iter().map(|&sum| u64::from(like_this(sum)));
-    counts.sum::<u64>() as usize
+    let mut n = 0;
+    for half in [8, 4, 2, 1] {
+        n += half * usize::from(like_this(node[(n + half - 1) % WIDTH]));
+    }
+    n + usize::from(like_this(node[n % WIDTH]))
 }

@@ -258,7 +258,7 @@ impl Shard {
     }
 
     /// The cell of an action in a state, made if need be.
-    #[inline]
+    #[inline(always)]
     fn cell_mut(&mut self, home: u32, column: usize) -> &mut Cell {
         if column < TILE {
             return &mut self.cells[home as usize * TILE + column];
@@ -267,6 +267,7 @@ impl Shard {
         &mut self.extra[block as usize * TILE + column % TILE]
     }
 
+    #[inline(never)]
     fn further_block(&mut self, home: u32, tile: u32) -> u32 {
         let list = &mut self.lists[home as usize];
         if *list == 0 {
@@ -343,7 +344,7 @@ impl Shard {
     }
 
     /// Learn from one transition, the update of this number, for which there is room.
-    #[inline]
+    #[inline(always)]
     pub fn learn(
         &mut self,
         home: u32,

@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyList, PyTuple};
 
 mod bandit;
+mod direct;
 mod given;
 mod policy;
 mod ranker;
@@ -20,6 +21,7 @@ mod recorder;
 mod replay;
 mod softmax;
 
+use direct::{Step, Updates};
 use given::{
     Batch, Given, Maybe, checked_name, checked_names, plain_int, plain_key, plain_offered,
     plain_reward, to_python,
@@ -29,6 +31,8 @@ use given::{
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<TabularLearner>()?;
     module.add_class::<recorder::Recorder>()?;
+    direct::install::<TabularLearner>(module.py())?;
+    direct::install::<recorder::Recorder>(module.py())?;
     module.add_class::<bandit::BanditModels>()?;
     module.add_class::<policy::PolicyCore>()?;
     module.add_class::<softmax::SoftmaxLearner>()?;
@@ -47,12 +51,17 @@ pub struct TabularLearner {
 
 impl TabularLearner {
     /// Use the whole table; wait for other threads without holding up Python.
-    #[inline]
+    #[inline(always)]
     fn with<R: Send>(&self, py: Python<'_>, use_table: impl FnOnce(&mut Table) -> R + Send) -> R {
         match self.learner.try_exclusive() {
             Some(mut table) => use_table(&mut table),
-            None => py.detach(|| use_table(&mut self.learner.exclusive())),
+            None => self.wait(py, use_table),
         }
+    }
+
+    #[cold]
+    fn wait<R: Send>(&self, py: Python<'_>, use_table: impl FnOnce(&mut Table) -> R + Send) -> R {
+        py.detach(|| use_table(&mut self.learner.exclusive()))
     }
 
     /// Choose among plain actions; `None` if they are not, and nothing was drawn.
@@ -69,6 +78,33 @@ impl TabularLearner {
             .with(state.py(), |table| table.choose(state_key, &keys, explore))
             .ok()?;
         Some(offered[chosen].clone())
+    }
+}
+
+impl Updates for TabularLearner {
+    #[inline(always)]
+    fn update_plain<'py>(
+        slf: &Bound<'py, Self>,
+        step: &Step<'_, 'py>,
+    ) -> Option<Bound<'py, PyAny>> {
+        let (this, py) = (slf.get(), slf.py());
+        let next = match step.next_action {
+            Some(next_action) if this.follows => Some(plain_key(next_action)?),
+            _ => None,
+        };
+        let (reward, done) = (plain_reward(step.reward)?, step.done.plain()?);
+        let learned = if let Some(s) = plain_int(step.state)
+            && let Some(a) = plain_int(step.action)
+            && let Some(t) = plain_int(step.next_state)
+        {
+            this.with(py, |table| table.update(s, a, reward, t, done, next))
+        } else {
+            let (s, a) = (plain_key(step.state)?, plain_key(step.action)?);
+            let t = plain_key(step.next_state)?;
+            this.with(py, |table| table.update(s, a, reward, t, done, next))
+        };
+        learned.ok()?;
+        Some(py.None().into_bound(py))
     }
 }
 
@@ -133,35 +169,19 @@ impl TabularLearner {
         done: Maybe<'_, 'py>,
         next_action: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<()> {
-        let this = slf.get();
-        let plain = || {
-            let next = match next_action {
-                Some(next_action) if this.follows => Some(plain_key(next_action)?),
-                _ => None,
-            };
-            let (reward, done) = (plain_reward(reward)?, done.plain()?);
-            if let Some(s) = plain_int(state)
-                && let Some(a) = plain_int(action)
-                && let Some(t) = plain_int(next_state)
-            {
-                return this.with(slf.py(), |table| {
-                    table.update(s, a, reward, t, done, next).ok()
-                });
-            }
-            let (s, a, t) = (
-                plain_key(state)?,
-                plain_key(action)?,
-                plain_key(next_state)?,
-            );
-            this.with(slf.py(), |table| {
-                table.update(s, a, reward, t, done, next).ok()
-            })
+        let step = Step {
+            state,
+            action,
+            reward,
+            next_state,
+            done,
+            next_action,
         };
-        if plain().is_some() {
+        if Self::update_plain(slf, &step).is_some() {
             return Ok(());
         }
+        let done = step.done.or_false(slf.py());
         let name = intern!(slf.py(), "_update_with_care");
-        let done = done.or_false(slf.py());
         slf.call_method1(name, (state, action, reward, next_state, done, next_action))?;
         Ok(())
     }

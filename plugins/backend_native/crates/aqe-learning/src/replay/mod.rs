@@ -2,12 +2,15 @@
 
 mod ring;
 
+use std::mem::MaybeUninit;
+
 use crate::pcg::Pcg64;
 use crate::sums::Sums;
-use ring::{Ring, floats};
+pub use ring::Far;
+use ring::Ring;
 
-/// Draws asked for before they are copied.
-const AHEAD: usize = 12;
+/// So many draws before it is copied, a row is asked for: as many as stay in the first cache.
+pub const AHEAD: usize = 32;
 
 /// Priority of a row without error, before the exponent: every row is drawn now and then.
 const SMALLEST: f64 = 1e-6;
@@ -70,24 +73,45 @@ pub type Given<'a> = Rows<&'a [f32], Actions<&'a [i64], &'a [f32]>, &'a [f64], &
 /// Rows that are owned.
 pub type Kept = Rows<Vec<f32>, Actions<Vec<i64>, Vec<f32>>, Vec<f64>, Vec<bool>>;
 
-/// Rows that were drawn.
-pub struct Drawn {
-    /// Where they lie.
-    pub indices: Vec<i64>,
+/// Where drawn rows go; whatever is there is overwritten.
+pub struct Drawn<'a> {
     /// Before the step.
-    pub observations: Vec<f32>,
+    pub observations: &'a mut [MaybeUninit<f32>],
     /// What was done.
-    pub actions: Actions<Vec<i64>, Vec<f32>>,
+    pub actions: Actions<&'a mut [MaybeUninit<i64>], &'a mut [MaybeUninit<f32>]>,
     /// Discounted sum over the steps taken together.
-    pub rewards: Vec<f64>,
+    pub rewards: &'a mut [MaybeUninit<f64>],
     /// After the last of them.
-    pub next_observations: Vec<f32>,
+    pub next_observations: &'a mut [MaybeUninit<f32>],
     /// The last of them ended the task.
-    pub terminated: Vec<bool>,
+    pub terminated: &'a mut [MaybeUninit<bool>],
     /// Of the value of what comes after.
-    pub discounts: Vec<f64>,
-    /// Importance weights.
-    pub weights: Vec<f64>,
+    pub discounts: &'a mut [MaybeUninit<f64>],
+}
+
+impl Drawn<'_> {
+    /// Whether there is room for so many rows, and no more.
+    fn has_room_for(&self, n: usize, dim: usize, action_dim: usize) -> bool {
+        let actions = match &self.actions {
+            Actions::Ints(actions) => action_dim == 0 && actions.len() == n,
+            Actions::Vectors(actions) => action_dim > 0 && actions.len() == n * action_dim,
+        };
+        let matrices = [&self.observations, &self.next_observations];
+        let columns = [
+            self.rewards.len(),
+            self.terminated.len(),
+            self.discounts.len(),
+        ];
+        actions && matrices.iter().all(|matrix| matrix.len() == n * dim) && columns == [n; 3]
+    }
+}
+
+/// Write as many as there are, from the start on.
+#[inline(always)]
+fn put<T: Copy>(into: &mut [MaybeUninit<T>], items: &[T]) {
+    for (place, &item) in into[..items.len()].iter_mut().zip(items) {
+        place.write(item);
+    }
 }
 
 /// The ring.
@@ -177,27 +201,55 @@ impl Replay {
         self.fresh = (self.fresh + added).min(capacity);
     }
 
-    /// Draw `m` rows with replacement, where there is one. O(m n_step), with priorities O(m log len).
-    pub fn sample(&mut self, m: usize, importance_exponent: f64) -> Drawn {
-        let (indices, weights) = self.draw(m, importance_exponent);
-        let (rows, options) = (&self.rows, &self.options);
-        let matrix = || Vec::with_capacity(m * options.observation_dim);
-        let (mut observations, mut next_observations) = (matrix(), matrix());
-        let mut actions = match options.action_dim {
-            0 => Actions::Ints(Vec::with_capacity(m)),
-            dim => Actions::Vectors(Vec::with_capacity(m * dim)),
+    /// Draw rows with replacement, where there is one: where they lie. O(draws), with priorities O(draws log len).
+    ///
+    /// `room` is room for as many numbers. What is returned asks for rows.
+    pub fn draw(&mut self, indices: &mut [i64], room: &mut [f64]) -> Far {
+        self.enter_fresh();
+        let (m, size, random) = (indices.len(), self.size as f64, &mut self.random);
+        let Some(sums) = &self.sums else {
+            indices.fill_with(|| (random.random() * size) as i64);
+            return self.rows.far();
         };
-        let (mut rewards, mut discounts) = (Vec::with_capacity(m), Vec::with_capacity(m));
-        let mut terminated = Vec::with_capacity(m);
-        let ask = |index: &i64| rows.ask(*index as usize);
-        indices.iter().take(AHEAD).for_each(ask);
+        let part = sums.total() / m as f64;
+        for (i, target) in room.iter_mut().enumerate() {
+            *target = (i as f64 + random.random()) * part;
+        }
+        sums.find_all(room, indices);
+        self.rows.far()
+    }
+
+    /// The importance weights of rows that were drawn. O(rows).
+    pub fn weigh(&self, indices: &[i64], weights: &mut [f64], exponent: f64) {
+        let Some(sums) = &self.sums else {
+            weights.fill(1.0);
+            return;
+        };
+        let scale = self.size as f64 / sums.total();
+        let mut largest = 0.0_f64;
+        for (weight, &index) in weights.iter_mut().zip(indices) {
+            *weight = (sums.weight(index as usize) * scale).powf(-exponent);
+            largest = largest.max(*weight);
+        }
+        weights.iter_mut().for_each(|weight| *weight /= largest);
+    }
+
+    /// Copy rows that were drawn, to exactly as much room. O(rows n_step).
+    ///
+    /// The first [`AHEAD`] of them were asked for.
+    pub fn copy(&self, indices: &[i64], into: &mut Drawn<'_>) {
+        let (rows, far, options) = (&self.rows, self.rows.far(), &self.options);
+        let (dim, width) = (options.observation_dim, options.action_dim);
+        assert!(into.has_room_for(indices.len(), dim, width));
         for (i, &index) in indices.iter().enumerate() {
-            indices.get(i + AHEAD).into_iter().for_each(ask);
+            if let Some(&index) = indices.get(i + AHEAD) {
+                far.ask(index);
+            }
             let row = rows.row(index as usize);
-            observations.extend(floats(row.observation()));
-            match &mut actions {
-                Actions::Ints(actions) => actions.push(row.number()),
-                Actions::Vectors(actions) => actions.extend(floats(row.vector())),
+            put(&mut into.observations[i * dim..], row.observation());
+            match &mut into.actions {
+                Actions::Ints(actions) => put(&mut actions[i..], &[row.number()]),
+                Actions::Vectors(actions) => put(&mut actions[i * width..], row.vector()),
             }
             let (last, reward, discount) = if options.n_step > 1 {
                 let (last, reward, discount) = self.ahead(index as usize);
@@ -205,39 +257,14 @@ impl Replay {
             } else {
                 (row, row.reward(), options.discount)
             };
-            rewards.push(reward);
-            next_observations.extend(floats(last.next_observation()));
-            terminated.push(last.terminated());
-            discounts.push(if last.terminated() { 0.0 } else { discount });
+            into.rewards[i].write(reward);
+            put(
+                &mut into.next_observations[i * dim..],
+                last.next_observation(),
+            );
+            into.terminated[i].write(last.terminated());
+            into.discounts[i].write(if last.terminated() { 0.0 } else { discount });
         }
-        Drawn {
-            indices,
-            observations,
-            actions,
-            rewards,
-            next_observations,
-            terminated,
-            discounts,
-            weights,
-        }
-    }
-
-    fn draw(&mut self, m: usize, exponent: f64) -> (Vec<i64>, Vec<f64>) {
-        self.enter_fresh();
-        let (size, random) = (self.size, &mut self.random);
-        let Some(sums) = &self.sums else {
-            let indices = (0..m).map(|_| (random.random() * size as f64) as i64);
-            return (indices.collect(), vec![1.0; m]);
-        };
-        let part = sums.total() / m as f64;
-        let targets = (0..m).map(|i| (i as f64 + random.random()) * part);
-        let indices = sums.find_all(targets.collect());
-        let scale = size as f64 / sums.total();
-        let weight = |&index: &i64| (sums.weight(index as usize) * scale).powf(-exponent);
-        let mut weights: Vec<f64> = indices.iter().map(weight).collect();
-        let largest = weights.iter().copied().fold(0.0, f64::max);
-        weights.iter_mut().for_each(|weight| *weight /= largest);
-        (indices, weights)
     }
 
     fn enter_fresh(&mut self) {
@@ -347,6 +374,45 @@ mod tests {
         });
     }
 
+    /// Indices, weights and actions of `m` draws.
+    fn sample(replay: &mut Replay, m: usize, exponent: f64) -> (Vec<i64>, Vec<f64>, Vec<i64>) {
+        let (mut indices, mut weights) = (vec![0; m], vec![0.0; m]);
+        replay.draw(&mut indices, &mut weights);
+        replay.weigh(&indices, &mut weights, exponent);
+        let mut actions = Vec::with_capacity(m);
+        let (mut seen, mut after) = (Vec::with_capacity(m), Vec::with_capacity(m));
+        let (mut rewards, mut discounts) = (Vec::with_capacity(m), Vec::with_capacity(m));
+        let mut terminated = Vec::with_capacity(m);
+        let mut into = Drawn {
+            observations: &mut seen.spare_capacity_mut()[..m],
+            actions: Actions::Ints(&mut actions.spare_capacity_mut()[..m]),
+            rewards: &mut rewards.spare_capacity_mut()[..m],
+            next_observations: &mut after.spare_capacity_mut()[..m],
+            terminated: &mut terminated.spare_capacity_mut()[..m],
+            discounts: &mut discounts.spare_capacity_mut()[..m],
+        };
+        replay.copy(&indices, &mut into);
+        // SAFETY: all were written; under miri this shows.
+        unsafe {
+            actions.set_len(m);
+            seen.set_len(m);
+            after.set_len(m);
+            rewards.set_len(m);
+            discounts.set_len(m);
+            terminated.set_len(m);
+        }
+        assert!(terminated.iter().all(|&terminated: &bool| !terminated));
+        assert!(discounts.iter().all(|&discount: &f64| discount == 0.5));
+        let told = actions.iter().zip(&rewards).zip(seen.iter().zip(&after));
+        for ((&action, &reward), (&seen, &after)) in told {
+            assert_eq!(
+                [f64::from(seen), f64::from(after), reward],
+                [action as f64; 3]
+            );
+        }
+        (indices, weights, actions)
+    }
+
     #[test]
     fn keeps_the_newest() {
         for prioritized in [false, true] {
@@ -357,10 +423,7 @@ mod tests {
                     add(&mut replay, total..total + part);
                     total += part;
                 }
-                let drawn = replay.sample(300, 0.5);
-                let Actions::Ints(mut actions) = drawn.actions else {
-                    panic!()
-                };
+                let (_, _, mut actions) = sample(&mut replay, 300, 0.5);
                 actions.sort_unstable();
                 actions.dedup();
                 assert_eq!(actions, (total - 10..total).collect::<Vec<_>>());
@@ -373,16 +436,13 @@ mod tests {
         let mut replay = replay(8, true);
         add(&mut replay, 0..4);
         replay.set_errors(&[0, 1, 2, 3], &[1.0, -2.0, 3.0, 4.0]);
-        let drawn = replay.sample(1000, 1.0);
+        let (indices, weights, actions) = sample(&mut replay, 1000, 1.0);
+        assert_eq!(indices, actions);
         for (row, expected) in [100, 200, 300, 400].into_iter().enumerate() {
-            let n = drawn
-                .indices
-                .iter()
-                .filter(|&&index| index == row as i64)
-                .count();
+            let n = indices.iter().filter(|&&index| index == row as i64).count();
             assert!(n.abs_diff(expected) <= 1); // one draw in each of 1000 equal parts
         }
-        assert!((drawn.weights[0] - 1.0).abs() < 1e-12); // of the rarest
-        assert!((drawn.weights[999] - 0.25).abs() < 1e-5);
+        assert!((weights[0] - 1.0).abs() < 1e-12); // of the rarest
+        assert!((weights[999] - 0.25).abs() < 1e-5);
     }
 }

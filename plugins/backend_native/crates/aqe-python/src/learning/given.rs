@@ -7,6 +7,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyList, PyString, PyTuple};
 use pyo3::{Borrowed, PyTypeInfo};
 
+use super::direct::short_int;
+
 const MAX_REWARD: f64 = 1e290;
 
 /// An object as one of exactly this type. A cast that fails makes an error, which costs as much as a look at a text.
@@ -24,7 +26,7 @@ pub(super) fn exactly<'a, 'py, T: PyTypeInfo>(
 /// A plain integer: an exact int of 64 bits.
 #[inline(always)]
 pub(super) fn plain_int(object: &Bound<'_, PyAny>) -> Option<i64> {
-    exactly::<PyInt>(object)?.extract().ok()
+    short_int(exactly::<PyInt>(object)?)
 }
 
 /// A plain key: an exact str that is Unicode, or an exact int of 64 bits.

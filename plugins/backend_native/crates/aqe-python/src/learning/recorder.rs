@@ -10,6 +10,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyList, PyString};
 
+use super::direct::{Step, Updates};
 use super::given::{
     Batch, Given, Maybe, checked_name, exactly, plain_int, plain_key, plain_reward,
 };
@@ -155,6 +156,31 @@ impl Recorder {
     }
 }
 
+impl Updates for Recorder {
+    #[inline(always)]
+    fn update_plain<'py>(
+        slf: &Bound<'py, Self>,
+        step: &Step<'_, 'py>,
+    ) -> Option<Bound<'py, PyAny>> {
+        let (this, py) = (slf.get(), slf.py());
+        let (mut here, mut there) = (Text::EMPTY, Text::EMPTY);
+        let next_action = match step.next_action {
+            Some(next_action) if this.learner.get().follows => Some(plain_key(next_action)?),
+            _ => None,
+        };
+        let transition = Transition {
+            state: this.key(step.state, &mut here)?,
+            action: plain_key(step.action)?,
+            reward: plain_reward(step.reward)?,
+            next_state: this.key(step.next_state, &mut there)?,
+            done: step.done.plain()?,
+            next_action,
+        };
+        let kept = this.learn(py, &transition).ok()?;
+        Some(kept.into_pyobject(py).ok()?.into_any())
+    }
+}
+
 #[pymethods]
 impl Recorder {
     /// Record a learner; the fields of an encoding as `Told` says, or none.
@@ -194,31 +220,21 @@ impl Recorder {
         next_state: &Bound<'py, PyAny>,
         done: Maybe<'_, 'py>,
         next_action: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<usize> {
-        let (this, py) = (slf.get(), slf.py());
-        let (mut here, mut there) = (Text::EMPTY, Text::EMPTY);
-        let mut plain = || {
-            let next_action = match next_action {
-                Some(next_action) if this.learner.get().follows => Some(plain_key(next_action)?),
-                _ => None,
-            };
-            let step = Transition {
-                state: this.key(state, &mut here)?,
-                action: plain_key(action)?,
-                reward: plain_reward(reward)?,
-                next_state: this.key(next_state, &mut there)?,
-                done: done.plain()?,
-                next_action,
-            };
-            this.learn(py, &step).ok()
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let step = Step {
+            state,
+            action,
+            reward,
+            next_state,
+            done,
+            next_action,
         };
-        if let Some(kept) = plain() {
+        if let Some(kept) = Self::update_plain(slf, &step) {
             return Ok(kept);
         }
-        let done = done.or_false(py);
-        let name = intern!(py, "_update_with_care");
-        slf.call_method1(name, (state, action, reward, next_state, done, next_action))?
-            .extract()
+        let done = step.done.or_false(slf.py());
+        let name = intern!(slf.py(), "_update_with_care");
+        slf.call_method1(name, (state, action, reward, next_state, done, next_action))
     }
 
     /// Learn from `n` transitions in order, and keep them, as `aqe_core.contracts.Recorder.update_batch` says. O(n).

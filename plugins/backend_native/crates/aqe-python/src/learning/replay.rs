@@ -1,13 +1,15 @@
 //! Binding of `aqe_learning::replay`.
 
+use std::mem::MaybeUninit;
+use std::slice;
 use std::sync::{Mutex, MutexGuard};
 
 use aqe_learning::Pcg64;
-use aqe_learning::replay::{Actions, Given, Options, Replay, Rows};
-use numpy::ndarray::Array2;
+use aqe_learning::replay::{AHEAD, Actions, Drawn, Given, Options, Replay, Rows};
+use numpy::ndarray::{Array2, Dimension, IntoDimension};
 use numpy::{
-    Element, IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2,
-    PyUntypedArrayMethods, ToPyArray,
+    Element, IntoPyArray, PyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1,
+    PyReadonlyArray2, PyUntypedArrayMethods, ToPyArray,
 };
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::intern;
@@ -50,6 +52,7 @@ fn array<'py, T: Element>(object: &Bound<'py, PyAny>) -> Option<Array1<'py, T>> 
 }
 
 const SHORT: usize = 1024;
+const ASKS: usize = 8; // between which something else is done
 
 /// Numbers of an array that is contiguous.
 enum Numbers<'py> {
@@ -170,6 +173,30 @@ fn actions_array<'py>(
     match actions {
         Actions::Ints(actions) => PyArray1::from_slice(py, &actions).into_any(),
         Actions::Vectors(actions) => as_matrix(py, actions, n, width),
+    }
+}
+
+/// An array that nobody else has yet, to be written.
+struct Fresh<'py, T, D>(Bound<'py, PyArray<T, D>>);
+
+impl<'py, T: Element + Copy, D: Dimension> Fresh<'py, T, D> {
+    fn new(py: Python<'py>, dims: impl IntoDimension<Dim = D>) -> Self {
+        // SAFETY: nobody looks at its items before `written`.
+        Self(unsafe { PyArray::new(py, dims, false) })
+    }
+
+    fn items(&mut self) -> &mut [MaybeUninit<T>] {
+        // SAFETY: a new array is contiguous, nobody else has it, and it is borrowed whole.
+        unsafe { slice::from_raw_parts_mut(self.0.data().cast(), self.0.len()) }
+    }
+
+    /// The array.
+    ///
+    /// # Safety
+    ///
+    /// All its items were written.
+    unsafe fn written(self) -> Bound<'py, PyAny> {
+        self.0.into_any()
     }
 }
 
@@ -397,35 +424,77 @@ impl ReplayRing {
     }
 
     /// `sample` with checked arguments.
-    #[pyo3(signature = (batch_size, importance_exponent))]
+    #[pyo3(signature = (m, importance_exponent))]
     fn _sample<'py>(
         &self,
         py: Python<'py>,
-        batch_size: usize,
+        m: usize,
         importance_exponent: Option<f64>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let mut ring = self.ring();
-        let exponent = importance_exponent.unwrap_or(ring.options().importance_exponent);
-        let (n, dim, action_dim) = (
-            batch_size,
-            ring.options().observation_dim,
-            ring.options().action_dim,
-        );
-        afford(ring.options(), n)?;
-        let drawn = ring.sample(n, exponent);
-        drop(ring);
-        // Short columns are copied: to hand over a vector costs more.
-        let fields = (
-            PyArray1::from_slice(py, &drawn.indices),
-            as_matrix(py, drawn.observations, n, dim),
-            actions_array(py, drawn.actions, n, action_dim),
-            PyArray1::from_slice(py, &drawn.rewards),
-            as_matrix(py, drawn.next_observations, n, dim),
-            PyArray1::from_slice(py, &drawn.terminated),
-            PyArray1::from_slice(py, &drawn.discounts),
-            PyArray1::from_slice(py, &drawn.weights),
-        );
-        transitions(py, fields.into_pyobject(py)?)
+        let (exponent, dim, action_dim) = {
+            let ring = self.ring();
+            let options = ring.options();
+            afford(options, m)?;
+            let exponent = importance_exponent.unwrap_or(options.importance_exponent);
+            (exponent, options.observation_dim, options.action_dim)
+        };
+        let (mut drawn, mut weights) = (vec![0; m], vec![0.0; m]);
+        let far = self.ring().draw(&mut drawn, &mut weights);
+        // Rows come from far away: new arrays are made meanwhile. Nothing that Python does then can change the ring.
+        let first = &drawn[..m.min(AHEAD)];
+        let mut parts = first.chunks(first.len().div_ceil(ASKS).max(1));
+        let mut ask = || {
+            let part = parts.next().unwrap_or_default();
+            part.iter().for_each(|&index| far.ask(index));
+        };
+        ask();
+        self.ring().weigh(&drawn, &mut weights, exponent);
+        ask();
+        let mut observations = Fresh::new(py, [m, dim]);
+        ask();
+        let mut next_observations = Fresh::new(py, [m, dim]);
+        ask();
+        let mut actions = match action_dim {
+            0 => Actions::Ints(Fresh::new(py, [m])),
+            dim => Actions::Vectors(Fresh::new(py, [m, dim])),
+        };
+        ask();
+        let (mut rewards, mut discounts) = (Fresh::new(py, [m]), Fresh::new(py, [m]));
+        ask();
+        let mut terminated = Fresh::new(py, [m]);
+        ask();
+        let indices = PyArray1::from_slice(py, &drawn).into_any();
+        ask();
+        let weights = PyArray1::from_slice(py, &weights).into_any();
+        let mut into = Drawn {
+            observations: observations.items(),
+            actions: match &mut actions {
+                Actions::Ints(actions) => Actions::Ints(actions.items()),
+                Actions::Vectors(actions) => Actions::Vectors(actions.items()),
+            },
+            rewards: rewards.items(),
+            next_observations: next_observations.items(),
+            terminated: terminated.items(),
+            discounts: discounts.items(),
+        };
+        self.ring().copy(&drawn, &mut into);
+        // SAFETY: `copy` writes every item, or panics.
+        let fields = unsafe {
+            [
+                indices,
+                observations.written(),
+                match actions {
+                    Actions::Ints(actions) => actions.written(),
+                    Actions::Vectors(actions) => actions.written(),
+                },
+                rewards.written(),
+                next_observations.written(),
+                terminated.written(),
+                discounts.written(),
+                weights,
+            ]
+        };
+        transitions(py, PyTuple::new(py, fields)?)
     }
 
     /// Set the priority of drawn rows, as `aqe_core.contracts.Replay.update_priorities` says. O(rows * log len).
