@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 
 import attrs
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -55,6 +56,24 @@ def test_it_does_what_a_plain_model_does(steps, budget, ttl_s):
         assert len(cache) == len(model)
     stats = cache.stats()
     assert (stats.hits, stats.misses, stats.max_bytes) == (hits, misses, budget)
+
+
+def test_the_order_of_use_holds_over_many_look_ups():
+    cache = LruCache(5)
+    for key in range(5):
+        cache.put(key, key, n_bytes=1)
+    model = OrderedDict.fromkeys(range(5))
+    random = np.random.default_rng(3)
+    for i in range(3000):
+        asked = random.integers(0, 5, random.integers(0, 5)).tolist()
+        assert cache.get_many(asked) == asked
+        for key in asked:
+            model.move_to_end(key)
+        if i % 900 == 0:
+            assert [key for key, _ in cache.items()] == [*model]
+    cache.put("new", 7, n_bytes=3)
+    assert [key for key, _ in cache.items()] == [*list(model)[3:], "new"]
+    assert cache.get_many(["new", *list(model)[3:], 9]) == [7, *list(model)[3:], None]
 
 
 def test_it_counts_why_something_was_not_found():
