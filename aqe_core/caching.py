@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from itertools import chain
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -20,7 +20,7 @@ __all__ = ["CacheStats", "LruCache"]
 K = TypeVar("K", bound="Hashable")
 V = TypeVar("V")
 
-_MAX_LATER = 4096
+_MAX_LATER = 4096  # keys
 
 
 @attrs.frozen
@@ -84,8 +84,8 @@ class LruCache(Generic[K, V]):
     its room until it is looked up or evicted.
 
     Entries, the order of their use and what is found lie in different places of memory, and a look-up waits for each.
-    So what was found under the latest version is found again without its entry, and the order of use follows later:
-    when something has to make room, or after some thousand look-ups.
+    So what was found under the latest version is found again without its entry, and the order of use follows when
+    something has to make room. Of the keys used since the last time the latest 4,096 count.
 
     Examples
     --------
@@ -114,7 +114,7 @@ class LruCache(Generic[K, V]):
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
         self._latest: dict[K, V] = {}  # values of entries of one version, if age does not matter
         self._latest_version: Hashable = None
-        self._later: list[list[K]] = []  # keys found there, which count as used when it matters
+        self._later: deque[list[K]] = deque()  # keys used, which are put in order when it matters
         self._n_later = 0
         self._n_bytes = 0
         self._hits = self._misses = self._stale = self._expired = self._evicted = self._refused = 0
@@ -144,16 +144,14 @@ class LruCache(Generic[K, V]):
                     pass
                 else:
                     self._hits += len(asked)
-                    self._later.append(asked)
-                    self._n_later += len(asked)
-                    if self._n_later > _MAX_LATER:
-                        self._order()
+                    self._used(asked)
                     return found
-            self._order()
             if self._ttl_s is None and version != self._latest_version:
                 self._latest.clear()
                 self._latest_version = version
-            return [self._found(key, version) for key in asked]
+            found = [self._found(key, version) for key in asked]
+            self._used([key for key in asked if key in self._entries])
+            return found
 
     def _found(self, key: K, version: Hashable) -> V | None:
         entry = self._entries.get(key)
@@ -166,13 +164,19 @@ class LruCache(Generic[K, V]):
             self._expired += 1
         else:
             self._hits += 1
-            self._entries.move_to_end(key)
             if self._ttl_s is None:
                 self._latest[key] = entry.value
             return entry.value
         self._misses += 1
         self._drop(key)
         return None
+
+    def _used(self, keys: list[K]) -> None:
+        if keys:
+            self._later.append(keys)
+            self._n_later += len(keys)
+            while self._n_later > _MAX_LATER:
+                self._n_later -= len(self._later.popleft())
 
     def _order(self) -> None:
         """Bring the order of use up to date."""
@@ -211,6 +215,7 @@ class LruCache(Generic[K, V]):
             self._n_bytes += n_bytes
             if self._ttl_s is None and version == self._latest_version:
                 self._latest[key] = value
+            self._used([key])
 
     def items(self) -> list[tuple[K, V]]:
         """Return all entries, the least recently used first, as a copy; none of them counts as looked up."""

@@ -21,8 +21,8 @@ steps = st.lists(st.tuples(verbs, st.integers(0, 4), st.integers(0, 2), st.integ
 
 # A busy machine is no fault of the cache.
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(steps, st.integers(0, 20), st.sampled_from([None, 2.5]))
-def test_it_does_what_a_plain_model_does(steps, budget, ttl_s):
+@given(steps, st.integers(0, 20), st.sampled_from([None, 2.5]), st.booleans())
+def test_it_does_what_a_plain_model_does(steps, budget, ttl_s, watched):
     now = [0.0]
     cache = LruCache(budget, ttl_s=ttl_s, clock=lambda: now[0])
     model: OrderedDict[int, tuple[int, int, int, float]] = OrderedDict()
@@ -51,7 +51,8 @@ def test_it_does_what_a_plain_model_does(steps, budget, ttl_s):
             else:
                 model.pop(key, None)
                 misses += 1
-        assert cache.items() == [(key, entry[0]) for key, entry in model.items()]
+        if watched or value == len(steps) - 1:  # to list the entries puts them in order
+            assert cache.items() == [(key, entry[0]) for key, entry in model.items()]
         assert cache.n_bytes == sum(entry[1] for entry in model.values()) <= budget
         assert len(cache) == len(model)
     stats = cache.stats()
@@ -74,6 +75,21 @@ def test_the_order_of_use_holds_over_many_look_ups():
     cache.put("new", 7, n_bytes=3)
     assert [key for key, _ in cache.items()] == [*list(model)[3:], "new"]
     assert cache.get_many(["new", *list(model)[3:], 9]) == [7, *list(model)[3:], None]
+
+
+def test_few_of_endless_look_ups_are_kept():
+    cache = LruCache(10)
+    for key in range(10):
+        cache.put(key, key, n_bytes=1)
+    for _ in range(3):
+        assert cache.get_many([7] * 5000) == [7] * 5000  # more than count
+        assert cache.get_many([]) == []
+    cache.get_many([*range(10)] * 500)
+    for _ in range(10_000):
+        cache.get(3)
+    assert sum(map(len, cache._later)) <= 4096
+    assert [key for key, _ in cache.items()][-1] == 3
+    assert cache.stats().hits == 30_000
 
 
 def test_it_counts_why_something_was_not_found():
