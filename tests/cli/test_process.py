@@ -95,14 +95,19 @@ def test_an_interrupted_ingest_leaves_a_sound_workspace(environ, process, projec
     for i in range(500):
         tests = "".join(f"def test_case_{i}_{j}():\n    assert {j} == {j}\n\n" for j in range(10))
         (project / "tests" / f"test_generated_{i}.py").write_text(tests)
-    child = subprocess.Popen(
-        [sys.executable, "-m", "aqe_core", "ingest"],
-        cwd=project,
-        env=environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    # Whoever is started in the background may ignore Ctrl-C, and so do those whom he starts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "aqe_core", "ingest"],
+            cwd=project,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     # The file is there once reading begins, which takes a second for so many files.
     deadline = time.monotonic() + 60
     while not (project / ".aqe" / "aqe.db").exists() and time.monotonic() < deadline:
