@@ -152,10 +152,9 @@ unsafe extern "C" fn update<T: Updates>(
         let by_position = n as usize;
         let all = by_position + names.map_or(0, |names: Borrowed<'_, '_, PyTuple>| names.len());
         let call = Call {
-            // SAFETY: so many live objects are there (nothing is read where there is none), and a `Borrowed` is a
-            // pointer to one.
             values: match all {
                 0 => &[],
+                // SAFETY: so many live objects are there, and a `Borrowed` is a pointer to one.
                 _ => unsafe { slice::from_raw_parts(values.cast(), all) },
             },
             by_position,
