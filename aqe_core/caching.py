@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict, deque
-from itertools import chain
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
@@ -19,8 +18,6 @@ __all__ = ["CacheStats", "LruCache"]
 
 K = TypeVar("K", bound="Hashable")
 V = TypeVar("V")
-
-_MAX_LATER = 4096  # keys
 
 
 @attrs.frozen
@@ -83,10 +80,6 @@ class LruCache(Generic[K, V]):
     Thread-safe. A look-up and a put are O(1), a put more for what it evicts. An entry that is stale or expired takes
     its room until it is looked up or evicted.
 
-    Entries, the order of their use and what is found lie in different places of memory, and a look-up waits for each.
-    So what was found under the latest version is found again without its entry, and the order of use follows when
-    something has to make room. Of the keys used since the last time the latest 4,096 count.
-
     Examples
     --------
     >>> from aqe_core.caching import LruCache
@@ -112,10 +105,6 @@ class LruCache(Generic[K, V]):
         self._clock = clock
         self._lock = threading.Lock()
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
-        self._latest: dict[K, V] = {}  # values of entries of one version, if age does not matter
-        self._latest_version: Hashable = None
-        self._later: deque[list[K]] = deque()  # keys used, which are put in order when it matters
-        self._n_later = 0
         self._n_bytes = 0
         self._hits = self._misses = self._stale = self._expired = self._evicted = self._refused = 0
 
@@ -134,24 +123,18 @@ class LruCache(Generic[K, V]):
 
     def get_many(self, keys: Iterable[K], *, version: Hashable = 0) -> list[V | None]:
         """Return what `get` returns for each key, looked up together."""
-        asked = list(keys)
+        found: list[V | None] = []
         with self._lock:
-            if version == self._latest_version:
-                try:
-                    latest = self._latest
-                    found: list[V | None] = [latest[key] for key in asked]
-                except KeyError:
-                    pass
+            entries, ageless = self._entries, self._ttl_s is None
+            for key in keys:
+                entry = entries.get(key)
+                if ageless and entry is not None and entry.version == version:  # nearly always; a call takes longer
+                    self._hits += 1
+                    entries.move_to_end(key)
+                    found.append(entry.value)
                 else:
-                    self._hits += len(asked)
-                    self._used(asked)
-                    return found
-            if self._ttl_s is None and version != self._latest_version:
-                self._latest.clear()
-                self._latest_version = version
-            found = [self._found(key, version) for key in asked]
-            self._used([key for key in asked if key in self._entries])
-            return found
+                    found.append(self._found(key, version))
+        return found
 
     def _found(self, key: K, version: Hashable) -> V | None:
         entry = self._entries.get(key)
@@ -164,28 +147,11 @@ class LruCache(Generic[K, V]):
             self._expired += 1
         else:
             self._hits += 1
-            if self._ttl_s is None:
-                self._latest[key] = entry.value
+            self._entries.move_to_end(key)
             return entry.value
         self._misses += 1
         self._drop(key)
         return None
-
-    def _used(self, keys: list[K]) -> None:
-        if keys:
-            self._later.append(keys)
-            self._n_later += len(keys)
-            while self._n_later > _MAX_LATER:
-                self._n_later -= len(self._later.popleft())
-
-    def _order(self) -> None:
-        """Bring the order of use up to date."""
-        last_first = chain.from_iterable(map(reversed, reversed(self._later)))
-        for key in reversed(dict.fromkeys(last_first)):
-            if key in self._entries:
-                self._entries.move_to_end(key)
-        self._later.clear()
-        self._n_later = 0
 
     def put(self, key: K, value: V, *, n_bytes: int, version: Hashable = 0) -> None:
         """Keep a value in place of the one that the key had; the least recently used make room for it.
@@ -206,30 +172,22 @@ class LruCache(Generic[K, V]):
             if n_bytes > self._max_bytes:
                 self._refused += 1
                 return
-            if self._later and self._n_bytes + n_bytes > self._max_bytes:
-                self._order()
             while self._n_bytes + n_bytes > self._max_bytes:
                 self._drop(next(iter(self._entries)))
                 self._evicted += 1
             self._entries[key] = _Entry(value, n_bytes, version, self._clock())
             self._n_bytes += n_bytes
-            if self._ttl_s is None and version == self._latest_version:
-                self._latest[key] = value
-            self._used([key])
 
     def items(self) -> list[tuple[K, V]]:
         """Return all entries, the least recently used first, as a copy; none of them counts as looked up."""
         with self._lock:
-            self._order()
             return [(key, entry.value) for key, entry in self._entries.items()]
 
     def clear(self) -> None:
         """Forget all entries; the counts go on."""
         with self._lock:
             self._entries.clear()
-            self._latest.clear()
-            self._later.clear()
-            self._n_later = self._n_bytes = 0
+            self._n_bytes = 0
 
     def stats(self) -> CacheStats:
         """Return the counts, of one moment."""
@@ -248,4 +206,3 @@ class LruCache(Generic[K, V]):
 
     def _drop(self, key: K) -> None:
         self._n_bytes -= self._entries.pop(key).n_bytes
-        self._latest.pop(key, None)

@@ -11,6 +11,7 @@ ring would overwrite one that is not in it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from threading import RLock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -220,7 +221,7 @@ class DurableLearner(Streamed):
                     kind=snapshot.manifest["kind"], manifest=snapshot.manifest["engine"], arrays=snapshot.arrays
                 )
             )
-            self._refuse(self.engine.get_params(), wanted)
+            self._refuse_differing(self.engine.get_params(), wanted)
         found = [self._storage.load_state(f"{self._state_name}/{slot:02}") for slot in range(_RING)]
         batches = {seq: state for state, seq in (each for each in found if each is not None) if seq > self._seq}
         while self._seq + 1 in batches:
@@ -253,10 +254,9 @@ class DurableLearner(Streamed):
                 raise InputError(
                     f"the learner {self.name!r} has no parameter {name!r}.", fix=f"use {', '.join(made_with)}."
                 )
-        listed = {name: [*value] if isinstance(value, tuple) else value for name, value in wanted.items()}
-        self._refuse(made_with, {**made_with, **listed})
+        self._refuse_differing(made_with, made_with | {name: _listed(value) for name, value in wanted.items()})
 
-    def _refuse(self, kept: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    def _refuse_differing(self, kept: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
         other = {name: value for name, value in kept.items() if wanted.get(name) != value}
         if other:
             told = ", ".join(f"{name}={value!r}" for name, value in other.items())
@@ -264,3 +264,8 @@ class DurableLearner(Streamed):
                 f"the learner {self.name!r} was made with {told}.",
                 fix="open it with these parameters, or learn under another name.",
             )
+
+
+def _listed(value: Any) -> Any:
+    """Return a hyper-parameter as ``get_params`` tells it: what may be given as any collection is a list there."""
+    return [*value] if isinstance(value, Iterable) and not isinstance(value, str) else value

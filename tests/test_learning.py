@@ -238,16 +238,26 @@ def test_asking_again_with_other_parameters_is_refused(tmp_path):
         learner.engine.set_params(epsilon=0.1)  # a schedule: not what it was made with
         assert ws.learner("a") is learner
         assert ws.learner("a", algorithm="sarsa", epsilon=0.5, actions=("go", "stay"), discount=0.95) is learner
+        assert ws.learner("a", actions=np.array(["go", "stay"])) is learner
         for other, told in (
             ({"epsilon": 0.1}, "'a' was made with epsilon=0.5"),
             ({"algorithm": "q-learning"}, "'a' was made with algorithm='sarsa'"),
             ({"actions": ["go"]}, "actions="),
+            ({"actions": None}, "actions="),
+            ({"actions": 7}, "actions="),
             ({"epsilom": 0.5}, "'a' has no parameter 'epsilom'"),
         ):
             with pytest.raises(InputError, match=told):
                 ws.learner("a", **other)
         learner.update("s", "go", 1.0, "t")
         assert learner.pending == 1
+
+
+def test_asking_again_with_actions_where_there_were_none_is_refused(tmp_path):
+    with aqe_core.open(tmp_path) as ws:
+        ws.learner("a")
+        with pytest.raises(InputError, match="'a' was made with actions=None"):
+            ws.learner("a", actions=np.array(["go", "stay"]))
 
 
 def test_configured_parameters_come_above_those_asked_for_again(tmp_path):

@@ -116,7 +116,7 @@ class TestResult:
     Raises
     ------
     InputError
-        One of them is none.
+        A value is of another kind, or out of range.
     """
 
     __test__ = False  # a record about tests, not one for pytest to collect

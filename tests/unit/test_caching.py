@@ -77,21 +77,6 @@ def test_the_order_of_use_holds_over_many_look_ups():
     assert cache.get_many(["new", *list(model)[3:], 9]) == [7, *list(model)[3:], None]
 
 
-def test_few_of_endless_look_ups_are_kept():
-    cache = LruCache(10)
-    for key in range(10):
-        cache.put(key, key, n_bytes=1)
-    for _ in range(3):
-        assert cache.get_many([7] * 5000) == [7] * 5000  # more than count
-        assert cache.get_many([]) == []
-    cache.get_many([*range(10)] * 500)
-    for _ in range(10_000):
-        cache.get(3)
-    assert sum(map(len, cache._later)) <= 4096
-    assert [key for key, _ in cache.items()][-1] == 3
-    assert cache.stats().hits == 30_000
-
-
 def test_it_counts_why_something_was_not_found():
     now = [0.0]
     cache = LruCache(10, ttl_s=1.0, clock=lambda: now[0])

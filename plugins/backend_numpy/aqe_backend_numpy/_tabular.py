@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["Tabular"]
 
 A = TypeVar("A", str, int)
-SLICE = MAX_BATCH  # of a batch, so that the arrays made of it stay in the cache
 FEW = 32  # so many updates are learned faster without arrays
 MAX_KEY = 2**63 - 1
 WIDTH = 4  # items of an update in the waiting list: state, action, reward, and the next state or what stands for it
@@ -289,8 +288,8 @@ class Tabular(Streamed, Portable):
             return
         if self._waiting:
             self._settle()
-        for start in range(0, n, SLICE):
-            part = slice(start, start + SLICE)
+        for start in range(0, n, MAX_BATCH):
+            part = slice(start, start + MAX_BATCH)
             self._learn(
                 before[part],
                 chosen[part],

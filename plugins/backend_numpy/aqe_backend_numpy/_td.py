@@ -41,7 +41,7 @@ __all__ = ["MAX_BATCH", "Updater"]
 Columns: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]"
 """Homes, cells, sources and rewards of updates."""
 
-MAX_BATCH = 2**14  # updates in one call
+MAX_BATCH = 2**14  # updates in one call, so that the arrays made of them stay in the cache
 SMALL = 256  # fewer updates are faster one by one than as a wave
 MAX_ALONE = 2**14  # so many are done one by one before the next wave is tried, where waves are too small
 MIN_WINDOW, MAX_WINDOW = 512, 6144  # so many are compared with each other; adapted to how many wait

@@ -130,7 +130,7 @@ def test_small_batches_in_waves_equal_singles(lesson):
     # slice of a batch to the next.
     parameters, parts, arrays = lesson
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_tabular, "SLICE", 7)
+        patch.setattr(_tabular, "MAX_BATCH", 7)
         patch.setattr(_qtable, "MAX_LOGGED", 20)
         for constant, value in {"SMALL": 1, "MIN_WINDOW": 4, "MASK": 3, "MAX_CLOCK": 20, "CHAINED": 1}.items():
             patch.setattr(_td, constant, value)
@@ -176,7 +176,7 @@ def test_slices_are_learned_as_one(algorithm, monkeypatch):
     whole = columns(stream(random.Random(5), 5000, states=300, actions=5, given_next=False), arrays=True)
     expected, learner = make_learner(algorithm=algorithm), make_learner(algorithm=algorithm)
     expected.update_batch(*whole)
-    monkeypatch.setattr(_tabular, "SLICE", 900)
+    monkeypatch.setattr(_tabular, "MAX_BATCH", 900)
     learner.update_batch(*whole)
     assert frozen(learner) == frozen(expected)
 

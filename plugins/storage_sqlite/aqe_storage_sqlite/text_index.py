@@ -40,6 +40,19 @@ __all__ = [
 MAX_WORDS = 64
 """How many distinct words of a query count, the first ones; a query's time grows with its words."""
 
+# A word in the name tells three times as much as one in the text. FTS5 would sort its `rank` itself, all of it; sorting
+# by a column of ours, SQLite keeps no more than the k best.
+_HITS = (
+    "SELECT rowid, -bm25(pattern_words, 3.0, 1.0) FROM pattern_words "
+    "WHERE pattern_words MATCH ?1 AND {} ORDER BY 2 DESC, 1 LIMIT ?3"
+)
+_BEST = _HITS.format("true")
+_BEST_OF_NAMESPACE = _HITS.format("(SELECT namespace FROM patterns WHERE key = pattern_words.rowid) = ?2")
+
+_MANY = 3000  # so many scores take as long as a plan and a second search may cost
+_LEAST_WEIGHT = 1e-6  # of a phrase in more than half of all patterns; this and k1 are those of FTS5's bm25
+_MOST_OF_WEIGHT = 1.2 + 1
+
 # FTS5 parts words at "_" and the like by itself. A capital begins a part after a small letter or digit, and as the
 # last of several capitals before a small letter: HTTPServer is HTTP Server.
 _INNER_CAPITAL = re.compile(r"[A-Z](?:(?<=[a-z0-9][A-Z])|(?<=[A-Z][A-Z])(?=[a-z]))")
@@ -221,16 +234,6 @@ def _best(
     return best_of(_any_of(phrases))
 
 
-# A word in the name tells three times as much as one in the text. FTS5 would sort its `rank` itself, all of it; sorting
-# by a column of ours, SQLite keeps no more than the k best.
-_HITS = (
-    "SELECT rowid, -bm25(pattern_words, 3.0, 1.0) FROM pattern_words "
-    "WHERE pattern_words MATCH ?1 AND {} ORDER BY 2 DESC, 1 LIMIT ?3"
-)
-_BEST = _HITS.format("true")
-_BEST_OF_NAMESPACE = _HITS.format("(SELECT namespace FROM patterns WHERE key = pattern_words.rowid) = ?2")
-
-
 def _is_only(connection: apsw.Connection, number: int) -> bool:
     """Say whether a namespace has all patterns there are."""
     least_and_most = "SELECT (SELECT min(namespace) FROM patterns), (SELECT max(namespace) FROM patterns)"
@@ -258,8 +261,3 @@ def _narrowed(connection: apsw.Connection, phrases: list[tuple[int, str]], k: in
 
 def _any_of(phrases: Iterable[tuple[int, str]]) -> str:
     return " OR ".join(phrase for _, phrase in phrases)
-
-
-_MANY = 3000  # so many scores take as long as a plan and a second search may cost
-_LEAST_WEIGHT = 1e-6  # of a phrase in more than half of all patterns; this and k1 are those of FTS5's bm25
-_MOST_OF_WEIGHT = 1.2 + 1

@@ -21,7 +21,7 @@ mod recorder;
 mod replay;
 mod softmax;
 
-use direct::{Step, Updates};
+use direct::{Step, Updates, update_given};
 use given::{
     Batch, Given, Maybe, checked_name, checked_names, plain_int, plain_key, plain_offered,
     plain_reward, to_python,
@@ -168,7 +168,7 @@ impl TabularLearner {
         next_state: &Bound<'py, PyAny>,
         done: Maybe<'_, 'py>,
         next_action: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<()> {
+    ) -> PyResult<Bound<'py, PyAny>> {
         let step = Step {
             state,
             action,
@@ -177,13 +177,7 @@ impl TabularLearner {
             done,
             next_action,
         };
-        if Self::update_plain(slf, &step).is_some() {
-            return Ok(());
-        }
-        let done = step.done.or_false(slf.py());
-        let name = intern!(slf.py(), "_update_with_care");
-        slf.call_method1(name, (state, action, reward, next_state, done, next_action))?;
-        Ok(())
+        update_given(slf, &step)
     }
 
     /// Learn from `n` transitions in order, as `aqe_core.contracts.Learner.update_batch` says. O(n).

@@ -3,6 +3,22 @@
 //! All sums are of integers, and floats are multiplied and added in one fixed order without fusing, so that every
 //! level gives the same bits.
 
+/// The kernel of the widest instructions, else the portable one, compiled for the level.
+macro_rules! widest {
+    ($level:expr, $name:ident($($argument:expr),*)) => {
+        match $level {
+            // SAFETY: a level is only made where the processor supports it.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => unsafe { avx512::$name($($argument),*) },
+            level => vectorized(
+                level,
+                #[inline(always)]
+                || portable::$name($($argument),*),
+            ),
+        }
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -177,16 +193,7 @@ pub fn scan(
 /// of the latter.
 pub fn tabulate(level: Level, query: &[i32], table: &mut [u8]) -> i32 {
     assert_eq!(query.len() * TABLE, table.len() * 16);
-    match level {
-        // SAFETY: a level is only made where the processor supports it.
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { avx512::tabulate(query, table) },
-        _ => vectorized(
-            level,
-            #[inline(always)]
-            || portable::tabulate(query, table),
-        ),
-    }
+    widest!(level, tabulate(query, table))
 }
 
 /// The dot product of a plane of 4-bit numbers and a query, whose length is a multiple of 128.
@@ -258,16 +265,7 @@ pub fn products(lefts: &[u8], panel: &[i8], out: &mut [i32], at: usize, stride: 
 /// Write the signs of `row - centre`, eight dimensions a byte. For r the difference, return the sums of `r * r`, `|r|`,
 /// `r * centre` and `sign(r) * centre`. Lengths are multiples of 16.
 pub fn signs(level: Level, row: &[f32], centre: &[f32], signs: &mut [u8]) -> [f32; 4] {
-    let sums = match level {
-        // SAFETY: a level is only made where the processor supports it.
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { avx512::signs(row, centre, signs) },
-        _ => vectorized(
-            level,
-            #[inline(always)]
-            || portable::signs(row, centre, signs),
-        ),
-    };
+    let sums = widest!(level, signs(row, centre, signs));
     sums.map(|parts| sum16(&parts))
 }
 
@@ -281,16 +279,7 @@ pub fn centre(
     centred: &mut [f32],
     signs: &mut [u8],
 ) -> [f32; 5] {
-    match level {
-        // SAFETY: a level is only made where the processor supports it.
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { avx512::centre(row, factor, mean, centred, signs) },
-        _ => vectorized(
-            level,
-            #[inline(always)]
-            || portable::centre(row, factor, mean, centred, signs),
-        ),
-    }
+    widest!(level, centre(row, factor, mean, centred, signs))
 }
 
 /// Run a closure compiled for the level: its loops use the level's registers, and give the same bits.
@@ -356,16 +345,7 @@ pub fn rounded(x: f32) -> i32 {
 /// Of values in groups of four the largest sum of magnitudes in a group, and the sum of all. The length is a multiple of
 /// 16.
 pub fn groups(level: Level, values: &[f32]) -> [f32; 2] {
-    let [sizes, sums] = match level {
-        // SAFETY: a level is only made where the processor supports it.
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { avx512::groups(values) },
-        _ => vectorized(
-            level,
-            #[inline(always)]
-            || portable::groups(values),
-        ),
-    };
+    let [sizes, sums] = widest!(level, groups(values));
     // Each size is there four times.
     let size = |i: usize| sizes[4 * i];
     let largest = size(0).max(size(1)).max(size(2).max(size(3)));
@@ -374,30 +354,12 @@ pub fn groups(level: Level, values: &[f32]) -> [f32; 2] {
 
 /// The least and the largest of the values; infinities the other way round if there are none.
 pub fn extent(level: Level, values: &[f32]) -> [f32; 2] {
-    match level {
-        // SAFETY: a level is only made where the processor supports it.
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { avx512::extent(values) },
-        _ => vectorized(
-            level,
-            #[inline(always)]
-            || portable::extent(values),
-        ),
-    }
+    widest!(level, extent(values))
 }
 
 /// How many of the values are above a bound.
 pub fn count_above(level: Level, values: &[f32], bound: f32) -> usize {
-    match level {
-        // SAFETY: a level is only made where the processor supports it.
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { avx512::count_above(values, bound) },
-        _ => vectorized(
-            level,
-            #[inline(always)]
-            || portable::count_above(values, bound),
-        ),
-    }
+    widest!(level, count_above(values, bound))
 }
 
 /// Move the values above a bound, and what stands beside them, to the front; return how many there are.

@@ -6,30 +6,12 @@ use crate::level::Level;
 
 /// For each value how many come before it in descending order, of equal ones the first one first.
 pub fn ranks(level: Level, values: &[f32], out: &mut [u32]) {
-    match level {
-        // SAFETY: a level is only made where the processor supports it.
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { avx512::ranks(values, out) },
-        _ => vectorized(
-            level,
-            #[inline(always)]
-            || portable::ranks(values, out),
-        ),
-    }
+    widest!(level, ranks(values, out))
 }
 
 /// For each number whether the same one stands before it.
 pub fn repeated(level: Level, numbers: &[u32], out: &mut [bool]) {
-    match level {
-        // SAFETY: a level is only made where the processor supports it.
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { avx512::repeated(numbers, out) },
-        _ => vectorized(
-            level,
-            #[inline(always)]
-            || portable::repeated(numbers, out),
-        ),
-    }
+    widest!(level, repeated(numbers, out))
 }
 
 mod portable {

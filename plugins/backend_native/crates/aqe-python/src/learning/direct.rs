@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::slice;
 
+use pyo3::intern;
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt, PyString, PyTuple};
@@ -43,6 +44,28 @@ pub(super) trait Updates: PyClass {
     /// Learn from plain arguments, and say what `update` says; `None` if they are not, and nothing was learned.
     fn update_plain<'py>(slf: &Bound<'py, Self>, step: &Step<'_, 'py>)
     -> Option<Bound<'py, PyAny>>;
+}
+
+/// Learn from given arguments, plain or not, and say what `update` says.
+pub(super) fn update_given<'py, T: Updates>(
+    slf: &Bound<'py, T>,
+    step: &Step<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    if let Some(told) = T::update_plain(slf, step) {
+        return Ok(told);
+    }
+    let Step {
+        state,
+        action,
+        reward,
+        next_state,
+        next_action,
+        ..
+    } = *step;
+    let done = step.done.or_false(slf.py());
+    let name = intern!(slf.py(), "_update_with_care");
+    slf.as_any()
+        .call_method1(name, (state, action, reward, next_state, done, next_action))
 }
 
 /// The arguments of a call, as they lie in memory: those by position, then those by name.

@@ -10,7 +10,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyList, PyString};
 
-use super::direct::{Step, Updates};
+use super::direct::{Step, Updates, update_given};
 use super::given::{
     Batch, Given, Maybe, checked_name, exactly, plain_int, plain_key, plain_reward,
 };
@@ -229,12 +229,7 @@ impl Recorder {
             done,
             next_action,
         };
-        if let Some(kept) = Self::update_plain(slf, &step) {
-            return Ok(kept);
-        }
-        let done = step.done.or_false(slf.py());
-        let name = intern!(slf.py(), "_update_with_care");
-        slf.call_method1(name, (state, action, reward, next_state, done, next_action))
+        update_given(slf, &step)
     }
 
     /// Learn from `n` transitions in order, and keep them, as `aqe_core.contracts.Recorder.update_batch` says. O(n).
