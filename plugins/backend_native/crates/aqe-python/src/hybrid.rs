@@ -15,7 +15,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
 /// Keys, fused scores, scores by words and by vectors: lists, of so few faster to make and to read than arrays.
 type Ranked = (Vec<u64>, Vec<f64>, Vec<Option<f64>>, Vec<Option<f64>>);
 
-/// Return the best `k` of the fusion of the best `pool` by words and by vectors.
+/// Return the best `k` of the fusion of the best `pool` by words and by vectors; `None` if the store's vectors are of another length than the embedder's.
 ///
 /// `sizes`: `k`, `pool`, and the place in a list whose score counts nothing. `beyond_ascii`: what finds the terms, and the subtokens, of a stretch beyond ASCII. `weights`: of words and vectors.
 /// `narrow`: score the vectors of the best by words only, where there are as many as asked for.
@@ -31,11 +31,14 @@ fn hybrid(
     sizes: (usize, usize, usize),
     weights: (f64, f64),
     narrow: bool,
-) -> PyResult<Ranked> {
+) -> PyResult<Option<Ranked>> {
+    let (index, sums, store) = (&*engines.0, &*engines.1, &*engines.2);
+    if sums.dim != store.dim() {
+        return Ok(None);
+    }
     let text = bytes_of(query)?;
     let terms = resolved([&text], &beyond_ascii.0)?;
     let subtokens = resolved([&text], &beyond_ascii.1)?;
-    let (index, sums, store) = (&*engines.0, &*engines.1, &*engines.2);
     let (k, pool, depth) = sizes;
     let fusion = Fusion {
         k,
@@ -55,5 +58,10 @@ fn hybrid(
         // Index and store number their rows alike as long as both are only added to.
         fusion.fuse_each(&words, &store.scores(&keys, &rows, || sums.query(&parts)))
     });
-    Ok((fused.keys, fused.scores, fused.lexical, fused.vector))
+    Ok(Some((
+        fused.keys,
+        fused.scores,
+        fused.lexical,
+        fused.vector,
+    )))
 }
