@@ -47,7 +47,7 @@ class Ranked(NamedTuple):
     keys : list of int
     scores : list of float
         Descending; ties in ascending order of key.
-    lexical, vector : sequence of float or None
+    lexical, vector : list of float or None
         The parts of the score that the text index and the pattern store gave; None where one is not known.
     """
 
