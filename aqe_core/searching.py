@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import attrs
 import numpy as np
 
-from aqe_core.contracts.pattern_store import NO_KEY
+from aqe_core.contracts.pattern_store import NO_KEY, Hits
 from aqe_core.contracts.text_index import Ranked
 from aqe_core.errors import CapabilityError, ConfigError, InputError
 from aqe_core.suggest import did_you_mean
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from aqe_core.config import Config
     from aqe_core.contracts.embedder import Embedder
-    from aqe_core.contracts.pattern_store import Hits, PatternStore
+    from aqe_core.contracts.pattern_store import PatternStore
     from aqe_core.contracts.records import Pattern
     from aqe_core.contracts.text_index import HybridIndex, TextIndex
 
@@ -42,6 +42,8 @@ __all__ = [
     "hybrid_of_few",
     "mode_for",
     "nearest",
+    "ranked_by_vectors",
+    "ranked_by_words",
     "without_copies",
     "worded",
 ]
@@ -148,31 +150,37 @@ def mode_for(query: Any, mode: str | None, tuning: Tuning) -> str:
     return mode
 
 
-def worded(index: TextIndex, text: str, k: int, among: Keys | None) -> Ranked:
+def worded(index: TextIndex, text: str, k: int, among: Keys | None) -> Hits:
     """Return what the text index finds."""
     k = _enough(k, index)
     found = _of_many(lambda width: index.search(text, width), k, len(index), among)
-    keys, scores = _listed(index.search(text, k, among=among)) if found is None else found
-    wide = scores.astype(np.float64)
-    return Ranked(keys, wide, wide, np.full(keys.size, np.nan))
+    return _listed(index.search(text, k, among=among)) if found is None else found
 
 
-def nearest(store: PatternStore, vector: ArrayLike, k: int, among: Keys | None) -> Ranked:
+def nearest(store: PatternStore, vector: ArrayLike, k: int, among: Keys | None) -> Hits:
     """Return what the pattern store finds, also among given keys in one that cannot filter."""
     k = _enough(k, store)
     found = _of_many(lambda width: store.search(vector, width), k, len(store), among)
     if found is not None:
-        keys, scores = found
-    else:
-        try:
-            hits = store.search(vector, k) if among is None else store.search(vector, k, among=among)
-            keys, scores = _listed(hits)
-        except CapabilityError:
-            if among is None:
-                raise
-            keys, scores = _widening(store, vector, k, among)
-    wide = scores.astype(np.float64)
-    return Ranked(keys, wide, np.full(keys.size, np.nan), wide)
+        return found
+    try:
+        return _listed(store.search(vector, k) if among is None else store.search(vector, k, among=among))
+    except CapabilityError:
+        if among is None:
+            raise
+        return _widening(store, vector, k, among)
+
+
+def ranked_by_words(hits: Hits) -> Ranked:
+    """Return what `worded` found as what a search returns."""
+    scores = hits.scores.tolist()
+    return Ranked(hits.keys.tolist(), scores, scores, [None] * len(scores))
+
+
+def ranked_by_vectors(hits: Hits) -> Ranked:
+    """Return what `nearest` found likewise."""
+    scores = hits.scores.tolist()
+    return Ranked(hits.keys.tolist(), scores, [None] * len(scores), scores)
 
 
 def hybrid(
@@ -222,7 +230,7 @@ def hybrid(
     words = worded(index, text, pool, among)
     if narrow and words.keys.size == pool:
         among = np.sort(words.keys)
-    return fuse(words, nearest(store, vector, pool, among), tuning, depth).first(k + spare)
+    return fuse(words, nearest(store, vector, pool, among), tuning, depth, k + spare)
 
 
 def hybrid_of_few(
@@ -258,8 +266,8 @@ def _sizes(k: int) -> tuple[int, int]:
     return max(_DEPTH, 2 * k), max(_DEPTH, k)
 
 
-def fuse(words: Ranked, vectors: Ranked, tuning: Tuning, depth: int = _DEPTH) -> Ranked:
-    """Return the union of two lists, by the weighted mean of their scaled scores; ties in ascending order of key.
+def fuse(words: Hits, vectors: Hits, tuning: Tuning, depth: int = _DEPTH, k: int | None = None) -> Ranked:
+    """Return the best k, or all, of two lists, by the weighted mean of their scaled scores; ties in order of key.
 
     The best of a list scales to 1 and the one at ``depth`` to 0, as do those after it, and those that are in the other
     list only. Where fewer have a word of the query, 0 stands for no such word; a shorter list of vectors goes down to
@@ -270,22 +278,23 @@ def fuse(words: Ranked, vectors: Ranked, tuning: Tuning, depth: int = _DEPTH) ->
     by_key = words.keys.argsort()
     place = np.concatenate((by_key, [n]))[words.keys.searchsorted(vectors.keys, sorter=by_key)]
     alone = np.concatenate((words.keys, _NONE))[place] != vectors.keys
-    keys, lexical = words.keys, words.lexical
+    keys, lexical = words.keys, words.scores.astype(np.float64)
     if alone.any():
         place[alone] = np.arange(n, n + np.count_nonzero(alone))
         keys = np.concatenate((keys, vectors.keys[alone]))
         lexical = np.append(lexical, np.full(keys.size - n, np.nan))
     vector = np.full(keys.size, np.nan)
-    vector[place] = vectors.vector
+    vector[place] = vectors.scores
     whole = n >= depth
     scores = tuning.lexical_weight * _scaled(lexical, words.scores[:depth], None if whole else 0.0)
     scores += tuning.vector_weight * _scaled(vector, vectors.scores[:depth], None)
     scores /= tuning.lexical_weight + tuning.vector_weight
-    order = np.lexsort((keys, -scores))
-    return Ranked(keys[order], scores[order], lexical[order], vector[order])
+    order = np.lexsort((keys, -scores))[:k]
+    parts = [[None if score != score else score for score in part[order].tolist()] for part in (lexical, vector)]  # noqa: PLR0124  # NaN
+    return Ranked(keys[order].tolist(), scores[order].tolist(), *parts)
 
 
-def _scaled(scores: NDArray[np.float64], listed: NDArray[np.float64], floor: float | None) -> NDArray[np.float64]:
+def _scaled(scores: NDArray[np.float64], listed: Scores, floor: float | None) -> NDArray[np.float64]:
     if not listed.size:
         return np.zeros(scores.size)
     top = float(listed[0])
@@ -297,7 +306,7 @@ def _scaled(scores: NDArray[np.float64], listed: NDArray[np.float64], floor: flo
 
 def without_copies(
     ranked: Ranked, vectors_of: Callable[[Keys], tuple[Keys, Scores]], k: int
-) -> tuple[Ranked, list[Keys]]:
+) -> tuple[Ranked, list[list[int]]]:
     """Return the best k that are no near copies of better ones, and for each the keys of its near copies.
 
     A near copy is one whose vector has a cosine of at least 0.9 with the better one's. Of those that are ranked, as
@@ -306,12 +315,12 @@ def without_copies(
     kept: list[int] = []
     copies: list[list[int]] = []
     rows: list[Scores] = []  # of those that are kept
-    keys = ranked.keys.tolist()
+    keys = ranked.keys
     for start in range(0, len(keys), _LOOKED_AT * k):
-        chunk = ranked.keys[start : start + _LOOKED_AT * k]
-        stored, vectors = vectors_of(chunk)
+        chunk = keys[start : start + _LOOKED_AT * k]
+        stored, vectors = vectors_of(np.array(chunk, np.uint64))
         row_of = dict(zip(stored.tolist(), vectors, strict=True))
-        for place in range(start, start + chunk.size):
+        for place in range(start, start + len(chunk)):
             row = row_of.get(keys[place])
             alike = [] if row is None or not rows else (np.stack(rows) @ row >= _COPY).nonzero()[0].tolist()
             if alike:
@@ -322,17 +331,17 @@ def without_copies(
                 rows.append(np.zeros(vectors.shape[1], np.float32) if row is None else row)
         if len(kept) == k:
             break
-    return ranked.at(kept), [np.array(each, np.uint64) for each in copies]
+    return ranked.at(kept), copies
 
 
-def _listed(hits: Hits) -> tuple[Keys, Scores]:
+def _listed(hits: Hits) -> Hits:
     if hits.keys.size and hits.keys[-1] != NO_KEY:
-        return hits.keys, hits.scores
+        return hits
     found = hits.keys != NO_KEY
-    return hits.keys[found], hits.scores[found]
+    return Hits(hits.keys[found], hits.scores[found])
 
 
-def _of_many(search: Callable[[int], Hits], k: int, n: int, among: Keys | None) -> tuple[Keys, Scores] | None:
+def _of_many(search: Callable[[int], Hits], k: int, n: int, among: Keys | None) -> Hits | None:
     """Return the best k allowed keys out of somewhat more of the best of all, where most of all n are allowed.
 
     None where that is not so, or where too few of them are allowed. Looking a few keys up in the ascending ``among`` is
@@ -345,10 +354,10 @@ def _of_many(search: Callable[[int], Hits], k: int, n: int, among: Keys | None) 
     fits = among[np.minimum(among.searchsorted(keys), among.size - 1)] == keys
     if int(fits.sum()) < k and keys.size == width:
         return None
-    return keys[fits][:k], scores[fits][:k]
+    return Hits(keys[fits][:k], scores[fits][:k])
 
 
-def _widening(store: PatternStore, vector: ArrayLike, k: int, allowed: Keys) -> tuple[Keys, Scores]:
+def _widening(store: PatternStore, vector: ArrayLike, k: int, allowed: Keys) -> Hits:
     """Return the best k allowed keys of a store that cannot filter: it is asked for more and more."""
     wanted = min(k, len(allowed))
     width = max(4 * k, 64)
@@ -356,5 +365,5 @@ def _widening(store: PatternStore, vector: ArrayLike, k: int, allowed: Keys) -> 
         keys, scores = _listed(store.search(vector, width))
         fits = np.isin(keys, allowed)
         if int(fits.sum()) >= wanted or width >= len(store):
-            return keys[fits][:k], scores[fits][:k]
+            return Hits(keys[fits][:k], scores[fits][:k])
         width *= 4

@@ -82,10 +82,8 @@ def test_more_than_there_are_costs_no_room(tmp_path, monkeypatch, mode, n):
 # -- fusion ---------------------------------------------------------------------------------------------------------
 
 
-def ranked(keys, scores, part):
-    wide, nothing = np.array(scores, np.float64), np.full(len(keys), np.nan)
-    parts = (wide, nothing) if part == "lexical" else (nothing, wide)
-    return Ranked(np.array(keys, np.uint64), wide, *parts)
+def as_hits(found):
+    return Hits(np.array([k for k, _ in found], np.uint64), np.array([s for _, s in found], np.float32))
 
 
 def plain_fusion(words, vectors, tuning, depth):
@@ -120,16 +118,17 @@ LISTS = st.dictionaries(st.integers(0, 40), st.integers(1, 8).map(lambda x: x / 
 @given(LISTS, LISTS, st.sampled_from([(1.0, 0.5), (0.0, 1.0), (2.0, 0.0), (1.0, 3.0)]), st.integers(1, 12))
 @settings(max_examples=80, deadline=None)
 def test_fusion_is_the_weighted_mean_of_scaled_scores(one, other, weights, depth):
-    words = ranked([k for k, _ in one], [s for _, s in one], "lexical")
-    vectors = ranked([k for k, _ in other], [s for _, s in other], "vector")
+    words, vectors = as_hits(one), as_hits(other)
     tuning = Tuning(lexical_weight=weights[0], vector_weight=weights[1])
     fused = fuse(words, vectors, tuning, depth)
     expected = plain_fusion(words, vectors, tuning, depth)
-    assert dict(zip(fused.keys.tolist(), fused.scores, strict=True)) == pytest.approx({k: -s for s, k in expected})
-    assert sorted(fused.keys.tolist(), key=lambda k: (-fused.scores[fused.keys == k][0], k)) == fused.keys.tolist()
-    parts = (dict(one), dict(other))
-    for known, values in zip(parts, (fused.lexical, fused.vector), strict=True):
-        assert {k: v for k, v in zip(fused.keys.tolist(), values.tolist(), strict=True) if not np.isnan(v)} == known
+    assert dict(zip(fused.keys, fused.scores, strict=True)) == pytest.approx({k: -s for s, k in expected})
+    assert sorted(zip(fused.keys, fused.scores, strict=True), key=lambda hit: (-hit[1], hit[0])) == [
+        *zip(fused.keys, fused.scores, strict=True)
+    ]
+    for known, values in zip((dict(one), dict(other)), (fused.lexical, fused.vector), strict=True):
+        assert {k: v for k, v in zip(fused.keys, values, strict=True) if v is not None} == known
+    assert fuse(words, vectors, tuning, depth, 3) == fused.first(3)
 
 
 def test_a_hybrid_score_is_made_of_its_visible_parts(tmp_path):
@@ -293,10 +292,10 @@ def test_near_copies_are_named_and_left_out(tmp_path):
 
 
 def test_what_has_no_stored_vector_is_no_copy():
-    found = ranked([5, 6, 7], [3, 2, 1], "lexical")
+    found = searching.ranked_by_words(as_hits([(5, 3), (6, 2), (7, 1)]))
     rows = np.array([[1.0, 0.0], [1.0, 0.0]], np.float32)
     kept, copies = searching.without_copies(found, lambda _: (np.array([5, 7], np.uint64), rows), 5)
-    assert (kept.keys.tolist(), [each.tolist() for each in copies]) == ([5, 6], [[7], []])
+    assert (kept, copies) == (Ranked([5, 6], [3.0, 2.0], [3.0, 2.0], [None, None]), [[7], []])
 
 
 # -- the text index follows the truth -------------------------------------------------------------------------------

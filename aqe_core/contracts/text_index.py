@@ -40,29 +40,29 @@ class WordMatch(NamedTuple):
 
 
 class Ranked(NamedTuple):
-    """Keys, best first, with their scores; NaN where a part is not known. Arrays of one length.
+    """Keys, best first, with their scores. Lists of one length: they are few, and each is looked at by itself.
 
     Attributes
     ----------
-    keys : ndarray of uint64
-    scores : ndarray of float64
+    keys : list of int
+    scores : list of float
         Descending; ties in ascending order of key.
-    lexical, vector : ndarray of float64
-        The parts of the score that the text index and the pattern store gave.
+    lexical, vector : list of float or None
+        The parts of the score that the text index and the pattern store gave; None where one is not known.
     """
 
-    keys: NDArray[np.uint64]
-    scores: NDArray[np.float64]
-    lexical: NDArray[np.float64]
-    vector: NDArray[np.float64]
+    keys: list[int]
+    scores: list[float]
+    lexical: Sequence[float | None]
+    vector: Sequence[float | None]
 
     def first(self, k: int) -> Ranked:
         """Return the first k."""
-        return self if len(self.keys) <= k else self.at(slice(k))
+        return self if len(self.keys) <= k else self.at(range(k))
 
-    def at(self, places: slice | list[int]) -> Ranked:
+    def at(self, places: Sequence[int]) -> Ranked:
         """Return those at some places."""
-        return Ranked(self.keys[places], self.scores[places], self.lexical[places], self.vector[places])
+        return Ranked(*([column[place] for place in places] for column in self))  # type: ignore[arg-type]  # of each type one
 
 
 @runtime_checkable

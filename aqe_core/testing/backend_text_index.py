@@ -110,7 +110,7 @@ class PlainTextIndex:
         words = searching.worded(self, query, pool, None)
         among = np.sort(words.keys) if narrow and words.keys.size == pool else None
         vector = embedder.embed_queries([query])[0]
-        return searching.fuse(words, searching.nearest(store, vector, pool, among), tuning, depth).first(k)
+        return searching.fuse(words, searching.nearest(store, vector, pool, among), tuning, depth, k)
 
     def matches(self, query: str, document: Document) -> list[WordMatch]:
         """Look for the words one by one."""

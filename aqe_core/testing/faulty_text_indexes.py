@@ -182,3 +182,13 @@ class ForgetsVectors(PlainTextIndex):
     def hybrid(self, query: str, embedder: Any, store: Any, **plan: Any) -> Ranked | None:
         """Do as the reference does, but for the weight."""
         return super().hybrid(query, embedder, store, **{**plan, "weights": (1.0, 0.0)})
+
+
+@wrong("hybrid")
+class HandsArraysOver(PlainTextIndex):
+    """Returns arrays, as it has them, for lists."""
+
+    def hybrid(self, query: str, embedder: Any, store: Any, **plan: Any) -> Ranked | None:
+        """Do as the reference does, but for the type."""
+        found = super().hybrid(query, embedder, store, **plan)
+        return None if found is None else found._replace(keys=np.array(found.keys, np.uint64))  # type: ignore[arg-type]  # wrong

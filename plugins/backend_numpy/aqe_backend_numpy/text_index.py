@@ -377,7 +377,7 @@ class NumpyTextIndex:
         scores += weights[1] * _scaled(vector, np.sort(vector)[::-1], depth)
         scores /= weights[0] + weights[1]
         order = np.lexsort((keys, -scores))[:k]
-        return Ranked(keys[order], scores[order], lexical[order], vector[order])
+        return Ranked(*[column[order].tolist() for column in (keys, scores, lexical, vector)])
 
     def _search(
         self, sums: Sums, text: str, k: int, rows: NDArray[np.int64] | None

@@ -476,7 +476,8 @@ class SqliteStorage:
     def data_version(self) -> int:
         """Return a number that changes when anyone, this process or another, has committed. A few microseconds.
 
-        It has a meaning only against other numbers from the same open storage.
+        It has a meaning only against other numbers from the same open storage. That the file was removed or replaced
+        is told by everything else at the next call, by this within 10 ms.
         """
         return self._database.data_version()
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import os
 import sys
+import time
 import zlib
 
 import apsw
 import numpy as np
 import pytest
-from aqe_storage_sqlite import schema, text_index
+from aqe_storage_sqlite import database, schema, text_index
 from aqe_storage_sqlite.connection import _translate, check_engine, is_safe
 from aqe_storage_sqlite.plugin import aqe_storages
 from aqe_storage_sqlite.storage import SqliteStorage
@@ -489,6 +490,7 @@ def test_a_file_that_vanishes_or_is_replaced(tmp_path, path, read_only, warm):
             for use in uses:
                 use()
         path.rename(tmp_path / "moved.db")
+        time.sleep(2 * database._LOOK_EVERY_S)  # for as long `data_version` may not have looked
         for use in (lambda: storage.put_patterns("n", [PATTERN]), *uses):
             with pytest.raises(StorageError, match="removed or replaced"):
                 use()

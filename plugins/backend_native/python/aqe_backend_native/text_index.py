@@ -147,10 +147,9 @@ class NativeTextIndex:
         """
         if not isinstance(embedder, NativeLexicalEmbedder) or not isinstance(store, _native.PatternStore):
             return None
-        if embedder.dim != store.dim:
-            return None
         text, engines = as_query(query, "the query"), (self._index, embedder.sums, store)
-        return Ranked(*_native.hybrid(text, _BEYOND, engines, (k, pool, depth), weights, narrow))
+        found = _native.hybrid(text, _BEYOND, engines, (k, pool, depth), weights, narrow)
+        return None if found is None else tuple.__new__(Ranked, found)
 
     def matches(self, query: str, document: Document) -> list[WordMatch]:
         """Return the identifiers of a document that hold terms of a query, by field and place.

@@ -185,7 +185,7 @@ impl PatternStore {
 
     /// Number of dimensions.
     #[getter]
-    fn dim(&self) -> usize {
+    pub(crate) fn dim(&self) -> usize {
         self.store.options().dim
     }
 

@@ -370,7 +370,7 @@ impl SubtokenTable {
 /// Sums of subtoken vectors; the part of the lexical embedder that is written in Rust. Calls take turns.
 #[pyclass(frozen, module = "aqe_backend_native._native")]
 pub struct SubtokenSums {
-    dim: usize,
+    pub(crate) dim: usize,
     sums: Mutex<core::Sums>,
 }
 

@@ -17,17 +17,17 @@ pub struct Fusion {
     pub k: usize,
 }
 
-/// Fused hits, at most as many as wanted, best first; NaN where a part is not known. All of one length.
+/// Fused hits, at most as many as wanted, best first. All of one length.
 #[derive(Debug, Default, PartialEq)]
 pub struct Fused {
     /// Ties in ascending order of them.
     pub keys: Vec<u64>,
     /// 0 .. 1.
     pub scores: Vec<f64>,
-    /// Of the list by words.
-    pub lexical: Vec<f64>,
-    /// Of the list by vectors.
-    pub vector: Vec<f64>,
+    /// Of the list by words, where it has the key.
+    pub lexical: Vec<Option<f64>>,
+    /// Of the list by vectors, where it has the key.
+    pub vector: Vec<Option<f64>>,
 }
 
 /// A key, and what is known of it: its scores by words and by vectors, or NaN.
@@ -118,11 +118,12 @@ impl Fusion {
         }
         hits.sort_unstable_by_key(|hit| hit.0);
         let score = |number: u128| f64::from_bits(!((number >> 64) as u64));
+        let part = |score: f32| (!score.is_nan()).then(|| f64::from(score));
         Fused {
             keys: hits.iter().map(|(_, hit)| hit.0).collect(),
             scores: hits.iter().map(|&(number, _)| score(number)).collect(),
-            lexical: hits.iter().map(|(_, hit)| f64::from(hit.1)).collect(),
-            vector: hits.iter().map(|(_, hit)| f64::from(hit.2)).collect(),
+            lexical: hits.iter().map(|(_, hit)| part(hit.1)).collect(),
+            vector: hits.iter().map(|(_, hit)| part(hit.2)).collect(),
         }
     }
 }
@@ -151,9 +152,8 @@ mod tests {
         let fused = EVEN.fuse(&[(7, 4.0), (8, 1.0)], &[(8, 0.5), (9, -0.5)]);
         assert_eq!(fused.keys, [8, 7, 9]);
         assert_eq!(fused.scores, [0.625, 0.5, 0.0]);
-        assert_eq!(fused.lexical[..2], [1.0, 4.0]);
-        assert!(fused.lexical[2].is_nan() && fused.vector[1].is_nan());
-        assert_eq!((fused.vector[0], fused.vector[2]), (0.5, -0.5));
+        assert_eq!(fused.lexical, [Some(1.0), Some(4.0), None]);
+        assert_eq!(fused.vector, [Some(0.5), None, Some(-0.5)]);
     }
 
     #[test]
@@ -163,14 +163,9 @@ mod tests {
         let fused = EVEN.fuse(&words, &vectors);
         let reversed: Vec<_> = words.iter().rev().copied().collect();
         let of_these = EVEN.fuse_each(&reversed, &[0.25, -0.5, 0.5, f32::NAN]);
-        assert_eq!(
-            (&fused.keys, &fused.scores),
-            (&of_these.keys, &of_these.scores)
-        );
-        assert_eq!(fused.lexical, of_these.lexical);
+        assert_eq!(fused, of_these);
         assert_eq!(fused.keys, [8, 7, 10, 9]);
-        assert_eq!(fused.vector[0], 0.5);
-        assert!(fused.vector[1].is_nan() && of_these.vector[1].is_nan());
+        assert_eq!(fused.vector, [Some(0.5), None, Some(0.25), Some(-0.5)]);
     }
 
     #[test]
