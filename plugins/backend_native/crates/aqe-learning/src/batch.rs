@@ -5,11 +5,13 @@
 //! no value yet, and so reads as the initial value, as one that is not there.
 
 use std::sync::MutexGuard;
+use std::sync::atomic::Ordering;
 
+use crate::homes::{Homes, NEVER, TERMINAL, TILE, UNSEEN};
 use crate::keys::{AsKey, Dense, Key};
-use crate::learner::{Column, SHARDS, Table, Transitions, place, shard_of, split};
+use crate::learner::{Column, SHARDS, Table, Transitions, shard_of};
 use crate::prefetch::ask;
-use crate::table::{Cell, NEVER, Rules, Shard, TERMINAL, TILE, UNSEEN, followed, worth_of_home};
+use crate::table::{Rules, Shard, followed, worth_of_block};
 
 const SLICE: usize = 512; // its numbers stay in the first cache
 const AHEAD: usize = 14; // so many updates before it is used, memory is asked for
@@ -19,11 +21,11 @@ type Guards<'a> = [Option<MutexGuard<'a, Shard>>; SHARDS];
 /// The numbers of a slice.
 #[derive(Default)]
 struct Numbers {
-    /// Shard and home of each state.
-    places: Vec<u32>,
+    /// Home of each state.
+    homes: Vec<u32>,
     /// Number of each action, from 1 on.
     actions: Vec<u32>,
-    /// Shard and home of each next state.
+    /// Home of each next state.
     sources: Vec<u32>,
     /// Number of each next action, 0 for one never seen.
     next_actions: Vec<u32>,
@@ -36,26 +38,21 @@ pub(crate) fn learn(table: &Table, guards: &mut Guards<'_>, transitions: &Transi
     let mut steps = table.next_steps(transitions.rewards.len());
     for start in (0..transitions.rewards.len()).step_by(SLICE) {
         let range = start..transitions.rewards.len().min(start + SLICE);
-        let dones = transitions.dones.map(|dones| &dones[range.clone()]);
         let mut most = number_actions(
             table,
             part(transitions.actions, &range),
             true,
             &mut numbers.actions,
         );
-        number_states(
-            table,
-            guards,
-            part(transitions.states, &range),
-            &mut numbers.places,
-        );
-        number_sources(
-            table,
-            guards,
-            part(transitions.next_states, &range),
-            dones,
-            &mut numbers,
-        );
+        let states = part(transitions.states, &range);
+        number_states(table, guards, states, &mut numbers.homes);
+        let next_states = part(transitions.next_states, &range);
+        find_all(table, guards, next_states, &mut numbers.sources);
+        if let Some(dones) = transitions.dones {
+            for (source, &done) in numbers.sources.iter_mut().zip(&dones[range.clone()]) {
+                *source = if done { TERMINAL } else { *source };
+            }
+        }
         numbers.next_actions.clear();
         if let Some(column) = pairwise {
             most = most.max(number_actions(
@@ -69,17 +66,19 @@ pub(crate) fn learn(table: &Table, guards: &mut Guards<'_>, transitions: &Transi
         let rewards = &transitions.rewards[range];
         let first = steps.start;
         steps.start += rewards.len() as u64;
+        let homes = &*table.homes.read().expect(POISONED);
         for guard in guards.iter_mut().flatten() {
-            guard.make_room(first, steps.start - 1);
+            guard.make_room(homes, first, steps.start - 1);
         }
         let one_tile = most <= TILE;
         let (rules, first) = (&table.rules, first as u32);
-        match (one_tile, pairwise.is_some(), rules.on_policy) {
-            (false, ..) => run_tiled(guards, &numbers, rewards, rules, first),
-            (true, true, _) => run::<true, true>(guards, &numbers, rewards, rules, first),
-            (true, false, true) => run::<false, true>(guards, &numbers, rewards, rules, first),
-            (true, false, false) => run::<false, false>(guards, &numbers, rewards, rules, first),
-        }
+        let known = match (one_tile, pairwise.is_some(), rules.on_policy) {
+            (false, ..) => run_tiled(homes, guards, &numbers, rewards, rules, first),
+            (true, true, _) => run::<true, true>(homes, &numbers, rewards, rules, first),
+            (true, false, true) => run::<false, true>(homes, &numbers, rewards, rules, first),
+            (true, false, false) => run::<false, false>(homes, &numbers, rewards, rules, first),
+        };
+        table.known.fetch_add(known, Ordering::Relaxed);
     }
 }
 
@@ -146,195 +145,158 @@ fn number_states(
     table: &Table,
     guards: &mut Guards<'_>,
     column: Column<'_>,
-    places: &mut Vec<u32>,
+    numbers: &mut Vec<u32>,
 ) {
-    find_all(table, guards, column, places);
-    if all_there(places) {
+    find_all(table, guards, column, numbers);
+    if all_there(numbers) {
         return;
     }
-    let mut ints = table.ints.write().expect(POISONED);
+    let homes = &mut *table.homes.write().expect(POISONED);
     let add = |key: Key<'_>| {
-        let number = shard_of(key);
-        let shard = guards[number].as_mut().expect(HELD);
-        match key {
-            Key::Int(small) if Dense::takes(small) => {
-                if ints.get(small) == 0 {
-                    ints.set(small, place(shard.add(key, table.next_stamp()), number));
-                }
-                ints.get(small)
-            }
-            _ => match shard.find(key) {
-                UNSEEN => place(shard.add(key, table.next_stamp()), number),
-                home => place(home, number),
-            },
+        let shard = guards[shard_of(key)].as_mut().expect(HELD);
+        let found = match key {
+            Key::Int(small) if Dense::takes(small) => homes.ints.get(small),
+            _ => shard.find(key),
+        };
+        if found != UNSEEN {
+            return found;
         }
+        shard.add(homes, key, table.next_stamp())
     };
     match column {
-        Column::Ints(keys) => each_missing(keys, places, add),
-        Column::Keys(keys) => each_missing(keys, places, add),
+        Column::Ints(keys) => each_missing(keys, numbers, add),
+        Column::Keys(keys) => each_missing(keys, numbers, add),
     }
 }
 
-/// Find each state; 0 where there is none.
-fn find_all(table: &Table, guards: &Guards<'_>, column: Column<'_>, places: &mut Vec<u32>) {
-    let ints = table.ints.read().expect(POISONED);
-    let find = |key: Key<'_>| {
-        if let Key::Int(small) = key
-            && Dense::takes(small)
-        {
-            return ints.get(small);
-        }
-        let number = shard_of(key);
-        match guards[number].as_ref().expect(HELD).find(key) {
-            UNSEEN => 0,
-            home => place(home, number),
-        }
+/// Find the home of each state; where there is none, the one that stands for it.
+fn find_all(table: &Table, guards: &Guards<'_>, column: Column<'_>, numbers: &mut Vec<u32>) {
+    let ints = &table.homes.read().expect(POISONED).ints;
+    let find = |key: Key<'_>| match key {
+        Key::Int(small) if Dense::takes(small) => ints.get(small),
+        _ => guards[shard_of(key)].as_ref().expect(HELD).find(key),
     };
-    places.clear();
+    numbers.clear();
     match column {
         Column::Ints(keys) => {
-            places.extend(keys.iter().map(|&key| ints.get(key)));
+            numbers.extend(keys.iter().map(|&key| ints.get(key)));
             if !keys.iter().fold(true, |all, &key| all & Dense::takes(key)) {
-                each_missing(keys, places, find);
+                each_missing(keys, numbers, find);
             }
         }
-        Column::Keys(keys) => places.extend(keys.iter().map(|&key| find(key))),
-    }
-}
-
-/// Find each next state; where there is none, or none that counts, a home that stands for it.
-fn number_sources(
-    table: &Table,
-    guards: &Guards<'_>,
-    column: Column<'_>,
-    dones: Option<&[bool]>,
-    numbers: &mut Numbers,
-) {
-    let Numbers {
-        places, sources, ..
-    } = numbers;
-    find_all(table, guards, column, sources);
-    // One that is not there reads the same in every shard. Without a branch: it may be any of them.
-    for (source, own) in sources.iter_mut().zip(places.iter()) {
-        let unseen = place(UNSEEN, split(*own).0);
-        *source = if *source == 0 { unseen } else { *source };
-    }
-    if let Some(dones) = dones {
-        for ((source, done), own) in sources.iter_mut().zip(dones).zip(places) {
-            *source = if *done {
-                place(TERMINAL, split(*own).0)
-            } else {
-                *source
-            };
-        }
+        Column::Keys(keys) => numbers.extend(keys.iter().map(|&key| find(key))),
     }
 }
 
 /// Let a next action that was never seen read the initial value, but at the end of an episode.
 fn forget_sources_of_unknown(numbers: &mut Numbers) {
     for (source, action) in numbers.sources.iter_mut().zip(&numbers.next_actions) {
-        let (shard, home) = split(*source);
-        if *action == 0 && home != TERMINAL as usize {
-            *source = place(UNSEEN, shard);
+        if *action == 0 && *source != TERMINAL {
+            *source = UNSEEN;
         }
     }
 }
 
-/// Learn a slice while no state has more than its home block; the first update has this number.
+/// Learn a slice while no state has more than its home block; the first update has this number. Return how many pairs
+/// are new.
 fn run<const PAIRWISE: bool, const ON_POLICY: bool>(
-    guards: &mut Guards<'_>,
+    homes: &Homes,
     numbers: &Numbers,
     rewards: &[f64],
     rules: &Rules,
     first: u32,
-) {
+) -> usize {
     let rules = &Rules {
         on_policy: ON_POLICY,
         ..*rules
     };
     let n = rewards.len();
-    let (places, sources, actions) = (
-        &numbers.places[..n],
+    let (own, sources, actions) = (
+        &numbers.homes[..n],
         &numbers.sources[..n],
         &numbers.actions[..n],
     );
-    let mut known = [0_usize; SHARDS];
-    {
-        let mut cells: [&mut [Cell]; SHARDS] = Default::default();
-        let mut worths: [&mut [f64]; SHARDS] = Default::default();
-        for (number, guard) in guards.iter_mut().enumerate() {
-            if let Some(shard) = guard {
-                let shard: &mut Shard = shard;
-                (cells[number], worths[number]) = (&mut shard.cells, &mut shard.worths);
-            }
+    let (cells, worths) = (&homes.cells[..], &homes.worths[..]);
+    let mut known = 0;
+    for i in 0..n {
+        if let (Some(&source), Some(&home)) = (sources.get(i + AHEAD), own.get(i + AHEAD)) {
+            ask(worths, source as usize);
+            ask(worths, home as usize);
+            ask(cells, home as usize * TILE + actions[i + AHEAD] as usize - 1);
         }
-        for i in 0..n {
-            if let (Some(&source), Some(&place)) = (sources.get(i + AHEAD), places.get(i + AHEAD)) {
-                let (shard, home) = split(source);
-                ask(worths[shard], home);
-                let (shard, home) = split(place);
-                ask(worths[shard], home);
-                ask(cells[shard], home * TILE + actions[i + AHEAD] as usize - 1);
-            }
-            let (shard, home) = split(sources[i]);
-            let next = if PAIRWISE {
-                value_of(cells[shard], home, numbers.next_actions[i], rules)
+        let source = sources[i] as usize;
+        let next = if PAIRWISE {
+            value_of(homes, source, numbers.next_actions[i], rules)
+        } else {
+            let worth = worths[source].get();
+            if worth.is_nan() {
+                renew(homes, source, rules)
             } else {
-                let worth = &mut worths[shard][home];
-                if worth.is_nan() {
-                    *worth = worth_of_home(cells[shard], home, rules);
-                }
-                *worth
-            };
-            let (shard, home) = split(places[i]);
-            let cell = &mut cells[shard][home * TILE + actions[i] as usize - 1];
-            let step = cell.step(rewards[i], next, rules, first.wrapping_add(i as u32));
-            let worth = &mut worths[shard][home];
-            *worth = followed(*worth, &step, ON_POLICY);
-            known[shard] += usize::from(step.first);
-        }
+                worth
+            }
+        };
+        let home = own[i] as usize;
+        let cell = &cells[home * TILE + actions[i] as usize - 1];
+        let step = cell.step(rewards[i], next, rules, first.wrapping_add(i as u32));
+        let worth = &worths[home];
+        worth.set(followed(worth.get(), &step, ON_POLICY));
+        known += usize::from(step.first);
     }
-    for (guard, known) in guards.iter_mut().zip(known) {
-        if let Some(shard) = guard {
-            shard.known += known;
-        }
-    }
+    known
+}
+
+/// What a state whose actions all lie in its home is worth, computed anew.
+#[cold]
+fn renew(homes: &Homes, home: usize, rules: &Rules) -> f64 {
+    let worth = worth_of_block(homes.block(home as u32), rules);
+    homes.worths[home].set(worth);
+    worth
 }
 
 /// The value of a pair in a home block, which may stand for a state that is not there.
 #[inline(always)]
-fn value_of(cells: &[Cell], home: usize, action: u32, rules: &Rules) -> f64 {
+fn value_of(homes: &Homes, home: usize, action: u32, rules: &Rules) -> f64 {
     // Blocks that stand for a state hold one value everywhere, so that any action may be read.
-    let value = cells[home * TILE + (action as usize).saturating_sub(1)].value;
+    let cell = &homes.cells[home * TILE + (action as usize).saturating_sub(1)];
+    let value = cell.value.get();
     if value == NEVER { rules.initial } else { value }
 }
 
-/// Learn a slice where states may have further blocks.
+/// Learn a slice where states may have further blocks. Return how many pairs are new.
 fn run_tiled(
+    homes: &Homes,
     guards: &mut Guards<'_>,
     numbers: &Numbers,
     rewards: &[f64],
     rules: &Rules,
     first: u32,
-) {
+) -> usize {
+    let mut known = 0;
     for (i, &reward) in rewards.iter().enumerate() {
-        let (shard, home) = split(numbers.sources[i]);
-        let source = guards[shard].as_mut().expect(HELD);
+        let source = numbers.sources[i];
         let next = match numbers.next_actions.get(i) {
-            _ if home == TERMINAL as usize => 0.0,
-            _ if home == UNSEEN as usize => rules.initial,
-            None => source.worth(home as u32, rules),
-            Some(&action) => source.value(home as u32, action as usize - 1),
+            _ if source == TERMINAL => 0.0,
+            _ if source == UNSEEN => rules.initial,
+            Some(&action) => {
+                holder(homes, guards, source).value(homes, source, action as usize - 1, rules)
+            }
+            None => {
+                let worth = homes.worths[source as usize].get();
+                if worth.is_nan() {
+                    holder(homes, guards, source).collect(homes, source, rules)
+                } else {
+                    worth
+                }
+            }
         };
-        let (shard, home) = split(numbers.places[i]);
-        let own = guards[shard].as_mut().expect(HELD);
-        own.learn(
-            home as u32,
-            numbers.actions[i] as usize - 1,
-            reward,
-            next,
-            rules,
-            first.wrapping_add(i as u32),
-        );
+        let (home, column) = (numbers.homes[i], numbers.actions[i] as usize - 1);
+        let number = first.wrapping_add(i as u32);
+        let shard = holder(homes, guards, home);
+        known += usize::from(shard.learn(homes, home, column, reward, next, rules, number));
     }
+    known
+}
+
+fn holder<'a>(homes: &Homes, guards: &'a mut Guards<'_>, home: u32) -> &'a mut Shard {
+    guards[homes.owner(home).0].as_mut().expect(HELD)
 }
