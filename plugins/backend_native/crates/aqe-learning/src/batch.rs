@@ -18,68 +18,93 @@ const AHEAD: usize = 14; // so many updates before it is used, memory is asked f
 
 type Guards<'a> = [Option<MutexGuard<'a, Shard>>; SHARDS];
 
-/// The numbers of a slice.
-#[derive(Default)]
+/// The numbers of a slice, with room for looks ahead of its last.
 struct Numbers {
     /// Home of each state.
-    homes: Vec<u32>,
+    homes: [u32; SLICE + AHEAD],
     /// Number of each action, from 1 on.
-    actions: Vec<u32>,
+    actions: [u32; SLICE + AHEAD],
+    /// Where the cell of each pair is, if it is in a home.
+    cells: [u32; SLICE + AHEAD],
     /// Home of each next state.
-    sources: Vec<u32>,
+    sources: [u32; SLICE + AHEAD],
     /// Number of each next action, 0 for one never seen.
-    next_actions: Vec<u32>,
+    next_actions: [u32; SLICE + AHEAD],
 }
 
 /// Learn from transitions in order, in shards that are held.
 pub(crate) fn learn(table: &Table, guards: &mut Guards<'_>, transitions: &Transitions<'_>) {
-    let pairwise = transitions.next_actions.filter(|_| table.rules.on_policy);
-    let mut numbers = Numbers::default();
+    let mut numbers = Numbers {
+        homes: [0; SLICE + AHEAD],
+        actions: [0; SLICE + AHEAD],
+        cells: [0; SLICE + AHEAD],
+        sources: [0; SLICE + AHEAD],
+        next_actions: [0; SLICE + AHEAD],
+    };
     let mut steps = table.next_steps(transitions.rewards.len());
     for start in (0..transitions.rewards.len()).step_by(SLICE) {
         let range = start..transitions.rewards.len().min(start + SLICE);
-        let mut most = number_actions(
-            table,
-            part(transitions.actions, &range),
-            true,
-            &mut numbers.actions,
-        );
-        let states = part(transitions.states, &range);
-        number_states(table, guards, states, &mut numbers.homes);
-        let next_states = part(transitions.next_states, &range);
-        find_all(table, guards, next_states, &mut numbers.sources);
-        if let Some(dones) = transitions.dones {
-            for (source, &done) in numbers.sources.iter_mut().zip(&dones[range.clone()]) {
-                *source = if done { TERMINAL } else { *source };
-            }
-        }
-        numbers.next_actions.clear();
-        if let Some(column) = pairwise {
-            most = most.max(number_actions(
-                table,
-                part(column, &range),
-                false,
-                &mut numbers.next_actions,
-            ));
-            forget_sources_of_unknown(&mut numbers);
-        }
-        let rewards = &transitions.rewards[range];
-        let first = steps.start;
-        steps.start += rewards.len() as u64;
+        let next_actions = transitions.next_actions.filter(|_| table.rules.on_policy);
+        let slice = Transitions {
+            states: part(transitions.states, &range),
+            actions: part(transitions.actions, &range),
+            rewards: &transitions.rewards[range.clone()],
+            next_states: part(transitions.next_states, &range),
+            dones: transitions.dones.map(|dones| &dones[range.clone()]),
+            next_actions: next_actions.map(|column| part(column, &range)),
+        };
+        let most = number_all(table, guards, &slice, &mut numbers);
         let homes = &*table.homes.read().expect(POISONED);
+        let first = steps.start;
+        steps.start += slice.rewards.len() as u64;
         for guard in guards.iter_mut().flatten() {
             guard.make_room(homes, first, steps.start - 1);
         }
-        let one_tile = most <= TILE;
-        let (rules, first) = (&table.rules, first as u32);
-        let known = match (one_tile, pairwise.is_some(), rules.on_policy) {
-            (false, ..) => run_tiled(homes, guards, &numbers, rewards, rules, first),
-            (true, true, _) => run::<true, true>(homes, &numbers, rewards, rules, first),
-            (true, false, true) => run::<false, true>(homes, &numbers, rewards, rules, first),
-            (true, false, false) => run::<false, false>(homes, &numbers, rewards, rules, first),
+        let known = if most > TILE {
+            run_tiled(homes, guards, &numbers, &slice, &table.rules, first as u32)
+        } else {
+            let run = match (slice.next_actions, table.rules.on_policy) {
+                (Some(_), _) => run::<true, true>,
+                (None, true) => run::<false, true>,
+                (None, false) => run::<false, false>,
+            };
+            run(homes, &numbers, slice.rewards, &table.rules, first as u32)
         };
         table.known.fetch_add(known, Ordering::Relaxed);
     }
+}
+
+/// Number all of a slice; return how many actions the table knows.
+fn number_all(
+    table: &Table,
+    guards: &mut Guards<'_>,
+    slice: &Transitions<'_>,
+    numbers: &mut Numbers,
+) -> usize {
+    let n = slice.rewards.len();
+    let (homes, sources) = (&mut numbers.homes[..n], &mut numbers.sources[..n]);
+    let actions = &mut numbers.actions[..n];
+    let mut most = number_actions(table, slice.actions, true, actions);
+    number_states(table, guards, slice.states, homes);
+    for ((cell, &home), &action) in numbers.cells.iter_mut().zip(&*homes).zip(&*actions) {
+        *cell = home.wrapping_mul(TILE as u32).wrapping_add(action).wrapping_sub(1);
+    }
+    find_all(table, guards, slice.next_states, sources);
+    if let Some(dones) = slice.dones {
+        for (source, &done) in sources.iter_mut().zip(dones) {
+            *source = if done { TERMINAL } else { *source };
+        }
+    }
+    if let Some(column) = slice.next_actions {
+        let next_actions = &mut numbers.next_actions[..n];
+        most = most.max(number_actions(table, column, false, next_actions));
+        // A next action that was never seen reads the initial value, but at the end of an episode.
+        for (source, &action) in sources.iter_mut().zip(&*next_actions) {
+            let known = action != 0 || *source == TERMINAL;
+            *source = if known { *source } else { UNSEEN };
+        }
+    }
+    most
 }
 
 fn part<'a>(column: Column<'a>, range: &std::ops::Range<usize>) -> Column<'a> {
@@ -92,19 +117,18 @@ fn part<'a>(column: Column<'a>, range: &std::ops::Range<usize>) -> Column<'a> {
 const POISONED: &str = "no thread panicked while it numbered states or actions";
 
 /// Number actions (0: none), with `add` all of them; return how many actions the table knows.
-fn number_actions(table: &Table, column: Column<'_>, add: bool, numbers: &mut Vec<u32>) -> usize {
+fn number_actions(table: &Table, column: Column<'_>, add: bool, numbers: &mut [u32]) -> usize {
     let number = |column: Option<usize>| column.map_or(0, |column| column as u32 + 1);
-    numbers.clear();
     {
         let actions = table.actions.read().expect(POISONED);
         match column {
             Column::Ints(keys) => {
                 let dense = actions.dense();
-                numbers.extend(keys.iter().map(|&key| dense.get(key)));
+                fill(numbers, keys, |key| dense.get(key));
                 each_missing(keys, numbers, |key| number(actions.find(key)));
             }
             Column::Keys(keys) => {
-                numbers.extend(keys.iter().map(|&key| number(actions.find(key))));
+                fill(numbers, keys, |key| number(actions.find(key)));
             }
         }
         if !add || all_there(numbers) {
@@ -118,6 +142,12 @@ fn number_actions(table: &Table, column: Column<'_>, add: bool, numbers: &mut Ve
         Column::Keys(keys) => each_missing(keys, numbers, add),
     }
     actions.len()
+}
+
+fn fill<K: Copy>(numbers: &mut [u32], keys: &[K], number: impl Fn(K) -> u32) {
+    for (slot, &key) in numbers.iter_mut().zip(keys) {
+        *slot = number(key);
+    }
 }
 
 /// Whether no number is 0. Without an early exit, so that the processor looks at several at once.
@@ -145,7 +175,7 @@ fn number_states(
     table: &Table,
     guards: &mut Guards<'_>,
     column: Column<'_>,
-    numbers: &mut Vec<u32>,
+    numbers: &mut [u32],
 ) {
     find_all(table, guards, column, numbers);
     if all_there(numbers) {
@@ -170,30 +200,20 @@ fn number_states(
 }
 
 /// Find the home of each state; where there is none, the one that stands for it.
-fn find_all(table: &Table, guards: &Guards<'_>, column: Column<'_>, numbers: &mut Vec<u32>) {
+fn find_all(table: &Table, guards: &Guards<'_>, column: Column<'_>, numbers: &mut [u32]) {
     let ints = &table.homes.read().expect(POISONED).ints;
     let find = |key: Key<'_>| match key {
         Key::Int(small) if Dense::takes(small) => ints.get(small),
         _ => guards[shard_of(key)].as_ref().expect(HELD).find(key),
     };
-    numbers.clear();
     match column {
         Column::Ints(keys) => {
-            numbers.extend(keys.iter().map(|&key| ints.get(key)));
+            fill(numbers, keys, |key| ints.get(key));
             if !keys.iter().fold(true, |all, &key| all & Dense::takes(key)) {
                 each_missing(keys, numbers, find);
             }
         }
-        Column::Keys(keys) => numbers.extend(keys.iter().map(|&key| find(key))),
-    }
-}
-
-/// Let a next action that was never seen read the initial value, but at the end of an episode.
-fn forget_sources_of_unknown(numbers: &mut Numbers) {
-    for (source, action) in numbers.sources.iter_mut().zip(&numbers.next_actions) {
-        if *action == 0 && *source != TERMINAL {
-            *source = UNSEEN;
-        }
+        Column::Keys(keys) => fill(numbers, keys, find),
     }
 }
 
@@ -210,21 +230,13 @@ fn run<const PAIRWISE: bool, const ON_POLICY: bool>(
         on_policy: ON_POLICY,
         ..*rules
     };
-    let n = rewards.len();
-    let (own, sources, actions) = (
-        &numbers.homes[..n],
-        &numbers.sources[..n],
-        &numbers.actions[..n],
-    );
     let (cells, worths) = (&homes.cells[..], &homes.worths[..]);
     let mut known = 0;
-    for i in 0..n {
-        if let (Some(&source), Some(&home)) = (sources.get(i + AHEAD), own.get(i + AHEAD)) {
-            ask(worths, source as usize);
-            ask(worths, home as usize);
-            ask(cells, home as usize * TILE + actions[i + AHEAD] as usize - 1);
-        }
-        let source = sources[i] as usize;
+    for (i, &reward) in rewards[..rewards.len().min(SLICE)].iter().enumerate() {
+        ask(worths, numbers.sources[i + AHEAD] as usize);
+        ask(worths, numbers.homes[i + AHEAD] as usize);
+        ask(cells, numbers.cells[i + AHEAD] as usize);
+        let source = numbers.sources[i] as usize;
         let next = if PAIRWISE {
             value_of(homes, source, numbers.next_actions[i], rules)
         } else {
@@ -235,10 +247,9 @@ fn run<const PAIRWISE: bool, const ON_POLICY: bool>(
                 worth
             }
         };
-        let home = own[i] as usize;
-        let cell = &cells[home * TILE + actions[i] as usize - 1];
-        let step = cell.step(rewards[i], next, rules, first.wrapping_add(i as u32));
-        let worth = &worths[home];
+        let cell = &cells[numbers.cells[i] as usize];
+        let step = cell.step(reward, next, rules, first.wrapping_add(i as u32));
+        let worth = &worths[numbers.homes[i] as usize];
         worth.set(followed(worth.get(), &step, ON_POLICY));
         known += usize::from(step.first);
     }
@@ -267,17 +278,17 @@ fn run_tiled(
     homes: &Homes,
     guards: &mut Guards<'_>,
     numbers: &Numbers,
-    rewards: &[f64],
+    slice: &Transitions<'_>,
     rules: &Rules,
     first: u32,
 ) -> usize {
     let mut known = 0;
-    for (i, &reward) in rewards.iter().enumerate() {
+    for (i, &reward) in slice.rewards.iter().enumerate() {
         let source = numbers.sources[i];
-        let next = match numbers.next_actions.get(i) {
+        let next = match slice.next_actions.map(|_| numbers.next_actions[i]) {
             _ if source == TERMINAL => 0.0,
             _ if source == UNSEEN => rules.initial,
-            Some(&action) => {
+            Some(action) => {
                 holder(homes, guards, source).value(homes, source, action as usize - 1, rules)
             }
             None => {
