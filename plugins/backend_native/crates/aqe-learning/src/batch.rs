@@ -66,7 +66,7 @@ pub(crate) fn learn(table: &Table, guards: &mut Guards<'_>, transitions: &Transi
             let run = match (slice.next_actions, table.rules.on_policy) {
                 (Some(_), _) => run::<true, true>,
                 (None, true) => run::<false, true>,
-                (None, false) => run::<false, false>,
+                (None, false) => run_best,
             };
             run(homes, &numbers, slice.rewards, &table.rules, first as u32)
         };
@@ -124,7 +124,7 @@ fn number_actions(table: &Table, column: Column<'_>, add: bool, numbers: &mut [u
         match column {
             Column::Ints(keys) => {
                 let dense = actions.dense();
-                fill(numbers, keys, |key| dense.get(key));
+                dense.get_all(keys, numbers);
                 each_missing(keys, numbers, |key| number(actions.find(key)));
             }
             Column::Keys(keys) => {
@@ -208,8 +208,7 @@ fn find_all(table: &Table, guards: &Guards<'_>, column: Column<'_>, numbers: &mu
     };
     match column {
         Column::Ints(keys) => {
-            fill(numbers, keys, |key| ints.get(key));
-            if !keys.iter().fold(true, |all, &key| all & Dense::takes(key)) {
+            if !ints.get_all(keys, numbers) {
                 each_missing(keys, numbers, find);
             }
         }
@@ -217,8 +216,22 @@ fn find_all(table: &Table, guards: &Guards<'_>, column: Column<'_>, numbers: &mu
     }
 }
 
+crate::wide::wide! {
+    /// The same for the Q-learning rule.
+    fn run_best / run_best_portable(
+        homes: &Homes,
+        numbers: &Numbers,
+        rewards: &[f64],
+        rules: &Rules,
+        first: u32,
+    ) -> usize {
+        run::<false, false>(homes, numbers, rewards, rules, first)
+    }
+}
+
 /// Learn a slice while no state has more than its home block; the first update has this number. Return how many pairs
 /// are new.
+#[inline(always)]
 fn run<const PAIRWISE: bool, const ON_POLICY: bool>(
     homes: &Homes,
     numbers: &Numbers,

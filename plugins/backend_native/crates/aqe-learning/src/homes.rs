@@ -53,6 +53,12 @@ pub(crate) struct Cell {
     last: AtomicU32,
 }
 
+#[cold]
+#[inline(never)]
+fn cold(x: f64) -> f64 {
+    x
+}
+
 /// What one update did to a cell.
 pub(crate) struct Step {
     pub old: f64,
@@ -87,7 +93,7 @@ impl Cell {
     pub fn step(&self, reward: f64, next: f64, rules: &Rules, number: u32) -> Step {
         let held = self.value.get();
         let first = held == NEVER;
-        let old = if first { rules.initial } else { held };
+        let old = if first { cold(rules.initial) } else { held };
         let new = old + rules.learning_rate * (reward + rules.discount * next - old);
         self.value.set(new);
         self.set_counts(self.visits.load(Relaxed).wrapping_add(1), number);
