@@ -87,7 +87,10 @@ fn number_all(
     let mut most = number_actions(table, slice.actions, true, actions);
     number_states(table, guards, slice.states, homes);
     for ((cell, &home), &action) in numbers.cells.iter_mut().zip(&*homes).zip(&*actions) {
-        *cell = home.wrapping_mul(TILE as u32).wrapping_add(action).wrapping_sub(1);
+        *cell = home
+            .wrapping_mul(TILE as u32)
+            .wrapping_add(action)
+            .wrapping_sub(1);
     }
     find_all(table, guards, slice.next_states, sources);
     if let Some(dones) = slice.dones {
@@ -171,12 +174,7 @@ fn each_missing<K: AsKey>(keys: &[K], numbers: &mut [u32], mut look: impl FnMut(
 const HELD: &str = "the shards of all states and next states are held";
 
 /// Find each state, made where need be.
-fn number_states(
-    table: &Table,
-    guards: &mut Guards<'_>,
-    column: Column<'_>,
-    numbers: &mut [u32],
-) {
+fn number_states(table: &Table, guards: &mut Guards<'_>, column: Column<'_>, numbers: &mut [u32]) {
     find_all(table, guards, column, numbers);
     if all_there(numbers) {
         return;

@@ -222,10 +222,7 @@ impl Table {
         let column = actions.find_or_add(action)?;
         let next_column = next_action.map(|next_action| actions.find(next_action));
         let home = self.home_or_add(state);
-        self.homes
-            .get_mut()
-            .expect(POISONED)
-            .prefetch(home, column);
+        self.homes.get_mut().expect(POISONED).prefetch(home, column);
         let source = if done {
             TERMINAL
         } else {
@@ -352,9 +349,7 @@ impl Table {
         let (mut best, mut chosen) = (f64::NEG_INFINITY, 0);
         for (position, &action) in offered.iter().enumerate() {
             let value = match actions.find(action) {
-                Some(column) if home != UNSEEN => {
-                    shard.value(homes, home, column, &self.rules)
-                }
+                Some(column) if home != UNSEEN => shard.value(homes, home, column, &self.rules),
                 _ => self.rules.initial,
             };
             if value > best {

@@ -116,11 +116,11 @@ pub struct Entry {
 /// The states of one shard, by rows in order of appearance.
 pub(crate) struct Shard {
     number: usize,
-    index: Index,     // numbers rows from 1 on
-    chunks: Vec<u32>, // the first home of every `CHUNK` rows
-    lists: Vec<u32>,  // of each row the position + 1 of the list of its further blocks
+    index: Index,               // numbers rows from 1 on
+    chunks: Vec<u32>,           // the first home of every `CHUNK` rows
+    lists: Vec<u32>,            // of each row the position + 1 of the list of its further blocks
     more: Vec<Vec<(u32, u32)>>, // (tile, block in extra), by tile
-    extra: Vec<Cell>, // `TILE` of each further block
+    extra: Vec<Cell>,           // `TILE` of each further block
     stamps: Vec<u64>,
     history: History,
 }
@@ -257,8 +257,13 @@ impl Shard {
     #[inline]
     pub fn make_room(&mut self, homes: &Homes, first: u64, last: u64) {
         if !self.history.has_room(last) {
-            let rows = self.chunks.iter().flat_map(|&home| home..home + CHUNK as u32);
-            let cells = rows.take(self.stamps.len()).flat_map(|home| homes.block(home));
+            let rows = self
+                .chunks
+                .iter()
+                .flat_map(|&home| home..home + CHUNK as u32);
+            let cells = rows
+                .take(self.stamps.len())
+                .flat_map(|home| homes.block(home));
             self.history.move_border(first - 1, cells, &self.extra);
         }
     }
@@ -336,9 +341,7 @@ impl Shard {
         let cell = self.cell_or_add(homes, home, entry.column);
         cell.value.set(entry.value);
         let (_, row) = homes.owner(home);
-        let at = self
-            .spot(row, entry.column)
-            .expect("it was just made");
+        let at = self.spot(row, entry.column).expect("it was just made");
         let counts = self.history.enter(at, entry.visits, entry.last);
         self.cell(homes, at).set_counts(counts.0, counts.1);
         homes.worths[home as usize].set(f64::NAN);
