@@ -12,8 +12,9 @@ use crate::keys::{AsKey, Dense, Key};
 use crate::learner::{Column, SHARDS, Table, Transitions, shard_of};
 use crate::prefetch::ask;
 use crate::table::{Rules, Shard, followed, worth_of_block};
+use crate::wide::wide;
 
-const SLICE: usize = 512; // its numbers stay in the first cache
+const SLICE: usize = 512; // its numbers stay in the first cache, or nearly
 const AHEAD: usize = 14; // so many updates before it is used, memory is asked for
 
 type Guards<'a> = [Option<MutexGuard<'a, Shard>>; SHARDS];
@@ -87,10 +88,7 @@ fn number_all(
     let mut most = number_actions(table, slice.actions, true, actions);
     number_states(table, guards, slice.states, homes);
     for ((cell, &home), &action) in numbers.cells.iter_mut().zip(&*homes).zip(&*actions) {
-        *cell = home
-            .wrapping_mul(TILE as u32)
-            .wrapping_add(action)
-            .wrapping_sub(1);
+        *cell = (home * TILE as u32).wrapping_add(action - 1); // of further blocks it means nothing
     }
     find_all(table, guards, slice.next_states, sources);
     if let Some(dones) = slice.dones {
@@ -126,13 +124,10 @@ fn number_actions(table: &Table, column: Column<'_>, add: bool, numbers: &mut [u
         let actions = table.actions.read().expect(POISONED);
         match column {
             Column::Ints(keys) => {
-                let dense = actions.dense();
-                dense.get_all(keys, numbers);
+                actions.dense().get_all(keys, numbers);
                 each_missing(keys, numbers, |key| number(actions.find(key)));
             }
-            Column::Keys(keys) => {
-                fill(numbers, keys, |key| number(actions.find(key)));
-            }
+            Column::Keys(keys) => fill(numbers, keys, |key| number(actions.find(key))),
         }
         if !add || all_there(numbers) {
             return actions.len();
@@ -214,19 +209,6 @@ fn find_all(table: &Table, guards: &Guards<'_>, column: Column<'_>, numbers: &mu
     }
 }
 
-crate::wide::wide! {
-    /// The same for the Q-learning rule.
-    fn run_best / run_best_portable(
-        homes: &Homes,
-        numbers: &Numbers,
-        rewards: &[f64],
-        rules: &Rules,
-        first: u32,
-    ) -> usize {
-        run::<false, false>(homes, numbers, rewards, rules, first)
-    }
-}
-
 /// Learn a slice while no state has more than its home block; the first update has this number. Return how many pairs
 /// are new.
 #[inline(always)]
@@ -243,7 +225,9 @@ fn run<const PAIRWISE: bool, const ON_POLICY: bool>(
     };
     let (cells, worths) = (&homes.cells[..], &homes.worths[..]);
     let mut known = 0;
-    for (i, &reward) in rewards[..rewards.len().min(SLICE)].iter().enumerate() {
+    // No longer than a slice: then it is certain that every number is there, and none is checked.
+    let rewards = &rewards[..rewards.len().min(SLICE)];
+    for (i, &reward) in rewards.iter().enumerate() {
         ask(worths, numbers.sources[i + AHEAD] as usize);
         ask(worths, numbers.homes[i + AHEAD] as usize);
         ask(cells, numbers.cells[i + AHEAD] as usize);
@@ -265,6 +249,19 @@ fn run<const PAIRWISE: bool, const ON_POLICY: bool>(
         known += usize::from(step.first);
     }
     known
+}
+
+wide! {
+    /// [`run`] where the best next action counts.
+    fn run_best / run_best_portable(
+        homes: &Homes,
+        numbers: &Numbers,
+        rewards: &[f64],
+        rules: &Rules,
+        first: u32,
+    ) -> usize {
+        run::<false, false>(homes, numbers, rewards, rules, first)
+    }
 }
 
 /// What a state whose actions all lie in its home is worth, computed anew.

@@ -24,6 +24,7 @@ pub(crate) const UNSEEN: u32 = 0;
 pub(crate) const TERMINAL: u32 = 1;
 /// Homes that a shard takes at once.
 pub(crate) const CHUNK: usize = 32;
+const MAX_HOMES: usize = u32::MAX as usize / TILE; // the position of a cell fits into 32 bits
 
 /// A number that threads share.
 pub(crate) struct Number(AtomicU64);
@@ -51,12 +52,6 @@ pub(crate) struct Cell {
     pub value: Number,
     visits: AtomicU32,
     last: AtomicU32,
-}
-
-#[cold]
-#[inline(never)]
-fn cold(x: f64) -> f64 {
-    x
 }
 
 /// What one update did to a cell.
@@ -93,7 +88,7 @@ impl Cell {
     pub fn step(&self, reward: f64, next: f64, rules: &Rules, number: u32) -> Step {
         let held = self.value.get();
         let first = held == NEVER;
-        let old = if first { cold(rules.initial) } else { held };
+        let old = if first { rules.initial } else { held };
         let new = old + rules.learning_rate * (reward + rules.discount * next - old);
         self.value.set(new);
         self.set_counts(self.visits.load(Relaxed).wrapping_add(1), number);
@@ -138,8 +133,8 @@ impl Homes {
     pub fn add_chunk(&mut self, shard: usize, row: usize) -> u32 {
         let first = self.worths.len();
         assert!(
-            first + CHUNK <= u32::MAX as usize,
-            "a table holds fewer than 2**32 states"
+            first + CHUNK <= MAX_HOMES,
+            "a table holds fewer than 2**32 / 11 states"
         );
         roomy::reserve(&mut self.cells, CHUNK * TILE);
         self.cells

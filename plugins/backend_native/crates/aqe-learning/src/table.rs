@@ -239,10 +239,13 @@ impl Shard {
     /// The value of a pair; the initial value if it was never updated.
     #[inline]
     pub fn value(&self, homes: &Homes, home: u32, column: usize, rules: &Rules) -> f64 {
-        let (_, row) = homes.owner(home);
-        let held = self
-            .spot(row, column)
-            .map_or(NEVER, |at| self.cell(homes, at).value.get());
+        let held = if column < TILE {
+            homes.block(home)[column].value.get()
+        } else {
+            let (_, row) = homes.owner(home);
+            self.spot(row, column)
+                .map_or(NEVER, |at| self.cell(homes, at).value.get())
+        };
         if held == NEVER { rules.initial } else { held }
     }
 
