@@ -105,7 +105,8 @@ pub(crate) struct Homes {
     /// The homes of the states that are small integers.
     pub ints: Dense,
     owners: Vec<(usize, usize)>, // of each chunk: its shard, and the row of its first home there
-    initial: f64,
+    /// What a state is worth in which nothing was tried.
+    pub initial: f64,
 }
 
 impl Homes {

@@ -163,6 +163,7 @@ impl Shard {
         self.stamps.push(stamp);
         self.lists.push(0);
         let home = self.home(row);
+        homes.worths[home as usize].set(homes.initial); // its chunk may be older than a doubt
         match state {
             Key::Int(small) if Dense::takes(small) => {
                 self.index.add_unfound(state);

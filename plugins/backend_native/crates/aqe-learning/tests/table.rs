@@ -213,6 +213,46 @@ fn long_batches_are_singles_bit_for_bit() {
     }
 }
 
+/// A batch enters its states before it learns: one that comes later is worth the initial value till then, to the bit,
+/// also after rates changed.
+#[test]
+fn states_that_come_later_are_worth_the_initial_value() {
+    let declared: Vec<Name> = (0..3).map(Name::Int).collect();
+    let rules = Rules {
+        initial: 0.1,
+        ..rules(true)
+    };
+    let batches = Learner::new(Table::new(rules, &declared, 1));
+    let mut singles = Table::new(rules, &declared, 1);
+    for step in 0..3 {
+        let row = |state| Row {
+            state,
+            action: 0,
+            reward: 1.0,
+            next_state: state + 16,
+            done: false,
+            next_action: None,
+        };
+        let rows: Vec<Row> = (0..4).map(|i| row(16 * (5 * step + i))).collect();
+        teach(&batches, &rows);
+        for row in &rows {
+            singles
+                .update(
+                    row.state,
+                    row.action,
+                    row.reward,
+                    row.next_state,
+                    row.done,
+                    None,
+                )
+                .unwrap();
+        }
+        batches.exclusive().set_rates(0.3, 0.9, 1.0);
+        singles.set_rates(0.3, 0.9, 1.0);
+        assert_eq!(batches.exclusive().learned(), singles.learned());
+    }
+}
+
 #[test]
 fn undeclared_actions_are_refused_and_nothing_is_learned() {
     let mut table = Table::new(rules(true), &[Name::Int(1), Name::Text(b"b"[..].into())], 0);
