@@ -228,7 +228,7 @@ fn states_that_come_later_are_worth_the_initial_value() {
         let row = |state| Row {
             state,
             action: 0,
-            reward: 1.0,
+            reward: 0.0,
             next_state: state + 16,
             done: false,
             next_action: None,
