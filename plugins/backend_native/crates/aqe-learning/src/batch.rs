@@ -5,82 +5,107 @@
 //! no value yet, and so reads as the initial value, as one that is not there.
 
 use std::sync::MutexGuard;
+use std::sync::atomic::Ordering;
 
+use crate::homes::{Homes, NEVER, TERMINAL, TILE, UNSEEN};
 use crate::keys::{AsKey, Dense, Key};
-use crate::learner::{Column, SHARDS, Table, Transitions, place, shard_of, split};
+use crate::learner::{Column, SHARDS, Table, Transitions, shard_of};
 use crate::prefetch::ask;
-use crate::table::{Cell, NEVER, Rules, Shard, TERMINAL, TILE, UNSEEN, followed, worth_of_home};
+use crate::table::{Rules, Shard, followed, worth_of_block};
+use crate::wide::wide;
 
-const SLICE: usize = 512; // its numbers stay in the first cache
+const SLICE: usize = 512; // its numbers stay in the first cache, or nearly
 const AHEAD: usize = 14; // so many updates before it is used, memory is asked for
 
 type Guards<'a> = [Option<MutexGuard<'a, Shard>>; SHARDS];
 
-/// The numbers of a slice.
-#[derive(Default)]
+/// The numbers of a slice, with room for looks ahead of its last.
 struct Numbers {
-    /// Shard and home of each state.
-    places: Vec<u32>,
+    /// Home of each state.
+    homes: [u32; SLICE + AHEAD],
     /// Number of each action, from 1 on.
-    actions: Vec<u32>,
-    /// Shard and home of each next state.
-    sources: Vec<u32>,
+    actions: [u32; SLICE + AHEAD],
+    /// Where the cell of each pair is, if it is in a home.
+    cells: [u32; SLICE + AHEAD],
+    /// Home of each next state.
+    sources: [u32; SLICE + AHEAD],
     /// Number of each next action, 0 for one never seen.
-    next_actions: Vec<u32>,
+    next_actions: [u32; SLICE + AHEAD],
 }
 
 /// Learn from transitions in order, in shards that are held.
 pub(crate) fn learn(table: &Table, guards: &mut Guards<'_>, transitions: &Transitions<'_>) {
-    let pairwise = transitions.next_actions.filter(|_| table.rules.on_policy);
-    let mut numbers = Numbers::default();
+    let mut numbers = Numbers {
+        homes: [0; SLICE + AHEAD],
+        actions: [0; SLICE + AHEAD],
+        cells: [0; SLICE + AHEAD],
+        sources: [0; SLICE + AHEAD],
+        next_actions: [0; SLICE + AHEAD],
+    };
     let mut steps = table.next_steps(transitions.rewards.len());
     for start in (0..transitions.rewards.len()).step_by(SLICE) {
         let range = start..transitions.rewards.len().min(start + SLICE);
-        let dones = transitions.dones.map(|dones| &dones[range.clone()]);
-        let mut most = number_actions(
-            table,
-            part(transitions.actions, &range),
-            true,
-            &mut numbers.actions,
-        );
-        number_states(
-            table,
-            guards,
-            part(transitions.states, &range),
-            &mut numbers.places,
-        );
-        number_sources(
-            table,
-            guards,
-            part(transitions.next_states, &range),
-            dones,
-            &mut numbers,
-        );
-        numbers.next_actions.clear();
-        if let Some(column) = pairwise {
-            most = most.max(number_actions(
-                table,
-                part(column, &range),
-                false,
-                &mut numbers.next_actions,
-            ));
-            forget_sources_of_unknown(&mut numbers);
-        }
-        let rewards = &transitions.rewards[range];
+        let next_actions = transitions.next_actions.filter(|_| table.rules.on_policy);
+        let slice = Transitions {
+            states: part(transitions.states, &range),
+            actions: part(transitions.actions, &range),
+            rewards: &transitions.rewards[range.clone()],
+            next_states: part(transitions.next_states, &range),
+            dones: transitions.dones.map(|dones| &dones[range.clone()]),
+            next_actions: next_actions.map(|column| part(column, &range)),
+        };
+        let most = number_all(table, guards, &slice, &mut numbers);
+        let homes = &*table.homes.read().expect(POISONED);
         let first = steps.start;
-        steps.start += rewards.len() as u64;
+        steps.start += slice.rewards.len() as u64;
         for guard in guards.iter_mut().flatten() {
-            guard.make_room(first, steps.start - 1);
+            guard.make_room(homes, first, steps.start - 1);
         }
-        let one_tile = most <= TILE;
-        let (rules, first) = (&table.rules, first as u32);
-        match (one_tile, pairwise.is_some(), rules.on_policy) {
-            (false, ..) => run_tiled(guards, &numbers, rewards, rules, first),
-            (true, true, _) => run::<true, true>(guards, &numbers, rewards, rules, first),
-            (true, false, true) => run::<false, true>(guards, &numbers, rewards, rules, first),
-            (true, false, false) => run::<false, false>(guards, &numbers, rewards, rules, first),
+        let known = if most > TILE {
+            run_tiled(homes, guards, &numbers, &slice, &table.rules, first as u32)
+        } else {
+            let run = match (slice.next_actions, table.rules.on_policy) {
+                (Some(_), _) => run::<true, true>,
+                (None, true) => run::<false, true>,
+                (None, false) => run_best,
+            };
+            run(homes, &numbers, slice.rewards, &table.rules, first as u32)
+        };
+        table.known.fetch_add(known, Ordering::Relaxed);
+    }
+}
+
+/// Number all of a slice; return how many actions the table knows.
+fn number_all(
+    table: &Table,
+    guards: &mut Guards<'_>,
+    slice: &Transitions<'_>,
+    numbers: &mut Numbers,
+) -> usize {
+    let n = slice.rewards.len();
+    let (homes, sources) = (&mut numbers.homes[..n], &mut numbers.sources[..n]);
+    let actions = &mut numbers.actions[..n];
+    let mut most = number_actions(table, slice.actions, true, actions);
+    number_states(table, guards, slice.states, homes);
+    for ((cell, &home), &action) in numbers.cells.iter_mut().zip(&*homes).zip(&*actions) {
+        *cell = (home * TILE as u32).wrapping_add(action - 1); // of further blocks it means nothing
+    }
+    find_all(table, guards, slice.next_states, sources);
+    if let Some(dones) = slice.dones {
+        for (source, &done) in sources.iter_mut().zip(dones) {
+            *source = if done { TERMINAL } else { *source };
         }
     }
+    if let Some(column) = slice.next_actions {
+        let next_actions = &mut numbers.next_actions[..n];
+        most = most.max(number_actions(table, column, false, next_actions));
+        // A next action that was never seen reads the initial value, but at the end of an episode.
+        for (source, &action) in sources.iter_mut().zip(&*next_actions) {
+            let known = action != 0 || *source == TERMINAL;
+            *source = if known { *source } else { UNSEEN };
+        }
+    }
+    most
 }
 
 fn part<'a>(column: Column<'a>, range: &std::ops::Range<usize>) -> Column<'a> {
@@ -93,20 +118,16 @@ fn part<'a>(column: Column<'a>, range: &std::ops::Range<usize>) -> Column<'a> {
 const POISONED: &str = "no thread panicked while it numbered states or actions";
 
 /// Number actions (0: none), with `add` all of them; return how many actions the table knows.
-fn number_actions(table: &Table, column: Column<'_>, add: bool, numbers: &mut Vec<u32>) -> usize {
+fn number_actions(table: &Table, column: Column<'_>, add: bool, numbers: &mut [u32]) -> usize {
     let number = |column: Option<usize>| column.map_or(0, |column| column as u32 + 1);
-    numbers.clear();
     {
         let actions = table.actions.read().expect(POISONED);
         match column {
             Column::Ints(keys) => {
-                let dense = actions.dense();
-                numbers.extend(keys.iter().map(|&key| dense.get(key)));
+                actions.dense().get_all(keys, numbers);
                 each_missing(keys, numbers, |key| number(actions.find(key)));
             }
-            Column::Keys(keys) => {
-                numbers.extend(keys.iter().map(|&key| number(actions.find(key))));
-            }
+            Column::Keys(keys) => fill(numbers, keys, |key| number(actions.find(key))),
         }
         if !add || all_there(numbers) {
             return actions.len();
@@ -119,6 +140,12 @@ fn number_actions(table: &Table, column: Column<'_>, add: bool, numbers: &mut Ve
         Column::Keys(keys) => each_missing(keys, numbers, add),
     }
     actions.len()
+}
+
+fn fill<K: Copy>(numbers: &mut [u32], keys: &[K], number: impl Fn(K) -> u32) {
+    for (slot, &key) in numbers.iter_mut().zip(keys) {
+        *slot = number(key);
+    }
 }
 
 /// Whether no number is 0. Without an early exit, so that the processor looks at several at once.
@@ -142,199 +169,153 @@ fn each_missing<K: AsKey>(keys: &[K], numbers: &mut [u32], mut look: impl FnMut(
 const HELD: &str = "the shards of all states and next states are held";
 
 /// Find each state, made where need be.
-fn number_states(
-    table: &Table,
-    guards: &mut Guards<'_>,
-    column: Column<'_>,
-    places: &mut Vec<u32>,
-) {
-    find_all(table, guards, column, places);
-    if all_there(places) {
+fn number_states(table: &Table, guards: &mut Guards<'_>, column: Column<'_>, numbers: &mut [u32]) {
+    find_all(table, guards, column, numbers);
+    if all_there(numbers) {
         return;
     }
-    let mut ints = table.ints.write().expect(POISONED);
+    let homes = &mut *table.homes.write().expect(POISONED);
     let add = |key: Key<'_>| {
-        let number = shard_of(key);
-        let shard = guards[number].as_mut().expect(HELD);
-        match key {
-            Key::Int(small) if Dense::takes(small) => {
-                if ints.get(small) == 0 {
-                    ints.set(small, place(shard.add(key, table.next_stamp()), number));
-                }
-                ints.get(small)
-            }
-            _ => match shard.find(key) {
-                UNSEEN => place(shard.add(key, table.next_stamp()), number),
-                home => place(home, number),
-            },
+        let shard = guards[shard_of(key)].as_mut().expect(HELD);
+        let found = match key {
+            Key::Int(small) if Dense::takes(small) => homes.ints.get(small),
+            _ => shard.find(key),
+        };
+        if found != UNSEEN {
+            return found;
         }
+        shard.add(homes, key, table.next_stamp())
     };
     match column {
-        Column::Ints(keys) => each_missing(keys, places, add),
-        Column::Keys(keys) => each_missing(keys, places, add),
+        Column::Ints(keys) => each_missing(keys, numbers, add),
+        Column::Keys(keys) => each_missing(keys, numbers, add),
     }
 }
 
-/// Find each state; 0 where there is none.
-fn find_all(table: &Table, guards: &Guards<'_>, column: Column<'_>, places: &mut Vec<u32>) {
-    let ints = table.ints.read().expect(POISONED);
-    let find = |key: Key<'_>| {
-        if let Key::Int(small) = key
-            && Dense::takes(small)
-        {
-            return ints.get(small);
-        }
-        let number = shard_of(key);
-        match guards[number].as_ref().expect(HELD).find(key) {
-            UNSEEN => 0,
-            home => place(home, number),
-        }
+/// Find the home of each state; where there is none, the one that stands for it.
+fn find_all(table: &Table, guards: &Guards<'_>, column: Column<'_>, numbers: &mut [u32]) {
+    let ints = &table.homes.read().expect(POISONED).ints;
+    let find = |key: Key<'_>| match key {
+        Key::Int(small) if Dense::takes(small) => ints.get(small),
+        _ => guards[shard_of(key)].as_ref().expect(HELD).find(key),
     };
-    places.clear();
     match column {
         Column::Ints(keys) => {
-            places.extend(keys.iter().map(|&key| ints.get(key)));
-            if !keys.iter().fold(true, |all, &key| all & Dense::takes(key)) {
-                each_missing(keys, places, find);
+            if !ints.get_all(keys, numbers) {
+                each_missing(keys, numbers, find);
             }
         }
-        Column::Keys(keys) => places.extend(keys.iter().map(|&key| find(key))),
+        Column::Keys(keys) => fill(numbers, keys, find),
     }
 }
 
-/// Find each next state; where there is none, or none that counts, a home that stands for it.
-fn number_sources(
-    table: &Table,
-    guards: &Guards<'_>,
-    column: Column<'_>,
-    dones: Option<&[bool]>,
-    numbers: &mut Numbers,
-) {
-    let Numbers {
-        places, sources, ..
-    } = numbers;
-    find_all(table, guards, column, sources);
-    // One that is not there reads the same in every shard. Without a branch: it may be any of them.
-    for (source, own) in sources.iter_mut().zip(places.iter()) {
-        let unseen = place(UNSEEN, split(*own).0);
-        *source = if *source == 0 { unseen } else { *source };
-    }
-    if let Some(dones) = dones {
-        for ((source, done), own) in sources.iter_mut().zip(dones).zip(places) {
-            *source = if *done {
-                place(TERMINAL, split(*own).0)
-            } else {
-                *source
-            };
-        }
-    }
-}
-
-/// Let a next action that was never seen read the initial value, but at the end of an episode.
-fn forget_sources_of_unknown(numbers: &mut Numbers) {
-    for (source, action) in numbers.sources.iter_mut().zip(&numbers.next_actions) {
-        let (shard, home) = split(*source);
-        if *action == 0 && home != TERMINAL as usize {
-            *source = place(UNSEEN, shard);
-        }
-    }
-}
-
-/// Learn a slice while no state has more than its home block; the first update has this number.
+/// Learn a slice while no state has more than its home block; the first update has this number. Return how many pairs
+/// are new.
+#[inline(always)]
 fn run<const PAIRWISE: bool, const ON_POLICY: bool>(
-    guards: &mut Guards<'_>,
+    homes: &Homes,
     numbers: &Numbers,
     rewards: &[f64],
     rules: &Rules,
     first: u32,
-) {
+) -> usize {
     let rules = &Rules {
         on_policy: ON_POLICY,
         ..*rules
     };
-    let n = rewards.len();
-    let (places, sources, actions) = (
-        &numbers.places[..n],
-        &numbers.sources[..n],
-        &numbers.actions[..n],
-    );
-    let mut known = [0_usize; SHARDS];
-    {
-        let mut cells: [&mut [Cell]; SHARDS] = Default::default();
-        let mut worths: [&mut [f64]; SHARDS] = Default::default();
-        for (number, guard) in guards.iter_mut().enumerate() {
-            if let Some(shard) = guard {
-                let shard: &mut Shard = shard;
-                (cells[number], worths[number]) = (&mut shard.cells, &mut shard.worths);
-            }
-        }
-        for i in 0..n {
-            if let (Some(&source), Some(&place)) = (sources.get(i + AHEAD), places.get(i + AHEAD)) {
-                let (shard, home) = split(source);
-                ask(worths[shard], home);
-                let (shard, home) = split(place);
-                ask(worths[shard], home);
-                ask(cells[shard], home * TILE + actions[i + AHEAD] as usize - 1);
-            }
-            let (shard, home) = split(sources[i]);
-            let next = if PAIRWISE {
-                value_of(cells[shard], home, numbers.next_actions[i], rules)
+    let (cells, worths) = (&homes.cells[..], &homes.worths[..]);
+    let mut known = 0;
+    // No longer than a slice: then it is certain that every number is there, and none is checked.
+    let rewards = &rewards[..rewards.len().min(SLICE)];
+    for (i, &reward) in rewards.iter().enumerate() {
+        ask(worths, numbers.sources[i + AHEAD] as usize);
+        ask(worths, numbers.homes[i + AHEAD] as usize);
+        ask(cells, numbers.cells[i + AHEAD] as usize);
+        let source = numbers.sources[i] as usize;
+        let next = if PAIRWISE {
+            value_of(homes, source, numbers.next_actions[i], rules)
+        } else {
+            let worth = worths[source].get();
+            if worth.is_nan() {
+                renew(homes, source, rules)
             } else {
-                let worth = &mut worths[shard][home];
-                if worth.is_nan() {
-                    *worth = worth_of_home(cells[shard], home, rules);
-                }
-                *worth
-            };
-            let (shard, home) = split(places[i]);
-            let cell = &mut cells[shard][home * TILE + actions[i] as usize - 1];
-            let step = cell.step(rewards[i], next, rules, first.wrapping_add(i as u32));
-            let worth = &mut worths[shard][home];
-            *worth = followed(*worth, &step, ON_POLICY);
-            known[shard] += usize::from(step.first);
-        }
+                worth
+            }
+        };
+        let cell = &cells[numbers.cells[i] as usize];
+        let step = cell.step(reward, next, rules, first.wrapping_add(i as u32));
+        let worth = &worths[numbers.homes[i] as usize];
+        worth.set(followed(worth.get(), &step, ON_POLICY));
+        known += usize::from(step.first);
     }
-    for (guard, known) in guards.iter_mut().zip(known) {
-        if let Some(shard) = guard {
-            shard.known += known;
-        }
+    known
+}
+
+wide! {
+    /// [`run`] where the best next action counts.
+    fn run_best / run_best_portable(
+        homes: &Homes,
+        numbers: &Numbers,
+        rewards: &[f64],
+        rules: &Rules,
+        first: u32,
+    ) -> usize {
+        run::<false, false>(homes, numbers, rewards, rules, first)
     }
+}
+
+/// What a state whose actions all lie in its home is worth, computed anew.
+#[cold]
+fn renew(homes: &Homes, home: usize, rules: &Rules) -> f64 {
+    let worth = worth_of_block(homes.block(home as u32), rules);
+    homes.worths[home].set(worth);
+    worth
 }
 
 /// The value of a pair in a home block, which may stand for a state that is not there.
 #[inline(always)]
-fn value_of(cells: &[Cell], home: usize, action: u32, rules: &Rules) -> f64 {
+fn value_of(homes: &Homes, home: usize, action: u32, rules: &Rules) -> f64 {
     // Blocks that stand for a state hold one value everywhere, so that any action may be read.
-    let value = cells[home * TILE + (action as usize).saturating_sub(1)].value;
+    let cell = &homes.cells[home * TILE + (action as usize).saturating_sub(1)];
+    let value = cell.value.get();
     if value == NEVER { rules.initial } else { value }
 }
 
-/// Learn a slice where states may have further blocks.
+/// Learn a slice where states may have further blocks. Return how many pairs are new.
 fn run_tiled(
+    homes: &Homes,
     guards: &mut Guards<'_>,
     numbers: &Numbers,
-    rewards: &[f64],
+    slice: &Transitions<'_>,
     rules: &Rules,
     first: u32,
-) {
-    for (i, &reward) in rewards.iter().enumerate() {
-        let (shard, home) = split(numbers.sources[i]);
-        let source = guards[shard].as_mut().expect(HELD);
-        let next = match numbers.next_actions.get(i) {
-            _ if home == TERMINAL as usize => 0.0,
-            _ if home == UNSEEN as usize => rules.initial,
-            None => source.worth(home as u32, rules),
-            Some(&action) => source.value(home as u32, action as usize - 1),
+) -> usize {
+    let mut known = 0;
+    for (i, &reward) in slice.rewards.iter().enumerate() {
+        let source = numbers.sources[i];
+        let next = match slice.next_actions.map(|_| numbers.next_actions[i]) {
+            _ if source == TERMINAL => 0.0,
+            _ if source == UNSEEN => rules.initial,
+            Some(action) => {
+                holder(homes, guards, source).value(homes, source, action as usize - 1, rules)
+            }
+            None => {
+                let worth = homes.worths[source as usize].get();
+                if worth.is_nan() {
+                    holder(homes, guards, source).collect(homes, source, rules)
+                } else {
+                    worth
+                }
+            }
         };
-        let (shard, home) = split(numbers.places[i]);
-        let own = guards[shard].as_mut().expect(HELD);
-        own.learn(
-            home as u32,
-            numbers.actions[i] as usize - 1,
-            reward,
-            next,
-            rules,
-            first.wrapping_add(i as u32),
-        );
+        let (home, column) = (numbers.homes[i], numbers.actions[i] as usize - 1);
+        let number = first.wrapping_add(i as u32);
+        let shard = holder(homes, guards, home);
+        known += usize::from(shard.learn(homes, home, column, reward, next, rules, number));
     }
+    known
+}
+
+fn holder<'a>(homes: &Homes, guards: &'a mut Guards<'_>, home: u32) -> &'a mut Shard {
+    guards[homes.owner(home).0].as_mut().expect(HELD)
 }

@@ -4,9 +4,9 @@
 //! Before numbers would pass the border by 2**32 all that lies there is added to 64-bit numbers here, and the border
 //! moves. Until then nothing here takes memory.
 
-use crate::table::Cell;
+use crate::homes::Cell;
 
-/// Where a pair's cell is: among those of homes, or of further blocks.
+/// Where a pair's cell is in its shard: among those of homes, by row, or of further blocks.
 #[derive(Clone, Copy)]
 pub(crate) struct Spot {
     pub is_extra: bool,
@@ -22,12 +22,13 @@ struct Past {
 
 /// The whole of what is told in a cell and before it.
 fn whole(cell: &Cell, past: Past, border: u64) -> Past {
-    if cell.visits == 0 {
+    let (visits, last) = cell.counts();
+    if visits == 0 {
         return past;
     }
     Past {
-        visits: past.visits.wrapping_add(u64::from(cell.visits)),
-        last: border + u64::from(cell.last.wrapping_sub(border as u32)),
+        visits: past.visits.wrapping_add(u64::from(visits)),
+        last: border + u64::from(last.wrapping_sub(border as u32)),
     }
 }
 
@@ -50,22 +51,34 @@ impl History {
         }
     }
 
-    /// Let updates `first` to `last` come: at most 2**32 - 1, and all later than any before.
+    /// Whether the cells can tell an update of this number.
     #[inline]
-    pub fn make_room(&mut self, first: u64, last: u64, homes: &mut [Cell], extra: &mut [Cell]) {
-        if last - self.border > u64::from(u32::MAX) {
-            self.move_border(first - 1, homes, extra);
-        }
+    pub fn has_room(&self, last: u64) -> bool {
+        last - self.border <= u64::from(u32::MAX)
     }
 
+    /// Take what all cells tell, of homes by row and of further blocks; they tell what comes after `border`.
     #[cold]
-    fn move_border(&mut self, border: u64, homes: &mut [Cell], extra: &mut [Cell]) {
-        for (cells, pasts) in [(homes, &mut self.homes), (extra, &mut self.extra)] {
-            pasts.resize(cells.len(), Past::default());
-            for (cell, past) in cells.iter_mut().zip(pasts) {
-                *past = whole(cell, *past, self.border);
-                (cell.visits, cell.last) = (0, 0);
+    pub fn move_border<'a>(
+        &mut self,
+        border: u64,
+        homes: impl Iterator<Item = &'a Cell>,
+        extra: &[Cell],
+    ) {
+        let old = self.border;
+        let take = |cell: &Cell, past: &mut Past| {
+            *past = whole(cell, *past, old);
+            cell.set_counts(0, 0);
+        };
+        for (i, cell) in homes.enumerate() {
+            if i == self.homes.len() {
+                self.homes.push(Past::default());
             }
+            take(cell, &mut self.homes[i]);
+        }
+        self.extra.resize(extra.len(), Past::default());
+        for (cell, past) in extra.iter().zip(&mut self.extra) {
+            take(cell, past);
         }
         self.border = border;
     }
@@ -82,12 +95,11 @@ impl History {
         (whole.visits, whole.last)
     }
 
-    /// Enter both for a pair that was not known.
-    pub fn enter(&mut self, cell: &mut Cell, at: Spot, visits: u64, last: u64) {
+    /// Enter both for a pair that was not known; return what its cell tells of them.
+    pub fn enter(&mut self, at: Spot, visits: u64, last: u64) -> (u32, u32) {
         if self.border == 0 {
             // All updates together are no more than 32 bits tell.
-            (cell.visits, cell.last) = (visits as u32, last as u32);
-            return;
+            return (visits as u32, last as u32);
         }
         let pasts = if at.is_extra {
             &mut self.extra
@@ -98,5 +110,6 @@ impl History {
             pasts.resize(at.cell + 1, Past::default());
         }
         pasts[at.cell] = Past { visits, last };
+        (0, 0)
     }
 }

@@ -174,6 +174,20 @@ impl Dense {
         (0..DENSE).contains(&key)
     }
 
+    /// The numbers of integers, as [`Dense::get`]; say whether all are small enough.
+    pub fn get_all(&self, keys: &[i64], numbers: &mut [u32]) -> bool {
+        let pairs = numbers.iter_mut().zip(keys);
+        let united = keys.iter().fold(0, |united, &key| united | key); // below a power of two if all keys are
+        let n = self.0.len(); // a power of two, or 0
+        if (united as u64) < n as u64 {
+            let within = &self.0[..n];
+            pairs.for_each(|(number, &key)| *number = within[key as usize & (n - 1)]);
+        } else {
+            pairs.for_each(|(number, &key)| *number = self.get(key));
+        }
+        Self::takes(united)
+    }
+
     /// The number of an integer, 0 if it has none or is not small.
     #[inline]
     pub fn get(&self, key: i64) -> u32 {

@@ -1,11 +1,12 @@
 //! Tabular temporal-difference learning: Q-learning, SARSA and expected SARSA.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
 
 use crate::batch;
+use crate::homes::{Homes, TERMINAL, UNSEEN};
 use crate::keys::{AsKey, Dense, Index, Key, Name};
-use crate::table::{Entry, Rules, Shard, TERMINAL, UNSEEN};
+use crate::table::{Entry, Rules, Shard};
 use crate::twister::Twister;
 
 /// Binary logarithm of the number of shards.
@@ -111,8 +112,9 @@ pub struct Table {
     pub(crate) rules: Rules,
     pub(crate) actions: RwLock<Actions>,
     pub(crate) shards: Box<[Mutex<Shard>; SHARDS]>,
-    /// Places of the states that are small integers.
-    pub(crate) ints: RwLock<Dense>,
+    pub(crate) homes: RwLock<Homes>,
+    /// Number of pairs that were updated.
+    pub(crate) known: AtomicUsize,
     pub(crate) stamp: AtomicU64,
     /// Number of updates learned.
     steps: AtomicU64,
@@ -152,10 +154,11 @@ impl Table {
         Self {
             rules,
             actions: RwLock::new(Actions::new(declared)),
-            shards: Box::new(std::array::from_fn(|_| {
-                Mutex::new(Shard::new(rules.initial, steps))
+            shards: Box::new(std::array::from_fn(|number| {
+                Mutex::new(Shard::new(number, steps))
             })),
-            ints: RwLock::default(),
+            homes: RwLock::new(Homes::new(rules.initial)),
+            known: AtomicUsize::new(0),
             stamp: AtomicU64::new(0),
             steps: AtomicU64::new(steps),
             generator: Twister::new(seed),
@@ -166,11 +169,6 @@ impl Table {
     /// The place of a new state among all states.
     pub(crate) fn next_stamp(&self) -> u64 {
         self.stamp.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    #[inline(always)]
-    fn shard(&mut self, number: usize) -> &mut Shard {
-        own(&mut self.shards[number])
     }
 
     /// What the updates follow.
@@ -201,7 +199,7 @@ impl Table {
 
     /// Number of (state, action) pairs with a value.
     pub fn known(&mut self) -> usize {
-        self.shards.iter_mut().map(|shard| own(shard).known).sum()
+        *self.known.get_mut()
     }
 
     /// Learn from one transition. O(1), or O(actions of the next state) where its worth must be computed anew.
@@ -223,103 +221,95 @@ impl Table {
         }
         let column = actions.find_or_add(action)?;
         let next_column = next_action.map(|next_action| actions.find(next_action));
-        let (home_shard, home) = split(self.place_or_add(state));
-        self.shard(home_shard).prefetch(home as u32, column);
-        let next = if done {
-            0.0
+        let home = self.home_or_add(state);
+        self.homes.get_mut().expect(POISONED).prefetch(home, column);
+        let source = if done {
+            TERMINAL
         } else {
-            let (shard, next_home) = split(self.place_of(next_state));
-            let source = own(&mut self.shards[shard]);
-            match next_column {
-                None => source.worth(next_home as u32, &self.rules),
-                Some(Some(next_column)) if next_home != UNSEEN as usize => {
-                    source.value(next_home as u32, next_column)
+            self.home_of(next_state)
+        };
+        let (rules, homes) = (&self.rules, self.homes.get_mut().expect(POISONED));
+        let next = match next_column {
+            Some(_) if source == TERMINAL => 0.0,
+            Some(Some(column)) if source != UNSEEN => {
+                let shard = own(&mut self.shards[shard_of(next_state)]);
+                shard.value(homes, source, column, rules)
+            }
+            Some(_) => rules.initial,
+            None => {
+                let worth = homes.worths[source as usize].get();
+                if worth.is_nan() {
+                    own(&mut self.shards[shard_of(next_state)]).collect(homes, source, rules)
+                } else {
+                    worth
                 }
-                Some(_) => self.rules.initial,
             }
         };
         let number = self.steps.get_mut();
         *number += 1;
-        let own = own(&mut self.shards[home_shard]);
-        own.make_room(*number, *number);
-        own.learn(
-            home as u32,
-            column,
-            reward,
-            next,
-            &self.rules,
-            *number as u32,
-        );
+        let own = own(&mut self.shards[shard_of(state)]);
+        own.make_room(homes, *number, *number);
+        let first = own.learn(homes, home, column, reward, next, rules, *number as u32);
+        *self.known.get_mut() += usize::from(first);
         Ok(())
     }
 
-    /// Shard and home of a state, or of one that stands for it.
+    /// The home of a state, or one that stands for it.
     #[inline(always)]
-    fn place_of(&mut self, state: Key<'_>) -> u32 {
-        let number = shard_of(state);
-        if let Key::Int(key) = state
-            && Dense::takes(key)
-        {
-            let found = self.ints.get_mut().expect(POISONED).get(key);
-            return if found == 0 {
-                place(UNSEEN, number)
-            } else {
-                found
-            };
+    fn home_of(&mut self, state: Key<'_>) -> u32 {
+        match state {
+            Key::Int(small) if Dense::takes(small) => {
+                self.homes.get_mut().expect(POISONED).ints.get(small)
+            }
+            _ => own(&mut self.shards[shard_of(state)]).find(state),
         }
-        place(self.shard(number).find(state), number)
     }
 
-    /// Shard and home of a state, made if need be.
+    /// The home of a state, made if need be.
     #[inline(always)]
-    fn place_or_add(&mut self, state: Key<'_>) -> u32 {
-        let found = self.place_of(state);
-        if split(found).1 == UNSEEN as usize {
-            self.add_state(state)
-        } else {
-            found
+    fn home_or_add(&mut self, state: Key<'_>) -> u32 {
+        match self.home_of(state) {
+            UNSEEN => self.add_state(state),
+            home => home,
         }
     }
 
     #[cold]
     fn add_state(&mut self, state: Key<'_>) -> u32 {
-        let (stamp, number) = (self.next_stamp(), shard_of(state));
-        let added = place(own(&mut self.shards[number]).add(state, stamp), number);
-        if let Key::Int(key) = state
-            && Dense::takes(key)
-        {
-            self.ints.get_mut().expect(POISONED).set(key, added);
-        }
-        added
+        let stamp = self.next_stamp();
+        let homes = self.homes.get_mut().expect(POISONED);
+        own(&mut self.shards[shard_of(state)]).add(homes, state, stamp)
     }
 
     /// The value of a pair; the initial value if it was never updated. O(1).
     pub fn value(&mut self, state: Key<'_>, action: Key<'_>) -> Result<f64, Undeclared> {
         let found = self.pair_of(state, action)?;
-        Ok(found.map_or(self.rules.initial, |(shard, home, column)| {
-            own(&mut self.shards[shard]).value(home, column)
+        let homes = self.homes.get_mut().expect(POISONED);
+        Ok(found.map_or(self.rules.initial, |(home, column)| {
+            own(&mut self.shards[shard_of(state)]).value(homes, home, column, &self.rules)
         }))
     }
 
-    /// Shard, home and column of a pair whose state and action are known.
+    /// Home and column of a pair whose state and action are known.
     fn pair_of(
         &mut self,
         state: Key<'_>,
         action: Key<'_>,
-    ) -> Result<Option<(usize, u32, usize)>, Undeclared> {
+    ) -> Result<Option<(u32, usize)>, Undeclared> {
         let actions = self.actions.get_mut().expect(POISONED);
         actions.check(action)?;
         let column = actions.find(action);
-        let (shard, home) = split(self.place_of(state));
-        let known = column.filter(|_| home != UNSEEN as usize);
-        Ok(known.map(|column| (shard, home as u32, column)))
+        let home = self.home_of(state);
+        let known = column.filter(|_| home != UNSEEN);
+        Ok(known.map(|column| (home, column)))
     }
 
     /// The number of updates of a pair, and the number of the last of them among all; zero if there is none. O(1).
     pub fn visits(&mut self, state: Key<'_>, action: Key<'_>) -> Result<(u64, u64), Undeclared> {
         let found = self.pair_of(state, action)?;
-        Ok(found.map_or((0, 0), |(shard, home, column)| {
-            own(&mut self.shards[shard]).visits(home, column)
+        let homes = self.homes.get_mut().expect(POISONED);
+        Ok(found.map_or((0, 0), |(home, column)| {
+            own(&mut self.shards[shard_of(state)]).visits(homes, home, column)
         }))
     }
 
@@ -332,7 +322,7 @@ impl Table {
             ..self.rules
         };
         if self.rules.on_policy {
-            self.shards.iter_mut().for_each(|shard| own(shard).doubt());
+            self.homes.get_mut().expect(POISONED).doubt();
         }
     }
 
@@ -352,13 +342,14 @@ impl Table {
         if explore && self.generator.random() < self.rules.epsilon {
             return Ok((self.generator.random() * offered.len() as f64) as usize);
         }
-        let (shard, home) = split(self.place_of(state));
-        let shard = own(&mut self.shards[shard]);
+        let home = self.home_of(state);
+        let homes = self.homes.get_mut().expect(POISONED);
+        let shard = own(&mut self.shards[shard_of(state)]);
         let actions = self.actions.get_mut().expect(POISONED);
         let (mut best, mut chosen) = (f64::NEG_INFINITY, 0);
         for (position, &action) in offered.iter().enumerate() {
             let value = match actions.find(action) {
-                Some(column) if home != UNSEEN as usize => shard.value(home as u32, column),
+                Some(column) if home != UNSEEN => shard.value(homes, home, column, &self.rules),
                 _ => self.rules.initial,
             };
             if value > best {
@@ -370,27 +361,23 @@ impl Table {
 
     /// Everything learned. O(states log states + pairs).
     pub fn learned(&mut self) -> Learned {
-        let mut homes = Vec::new();
+        let mut rows = Vec::new();
         for (number, shard) in self.shards.iter_mut().enumerate() {
-            homes.extend(
-                own(shard)
-                    .homes()
-                    .map(|(stamp, home)| (stamp, number, home)),
-            );
+            rows.extend(own(shard).rows().map(|(stamp, row)| (stamp, number, row)));
         }
-        homes.sort_unstable();
+        rows.sort_unstable();
         let mut learned = Learned {
-            states: Vec::with_capacity(homes.len()),
+            states: Vec::with_capacity(rows.len()),
             actions: self.actions.get_mut().expect(POISONED).names().to_vec(),
             pairs: Vec::new(),
             generator: self.generator.state(),
         };
-        for (row, (_, number, home)) in homes.into_iter().enumerate() {
+        let homes = self.homes.get_mut().expect(POISONED);
+        for (position, (_, number, row)) in rows.into_iter().enumerate() {
             let shard = own(&mut self.shards[number]);
-            learned.states.push(shard.name(home).clone());
-            learned
-                .pairs
-                .extend(shard.entries(home).map(|entry| (row, entry)));
+            learned.states.push(shard.name(row).clone());
+            let entries = shard.entries(homes, row);
+            learned.pairs.extend(entries.map(|entry| (position, entry)));
         }
         learned
     }
@@ -411,14 +398,16 @@ impl Table {
         for action in &learned.actions[declared..] {
             actions.add(action.key());
         }
-        let mut places = Vec::with_capacity(learned.states.len());
-        for state in &learned.states {
-            places.push(split(table.place_or_add(state.key())));
-        }
+        let states = learned.states.iter();
+        let places: Vec<_> = states
+            .map(|state| (shard_of(state.key()), table.home_or_add(state.key())))
+            .collect();
+        let homes = table.homes.get_mut().expect(POISONED);
         for &(row, entry) in &learned.pairs {
             let (number, home) = places[row];
-            own(&mut table.shards[number]).enter(home as u32, entry);
+            own(&mut table.shards[number]).enter(homes, home, entry);
         }
+        *table.known.get_mut() = learned.pairs.len();
         Some(table)
     }
 }
@@ -536,17 +525,4 @@ fn shards_of(column: Column<'_>) -> u32 {
         Column::Ints(keys) => each(keys),
         Column::Keys(keys) => each(keys),
     }
-}
-
-/// Where a state is, in one number.
-#[inline]
-pub(crate) fn place(home: u32, shard: usize) -> u32 {
-    debug_assert!(home < 1 << (u32::BITS - SHARD_BITS) && (home == TERMINAL || shard < SHARDS));
-    home << SHARD_BITS | shard as u32
-}
-
-/// Shard and home of a place.
-#[inline(always)]
-pub(crate) fn split(place: u32) -> (usize, usize) {
-    (place as usize % SHARDS, (place >> SHARD_BITS) as usize)
 }

@@ -4,6 +4,7 @@ mod bandit;
 mod batch;
 mod exp;
 mod history;
+mod homes;
 mod journal;
 mod keys;
 mod learner;

@@ -12,14 +12,14 @@ const LARGE: usize = 4 << 20;
 ///
 /// A large array moves to fresh memory, which is asked for in huge pages before it is touched.
 #[inline]
-pub(crate) fn reserve<T: Copy>(items: &mut Vec<T>, more: usize) {
+pub(crate) fn reserve<T>(items: &mut Vec<T>, more: usize) {
     if items.capacity() - items.len() < more {
         grow(items, more);
     }
 }
 
 #[cold]
-fn grow<T: Copy>(items: &mut Vec<T>, more: usize) {
+fn grow<T>(items: &mut Vec<T>, more: usize) {
     let capacity = (items.len() + more).max(2 * items.capacity());
     if capacity * size_of::<T>() < LARGE {
         items.reserve(more);
@@ -27,7 +27,7 @@ fn grow<T: Copy>(items: &mut Vec<T>, more: usize) {
     }
     let mut grown = Vec::with_capacity(capacity);
     ask_for_huge_pages(&grown);
-    grown.extend_from_slice(items);
+    grown.append(items);
     *items = grown;
 }
 

@@ -1,25 +1,11 @@
-//! A shard of the table: values and visits of the (state, action) pairs of some states.
+//! A shard of the table: the states of some names, where their values are, and what came of their updates.
 //!
-//! Actions are numbered as they appear and fall into tiles of 11. A state owns one *home* block of cells for the first
-//! tile, and one further block for each other tile that it uses, so that states with different actions do not make the
-//! table explode. Blocks are only ever appended. What states are worth lies apart: it is read more than all else, and so
-//! stays in the cache.
+//! A state owns a [home](crate::homes), and one further block of cells for each tile of actions beyond the first that it
+//! uses, so that states with different actions do not make the table explode. Blocks are only ever appended.
 
 use crate::history::{History, Spot};
+use crate::homes::{CHUNK, Cell, Homes, NEVER, Step, TILE, UNSEEN};
 use crate::keys::{Dense, Index, Key};
-use crate::prefetch::ask;
-use crate::roomy;
-
-/// Actions, and cells, per block.
-pub(crate) const TILE: usize = 11;
-/// Value of a pair that was never updated.
-pub(crate) const NEVER: f64 = f64::NEG_INFINITY;
-/// Home whose worth and values are the initial value; it belongs to no state.
-pub(crate) const UNSEEN: u32 = 0;
-/// Home whose worth and values are zero; it belongs to no state.
-pub(crate) const TERMINAL: u32 = 1;
-const RESERVED: u32 = 2;
-const MAX_HOMES: usize = 1 << 28; // a home and its shard fit into 32 bits
 
 /// What an update follows.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,46 +22,6 @@ pub struct Rules {
     pub on_policy: bool,
     /// Number of declared actions; 0 where the set is open.
     pub declared: usize,
-}
-
-/// A pair: its value; the number of its updates, and the number of the last of them, as [`History`] reads them.
-#[derive(Clone, Copy)]
-#[repr(align(16))] // so that it lies in one cache line
-pub(crate) struct Cell {
-    pub value: f64,
-    pub visits: u32,
-    pub last: u32,
-}
-
-/// What one update did to a cell.
-pub(crate) struct Step {
-    pub old: f64,
-    pub new: f64,
-    /// The pair was not known before.
-    pub first: bool,
-}
-
-impl Cell {
-    fn new(value: f64) -> Self {
-        Self {
-            value,
-            visits: 0,
-            last: 0,
-        }
-    }
-
-    /// Move a value towards `reward + discount * next`, by the update of this number. The order of operations is that
-    /// of every backend.
-    #[inline(always)]
-    pub fn step(&mut self, reward: f64, next: f64, rules: &Rules, number: u32) -> Step {
-        let first = self.value == NEVER;
-        let old = if first { rules.initial } else { self.value };
-        let new = old + rules.learning_rate * (reward + rules.discount * next - old);
-        self.value = new;
-        self.visits += 1;
-        self.last = number;
-        Step { old, new, first }
-    }
 }
 
 /// What a state is worth after an update of one of its values; NaN: to be computed anew.
@@ -111,13 +57,14 @@ impl Tried {
             let larger = |one: f64, other: f64| if other > one { other } else { one };
             let mut best = [self.best; 4];
             for (i, cell) in cells.iter().enumerate() {
-                best[i % 4] = larger(best[i % 4], cell.value);
+                best[i % 4] = larger(best[i % 4], cell.value.get());
             }
             self.best = larger(larger(best[0], best[1]), larger(best[2], best[3]));
             self.n += usize::from(self.best > NEVER);
             return;
         }
-        for &Cell { value, .. } in cells {
+        for cell in cells {
+            let value = cell.value.get();
             if value > NEVER {
                 self.n += 1;
                 self.sum += value;
@@ -147,9 +94,9 @@ impl Tried {
 
 /// What a state whose actions all lie in its home is worth.
 #[cold]
-pub(crate) fn worth_of_home(cells: &[Cell], home: usize, rules: &Rules) -> f64 {
+pub(crate) fn worth_of_block(cells: &[Cell], rules: &Rules) -> f64 {
     let mut tried = Tried::new();
-    tried.take(&cells[home * TILE..][..TILE], rules);
+    tried.take(cells, rules);
     tried.worth(rules)
 }
 
@@ -166,110 +113,113 @@ pub struct Entry {
     pub last: u64,
 }
 
-/// The states of one shard with their values.
+/// The states of one shard, by rows in order of appearance.
 pub(crate) struct Shard {
-    index: Index,
-    /// `TILE` of each home.
-    pub cells: Vec<Cell>,
-    /// What each home is worth; NaN: to be computed anew.
-    pub worths: Vec<f64>,
-    lists: Vec<u32>, // of each home the position + 1 of the list of its further blocks
+    number: usize,
+    index: Index,               // numbers rows from 1 on
+    chunks: Vec<u32>,           // the first home of every `CHUNK` rows
+    lists: Vec<u32>,            // of each row the position + 1 of the list of its further blocks
     more: Vec<Vec<(u32, u32)>>, // (tile, block in extra), by tile
-    extra: Vec<Cell>, // `TILE` of each further block
+    extra: Vec<Cell>,           // `TILE` of each further block
     stamps: Vec<u64>,
     history: History,
-    /// Number of pairs that were updated.
-    pub known: usize,
-    initial: f64,
 }
 
 impl Shard {
     /// `steps`: so many updates came before.
-    pub fn new(initial: f64, steps: u64) -> Self {
+    pub fn new(number: usize, steps: u64) -> Self {
         Self {
-            index: Index::new(RESERVED),
-            cells: [[Cell::new(initial); TILE], [Cell::new(0.0); TILE]].concat(),
-            worths: vec![initial, 0.0],
-            lists: vec![0; RESERVED as usize],
+            number,
+            index: Index::new(1),
+            chunks: Vec::new(),
+            lists: Vec::new(),
             more: Vec::new(),
             extra: Vec::new(),
             stamps: Vec::new(),
             history: History::new(steps),
-            known: 0,
-            initial,
         }
     }
 
-    /// The home of a state that is no small integer (whose places the whole table knows), or [`UNSEEN`].
+    fn home(&self, row: usize) -> u32 {
+        self.chunks[row / CHUNK] + (row % CHUNK) as u32
+    }
+
+    /// The home of a state that is no small integer (whose homes the whole table knows), or [`UNSEEN`].
     #[inline]
     pub fn find(&self, state: Key<'_>) -> u32 {
-        self.index.find(state)
+        match self.index.find(state) {
+            0 => UNSEEN,
+            number => self.home(number as usize - 1),
+        }
     }
 
     /// Make the home of a state that has none; `stamp` says when it appeared among all states.
     #[cold]
-    pub fn add(&mut self, state: Key<'_>, stamp: u64) -> u32 {
-        assert!(
-            self.worths.len() < MAX_HOMES,
-            "a shard holds fewer than 2**28 states"
-        );
-        self.stamps.push(stamp);
-        roomy::reserve(&mut self.cells, TILE);
-        self.cells.extend([Cell::new(NEVER); TILE]);
-        roomy::reserve(&mut self.worths, 1);
-        self.worths.push(self.initial);
-        self.lists.push(0);
-        match state {
-            Key::Int(number) if Dense::takes(number) => self.index.add_unfound(state),
-            _ => self.index.add(state),
+    pub fn add(&mut self, homes: &mut Homes, state: Key<'_>, stamp: u64) -> u32 {
+        let row = self.stamps.len();
+        if row.is_multiple_of(CHUNK) {
+            self.chunks.push(homes.add_chunk(self.number, row));
         }
+        self.stamps.push(stamp);
+        self.lists.push(0);
+        let home = self.home(row);
+        homes.worths[home as usize].set(homes.initial); // its chunk may be older than a doubt
+        match state {
+            Key::Int(small) if Dense::takes(small) => {
+                self.index.add_unfound(state);
+                homes.ints.set(small, home);
+            }
+            _ => {
+                self.index.add(state);
+            }
+        }
+        home
     }
 
-    fn further(&self, home: u32) -> &[(u32, u32)] {
-        match self.lists[home as usize] {
+    fn further(&self, row: usize) -> &[(u32, u32)] {
+        match self.lists[row] {
             0 => &[],
             list => &self.more[list as usize - 1],
         }
     }
 
     /// Where the cell of an action in a state is.
-    fn spot(&self, home: u32, column: usize) -> Option<Spot> {
+    fn spot(&self, row: usize, column: usize) -> Option<Spot> {
         let tile = (column / TILE) as u32;
         let block = if tile == 0 {
-            home
+            row
         } else {
-            let further = self.further(home);
+            let further = self.further(row);
             let found = further.binary_search_by_key(&tile, |&(tile, _)| tile);
-            further[found.ok()?].1
+            further[found.ok()?].1 as usize
         };
         Some(Spot {
             is_extra: tile > 0,
-            cell: block as usize * TILE + column % TILE,
+            cell: block * TILE + column % TILE,
         })
     }
 
-    fn cell(&self, at: Spot) -> &Cell {
-        let cells = if at.is_extra {
-            &self.extra
-        } else {
-            &self.cells
-        };
-        &cells[at.cell]
+    fn cell<'a>(&'a self, homes: &'a Homes, at: Spot) -> &'a Cell {
+        if at.is_extra {
+            return &self.extra[at.cell];
+        }
+        &homes.block(self.home(at.cell / TILE))[at.cell % TILE]
     }
 
     /// The cell of an action in a state, made if need be.
     #[inline(always)]
-    fn cell_mut(&mut self, home: u32, column: usize) -> &mut Cell {
+    fn cell_or_add<'a>(&'a mut self, homes: &'a Homes, home: u32, column: usize) -> &'a Cell {
         if column < TILE {
-            return &mut self.cells[home as usize * TILE + column];
+            return &homes.cells[home as usize * TILE + column];
         }
-        let block = self.further_block(home, (column / TILE) as u32);
-        &mut self.extra[block as usize * TILE + column % TILE]
+        let (_, row) = homes.owner(home);
+        let block = self.further_block(row, (column / TILE) as u32);
+        &self.extra[block as usize * TILE + column % TILE]
     }
 
     #[inline(never)]
-    fn further_block(&mut self, home: u32, tile: u32) -> u32 {
-        let list = &mut self.lists[home as usize];
+    fn further_block(&mut self, row: usize, tile: u32) -> u32 {
+        let list = &mut self.lists[row];
         if *list == 0 {
             self.more.push(Vec::new());
             *list = u32::try_from(self.more.len()).expect("no more lists than homes");
@@ -280,7 +230,7 @@ impl Shard {
             Err(place) => {
                 let blocks = self.extra.len() / TILE;
                 let block = u32::try_from(blocks).expect("fewer than 2**32 blocks");
-                self.extra.extend([Cell::new(NEVER); TILE]);
+                self.extra.extend((0..TILE).map(|_| Cell::new(NEVER)));
                 further.insert(place, (tile, block));
                 block
             }
@@ -289,105 +239,100 @@ impl Shard {
 
     /// The value of a pair; the initial value if it was never updated.
     #[inline]
-    pub fn value(&self, home: u32, column: usize) -> f64 {
-        let held = self
-            .spot(home, column)
-            .map_or(NEVER, |at| self.cell(at).value);
-        if held == NEVER { self.initial } else { held }
+    pub fn value(&self, homes: &Homes, home: u32, column: usize, rules: &Rules) -> f64 {
+        let held = if column < TILE {
+            homes.block(home)[column].value.get()
+        } else {
+            let (_, row) = homes.owner(home);
+            self.spot(row, column)
+                .map_or(NEVER, |at| self.cell(homes, at).value.get())
+        };
+        if held == NEVER { rules.initial } else { held }
     }
 
     /// The number of updates of a pair, and the number of its last one.
-    pub fn visits(&self, home: u32, column: usize) -> (u64, u64) {
-        self.spot(home, column)
-            .map_or((0, 0), |at| self.history.of(self.cell(at), at))
+    pub fn visits(&self, homes: &Homes, home: u32, column: usize) -> (u64, u64) {
+        let (_, row) = homes.owner(home);
+        self.spot(row, column)
+            .map_or((0, 0), |at| self.history.of(self.cell(homes, at), at))
     }
 
     /// Let updates of these numbers come: fewer than 2**32, and all later than any before.
     #[inline]
-    pub fn make_room(&mut self, first: u64, last: u64) {
-        self.history
-            .make_room(first, last, &mut self.cells, &mut self.extra);
-    }
-
-    /// Let every state's worth be computed anew.
-    pub fn doubt(&mut self) {
-        self.worths[RESERVED as usize..].fill(f64::NAN);
-    }
-
-    /// What a state is worth to the one before.
-    #[inline]
-    pub fn worth(&mut self, home: u32, rules: &Rules) -> f64 {
-        let worth = self.worths[home as usize];
-        if worth.is_nan() {
-            return self.collect(home, rules);
+    pub fn make_room(&mut self, homes: &Homes, first: u64, last: u64) {
+        if !self.history.has_room(last) {
+            let rows = self
+                .chunks
+                .iter()
+                .flat_map(|&home| home..home + CHUNK as u32);
+            let cells = rows
+                .take(self.stamps.len())
+                .flat_map(|home| homes.block(home));
+            self.history.move_border(first - 1, cells, &self.extra);
         }
-        worth
     }
 
+    /// What a state is worth, computed anew.
     #[cold]
-    fn collect(&mut self, home: u32, rules: &Rules) -> f64 {
+    pub fn collect(&self, homes: &Homes, home: u32, rules: &Rules) -> f64 {
         let mut tried = Tried::new();
-        tried.take(&self.cells[home as usize * TILE..][..TILE], rules);
-        for &(_, block) in self.further(home) {
+        tried.take(homes.block(home), rules);
+        let (_, row) = homes.owner(home);
+        for &(_, block) in self.further(row) {
             tried.take(&self.extra[block as usize * TILE..][..TILE], rules);
         }
         let worth = tried.worth(rules);
-        self.worths[home as usize] = worth;
+        homes.worths[home as usize].set(worth);
         worth
     }
 
-    /// Ask for what an update of a pair will touch, without waiting for it.
-    #[inline]
-    pub fn prefetch(&self, home: u32, column: usize) {
-        ask(&self.worths, home as usize);
-        ask(&self.cells, home as usize * TILE + column % TILE);
-    }
-
-    /// Learn from one transition, the update of this number, for which there is room.
+    /// Learn from one transition, the update of this number, for which there is room; say whether its pair is new.
     #[inline(always)]
+    #[allow(clippy::too_many_arguments)] // a transition has them
     pub fn learn(
         &mut self,
+        homes: &Homes,
         home: u32,
         column: usize,
         reward: f64,
         next: f64,
         rules: &Rules,
         number: u32,
-    ) {
-        let step = self
-            .cell_mut(home, column)
-            .step(reward, next, rules, number);
-        let worth = &mut self.worths[home as usize];
-        *worth = followed(*worth, &step, rules.on_policy);
-        self.known += usize::from(step.first);
+    ) -> bool {
+        let cell = self.cell_or_add(homes, home, column);
+        let step = cell.step(reward, next, rules, number);
+        let worth = &homes.worths[home as usize];
+        worth.set(followed(worth.get(), &step, rules.on_policy));
+        step.first
     }
 
-    /// Homes with their stamps.
-    pub fn homes(&self) -> impl Iterator<Item = (u64, u32)> {
-        self.stamps.iter().copied().zip(RESERVED..)
+    /// Rows with their stamps.
+    pub fn rows(&self) -> impl Iterator<Item = (u64, usize)> {
+        self.stamps.iter().copied().zip(0..)
     }
 
-    /// The name of the state that has this home.
-    pub fn name(&self, home: u32) -> &crate::keys::Name {
-        self.index.name(home)
+    /// The name of the state of a row.
+    pub fn name(&self, row: usize) -> &crate::keys::Name {
+        &self.index.names()[row]
     }
 
     /// The known pairs of a state by column.
-    pub fn entries(&self, home: u32) -> impl Iterator<Item = Entry> {
-        let further = self.further(home).iter();
-        let blocks = std::iter::once((0, home)).chain(further.copied());
+    pub fn entries<'a>(&'a self, homes: &'a Homes, row: usize) -> impl Iterator<Item = Entry> {
+        let further = self.further(row).iter();
+        let own = (0, row as u32);
+        let blocks = std::iter::once(own).chain(further.copied());
         blocks.flat_map(move |(tile, block)| {
             let spots = (0..TILE).map(move |offset| Spot {
                 is_extra: tile > 0,
                 cell: block as usize * TILE + offset,
             });
-            let cells = spots.map(|at| (at, self.cell(at)));
-            let known = cells.filter(|(_, cell)| cell.value > NEVER);
+            let cells = spots.map(|at| (at, self.cell(homes, at)));
+            let known = cells.filter(|(_, cell)| cell.value.get() > NEVER);
             known.map(move |(at, cell)| {
                 let (visits, last) = self.history.of(cell, at);
                 Entry {
                     column: tile as usize * TILE + at.cell % TILE,
-                    value: cell.value,
+                    value: cell.value.get(),
                     visits,
                     last,
                 }
@@ -396,19 +341,13 @@ impl Shard {
     }
 
     /// Enter a pair that is not known yet.
-    pub fn enter(&mut self, home: u32, entry: Entry) {
-        let column = entry.column;
-        self.cell_mut(home, column);
-        let at = self.spot(home, column).expect("it was just made");
-        let cells = if at.is_extra {
-            &mut self.extra
-        } else {
-            &mut self.cells
-        };
-        let cell = &mut cells[at.cell];
-        cell.value = entry.value;
-        self.history.enter(cell, at, entry.visits, entry.last);
-        self.worths[home as usize] = f64::NAN;
-        self.known += 1;
+    pub fn enter(&mut self, homes: &Homes, home: u32, entry: Entry) {
+        let cell = self.cell_or_add(homes, home, entry.column);
+        cell.value.set(entry.value);
+        let (_, row) = homes.owner(home);
+        let at = self.spot(row, entry.column).expect("it was just made");
+        let counts = self.history.enter(at, entry.visits, entry.last);
+        self.cell(homes, at).set_counts(counts.0, counts.1);
+        homes.worths[home as usize].set(f64::NAN);
     }
 }

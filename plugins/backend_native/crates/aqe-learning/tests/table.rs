@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use aqe_learning::{Column, Key, Learner, Name, Rules, SHARDS, Table, Transitions};
+use aqe_learning::{Column, Key, Learner, Name, Rules, SHARDS, Table, Transitions, Twister};
 use proptest::prelude::*;
 
 /// Q-learning and SARSA as the books have them; sums in the order in which actions were first seen.
@@ -160,6 +160,96 @@ proptest! {
         }
         let mut again = Table::from_learned(rules, declared.len(), 1, &learned).unwrap();
         prop_assert_eq!(again.learned(), learned);
+    }
+}
+
+/// Several slices long, with states and actions that appear on the way; batches run as compiled for wide registers,
+/// singles as for any processor.
+#[test]
+fn long_batches_are_singles_bit_for_bit() {
+    let n = if cfg!(miri) { 40 } else { 3000 };
+    for (states, actions, on_policy) in [
+        (1, 1, false),
+        (7, 11, false),
+        (5000, 10, false),
+        (600, 40, false),
+        (7, 4, true),
+        (600, 11, true),
+    ] {
+        let mut random = Twister::new(states as u64);
+        let mut draw = |n: i64| (random.random() * n as f64) as i64;
+        let row = |i: i64| Row {
+            state: draw(states.min(i + 1)) * 3,
+            action: draw(actions.min(i / 5 + 1)),
+            reward: draw(9) as f64 - 4.5,
+            next_state: draw(states + 1) * 3,
+            done: draw(10) == 0,
+            next_action: Some(draw(actions)).filter(|_| on_policy),
+        };
+        let rows: Vec<Row> = (0..n).map(row).collect();
+        let batches = Learner::new(Table::new(rules(on_policy), &[], 1));
+        let mut singles = Table::new(rules(on_policy), &[], 1);
+        for part in rows.chunks(1300) {
+            teach(&batches, part);
+        }
+        for row in &rows {
+            let next = row.next_action.map(Key::Int);
+            let done = row.done;
+            singles
+                .update(
+                    row.state,
+                    row.action,
+                    row.reward,
+                    row.next_state,
+                    done,
+                    next,
+                )
+                .unwrap();
+        }
+        assert_eq!(batches.exclusive().known(), singles.known());
+        let (ours, theirs) = (batches.exclusive().learned(), singles.learned());
+        assert_eq!(ours.pairs.len(), singles.known());
+        assert_eq!(ours, theirs);
+    }
+}
+
+/// A batch enters its states before it learns: one that comes later is worth the initial value till then, to the bit,
+/// also after rates changed.
+#[test]
+fn states_that_come_later_are_worth_the_initial_value() {
+    let declared: Vec<Name> = (0..3).map(Name::Int).collect();
+    let rules = Rules {
+        initial: 0.1,
+        ..rules(true)
+    };
+    let batches = Learner::new(Table::new(rules, &declared, 1));
+    let mut singles = Table::new(rules, &declared, 1);
+    for step in 0..3 {
+        let row = |state| Row {
+            state,
+            action: 0,
+            reward: 0.0,
+            next_state: state + 16,
+            done: false,
+            next_action: None,
+        };
+        let rows: Vec<Row> = (0..4).map(|i| row(16 * (5 * step + i))).collect();
+        teach(&batches, &rows);
+        for row in &rows {
+            singles
+                .update(
+                    row.state,
+                    row.action,
+                    row.reward,
+                    row.next_state,
+                    row.done,
+                    None,
+                )
+                .unwrap();
+        }
+        batches.exclusive().set_rates(0.3, 0.9, 1.0);
+        singles.set_rates(0.3, 0.9, 1.0);
+        assert_eq!(batches.exclusive().learned(), singles.learned());
     }
 }
 
