@@ -28,8 +28,8 @@ mod neon;
 mod pairs;
 mod portable;
 
-use std::array;
 use crate::level::Level;
+use std::array;
 
 pub use pairs::{ranks, repeated};
 

@@ -1,6 +1,5 @@
 //! `update` as CPython calls it: see [`Direct`].
 
-
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::{Borrowed, PyClass};

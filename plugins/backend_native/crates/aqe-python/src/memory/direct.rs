@@ -73,7 +73,12 @@ fn copy_plain(query: &Bound<'_, PyAny>, dim: usize, copy: &mut Vec<f32>) -> Opti
     copy.resize(dim, 0.0);
     let bytes = dim * size_of::<f32>();
     // SAFETY: there are so many bytes, aligned or not, and `copy` has room for them.
-    unsafe { array.data().cast::<u8>().copy_to(copy.as_mut_ptr().cast(), bytes) };
+    unsafe {
+        array
+            .data()
+            .cast::<u8>()
+            .copy_to(copy.as_mut_ptr().cast(), bytes)
+    };
     Some(())
 }
 
