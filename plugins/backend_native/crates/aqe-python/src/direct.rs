@@ -1,9 +1,9 @@
 //! A method as CPython calls it, with nothing between the call and Rust.
 //!
-//! PyO3 sorts the arguments of a method, looks whose it is, and counts who is inside: a third of an update of a table,
-//! and a microsecond of a search, together with what it takes to borrow an array. So a class gets a second method of the same name,
-//! in front of PyO3's, which takes plain arguments that come in order. Everything else, and so every refusal, goes on
-//! to PyO3's.
+//! PyO3 sorts the arguments of a method, looks whose it is, and counts who is inside: a third of an update of a table;
+//! with an account of who borrows an array, a third of a microsecond of a search. So a class gets a second method of the
+//! same name, in front of PyO3's, which takes plain arguments that come in order. Everything else, and so every refusal,
+//! goes on to PyO3's.
 
 use std::any::Any;
 use std::ffi::CString;
