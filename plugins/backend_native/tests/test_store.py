@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from aqe_core.contracts import StoreCapabilities
+from aqe_core.contracts.pattern_store import NO_KEY, Hits
 from aqe_core.errors import ConfigError, DimensionError, InputError, NonFiniteError
 from aqe_core.testing import PatternStoreConformance
 
@@ -123,6 +125,106 @@ def test_a_large_k_does_not_take_memory_for_rows_that_are_not_there():
     hits = store.search(np.ones(8), k=1_000_000)
     assert hits.keys[0] == 1
     assert (hits.scores[1:] == -np.inf).all()
+
+
+def test_a_search_answers_alike_however_it_is_asked():
+    rows = clustered(300, 64)
+    store = make_store(dim=64, background=False)
+    store.add(np.arange(300), rows)
+    query, spread = rows[3], np.repeat(rows[3], 2)[::2]
+    unaligned = np.frombuffer(b"_" + query.tobytes(), np.float32, offset=1)
+    frozen = query.copy()
+    frozen.flags.writeable = False
+    wanted = store.search(rows[3:4], 10)
+    ways = [
+        store.search(query),
+        store.search(query, 10),
+        store.search(query, k=10),
+        store.search(queries=query, k=10),
+        store.search(k=10, queries=query),
+        store.search(query, np.int64(10)),
+        store.search(query, k=10, among=None, ef=None, exact=False),
+        *(store.search(each) for each in (spread, unaligned, frozen, query.tolist(), query.astype(float))),
+        *(store.search(each) for each in (query.astype(">f4"), query.view(np.recarray))),
+    ]
+    for hits in ways:
+        assert type(hits) is Hits
+        assert np.array_equal(hits.keys, wanted.keys[0])
+        assert np.array_equal(hits.scores, wanted.scores[0])
+        assert (hits.keys.dtype, hits.scores.dtype) == (np.uint64, np.float32)
+        for array in hits:
+            assert array.shape == (10,)
+            assert array.flags.owndata
+            assert array.flags.writeable
+    assert store.search.__doc__.startswith("Find the ``k`` nearest rows")
+    assert list(inspect.signature(store.search).parameters) == ["queries", "k", "among", "ef", "exact"]
+    keys = store.search(query).keys
+    keys[:] = 0
+    assert np.array_equal(store.search(query).keys, wanted.keys[0])
+
+
+@pytest.mark.parametrize("k", [1, 7, 1024, 1025, 5000])
+@pytest.mark.parametrize("n", [0, 3])
+def test_places_without_a_row_are_filled(n, k):
+    store = make_store(dim=8)
+    store.add(np.arange(n), np.eye(8)[:n] + 1)
+    hits = store.search(np.ones(8, np.float32), k)
+    found = min(n, k)
+    assert sorted(hits.keys[:found].tolist()) == list(range(n))[:found] or k < n
+    assert (hits.keys[found:] == NO_KEY).all()
+    assert (hits.scores[found:] == -np.inf).all()
+    assert hits.keys.shape == hits.scores.shape == (k,)
+
+
+@pytest.mark.parametrize("fill", [1, 0])
+def test_what_is_wrong_is_refused_as_in_a_batch(fill):
+    store = make_store(dim=8)
+    store.add(np.arange(fill), np.ones((fill, 8)))
+    good, bad = np.ones(8, np.float32), np.full(8, np.nan, np.float32)
+    calls = {
+        NonFiniteError: [lambda: store.search(bad), lambda: store.search(np.full(8, np.inf, np.float32), 10)],
+        DimensionError: [lambda: store.search(np.ones(9, np.float32)), lambda: store.search(np.ones(0, np.float32))],
+        InputError: [
+            lambda: store.search(np.zeros(8, np.float32)),
+            *(lambda k=k: store.search(good, k) for k in (0, -1, 2.5, "3", None, 2**70)),
+        ],
+        TypeError: [
+            store.search,
+            lambda: store.search(good, 10, None),
+            lambda: store.search(good, queries=good),
+            lambda: store.search(good, size=3),
+        ],
+    }
+    for error, each in calls.items():
+        for call in each:
+            with pytest.raises(error):
+                call()
+    assert type(store).search(store, good).keys.shape == (10,)
+    with pytest.raises(TypeError):
+        type(store).search(None, good)
+
+
+def test_a_query_is_searched_for_as_it_was_when_it_was_checked():
+    rows, done = clustered(3000, 64), threading.Event()
+    query = rows[7].copy()
+    store = make_store(dim=64, background=False)
+    store.add(np.arange(3000), rows)
+
+    def spoil():
+        while not done.is_set():
+            query[:] = np.nan
+            query[:] = rows[7]
+
+    thread = threading.Thread(target=spoil)
+    thread.start()
+    try:
+        for _ in range(3000):
+            with contextlib.suppress(NonFiniteError):
+                assert np.isfinite(store.search(query, 3).scores).all()
+    finally:
+        done.set()
+        thread.join()
+    assert store.search(query, 1).keys[0] == 7
 
 
 def test_a_batch_in_threads_answers_as_single_searches_do():

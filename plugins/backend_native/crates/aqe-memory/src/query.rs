@@ -38,6 +38,11 @@ impl Query {
     /// Prepare for a query that stands in `floats`, of unit length or not.
     pub fn prepare(&mut self, level: Level, is_unit: bool) {
         self.prepare_scores(level, is_unit);
+        self.prepare_scans(level);
+    }
+
+    /// What scans need besides.
+    pub fn prepare_scans(&mut self, level: Level) {
         self.table.resize(self.floats.len() / 16 * TABLE);
         vectorized(
             level,

@@ -89,10 +89,12 @@ impl State {
 
     /// Find the k best rows; they are in `scratch.top` then.
     pub fn search(&self, vector: &[f32], k: usize, effort: Effort, scratch: &mut Scratch) {
-        let dot_mean = self.prepare(vector, scratch);
+        let dot_mean = self.place(vector, scratch);
+        scratch.query.prepare_scores(self.level, self.is_unit());
         scratch.top.clear();
         scratch.scanned = 0;
         if let Effort::Probe { refine, .. } = effort {
+            scratch.query.prepare_scans(self.level);
             self.scan_codes(dot_mean as f32, effort, scratch);
             self.refine(dot_mean, k, refine, scratch);
             if scratch.top.len() >= k.min(self.rows.alive()) {

@@ -1,16 +1,15 @@
 //! The store measures its own recall, and chooses how much a search does.
 
-use crate::Metric;
-use crate::kernels::PANEL;
-use crate::panels::Panels;
-use crate::query::Query;
-use crate::random::Random;
-use crate::search::{Effort, Scratch};
-use crate::state::{Buffers, State, Tuning};
-use crate::store::Shared;
+mod trials;
 
-/// Rows whose scores are bounded together.
-const SCORED: usize = 2 * PANEL;
+use std::ops::Range;
+
+use trials::Trial;
+
+use crate::Metric;
+use crate::search::{Effort, Scratch};
+use crate::state::Tuning;
+use crate::store::Shared;
 
 /// Recall is measured at this k.
 const K: usize = 10;
@@ -23,13 +22,6 @@ const REFINE: [usize; 16] = [
 pub(crate) const BEAM: [usize; 15] = [
     16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 100, 140, 200, 300, 450,
 ];
-
-/// Neighbours that are looked at to tell copies of a row from rows like it.
-const AROUND: usize = 50;
-
-/// Square of the share of the 50th neighbour's distance below which a neighbour counts as a copy. Where rows are
-/// spread over 18 dimensions, as embeddings of code are, 3 of 50 are nearer than that.
-const COPY: f32 = 0.85 * 0.85;
 
 /// One-sided 95 % quantile of the normal distribution.
 const QUANTILE: f64 = 1.64;
@@ -56,21 +48,11 @@ const PARTS: usize = 2;
 /// Of those, at first so many are searched for, then twice as many and so on, until it is plain what the rest would say.
 const FIRST: usize = 128;
 
+/// Trials that a thread is worth.
+const FEWEST: usize = 16;
+
 /// Standard errors of the recall from which the goal is plainly reached or missed.
 const PLAIN: f64 = 3.0;
-
-/// A row as a query.
-///
-/// A row has copies and variants of itself in the store; a query that is asked for the first time mostly has none.
-/// So the row's copies do not count, and the neighbours wanted are the ten best after them.
-#[derive(Clone)]
-struct Trial {
-    vector: Vec<f32>,
-    /// The row's key, then those of its copies.
-    copies: Vec<u64>,
-    /// The least score of the neighbours wanted.
-    least: f32,
-}
 
 /// What searches of the trials found.
 #[derive(Clone, Copy)]
@@ -80,52 +62,6 @@ struct Measured {
     bound: f64,
     /// Mean number of slots scanned.
     scanned: f64,
-}
-
-/// What bounds the score of a row, by its upper bytes.
-struct Outline {
-    scale: f64,
-    sum: i32,
-    length: f64,
-    half_square: f64,
-}
-
-impl Outline {
-    /// Of a row, whose signed bytes are appended.
-    fn of(state: &State, row: u32, buffers: &mut Buffers, bytes: &mut Vec<i8>) -> Outline {
-        let scale = f64::from(state.load(row, buffers));
-        let start = bytes.len();
-        bytes.extend(buffers.bytes.iter().map(|&byte| (byte ^ 128) as i8));
-        let row_bytes = bytes[start..].iter().map(|&byte| i32::from(byte));
-        let squares: i32 = row_bytes.clone().map(|byte| byte * byte).sum();
-        Outline {
-            scale,
-            sum: row_bytes.sum(),
-            length: scale * f64::from(squares).sqrt(),
-            half_square: f64::from(state.rows.half_square(row)),
-        }
-    }
-
-    /// What the row's dot product with a query, less half its square under l2, hardly exceeds.
-    fn most(&self, query: &Query, dot_mean: f64, product: i32) -> f64 {
-        let unit = 256.0 * f64::from(query.unit);
-        let dot = unit * self.scale * f64::from(product - 128 * self.sum);
-        // Each dimension is up to a step off: on both sides, six standard deviations of what that adds up to, and
-        // what the bytes of the row are less than the row on the average.
-        let off = 1.8 * (unit * self.length + self.scale * query.square.sqrt());
-        let less = 0.375 * self.scale * f64::from(query.unit) * query.sum as f64;
-        dot_mean + dot + less + off - self.half_square
-    }
-}
-
-impl Query {
-    /// What `Outline::most` bounds, for a score.
-    fn value_of(&self, score: f32, state: &State) -> f64 {
-        match state.metric {
-            Metric::L2 => 0.5 * (f64::from(score) + self.square),
-            _ => f64::from(score),
-        }
-    }
 }
 
 /// What a search does; see [`Tuning`].
@@ -147,6 +83,31 @@ impl Setting {
     }
 }
 
+/// What the search for one trial found.
+#[derive(Clone, Copy)]
+struct Outcome {
+    hits: usize,
+    scanned: usize,
+}
+
+/// Outcomes of the first trials, with a setting that stops earlier and with one that stops later. Where both scanned as
+/// much, so does what lies between, and finds the same.
+#[derive(Clone, Copy, Default)]
+struct Bracket<'a> {
+    sooner: &'a [Outcome],
+    later: &'a [Outcome],
+}
+
+impl Bracket<'_> {
+    fn settled(&self, trial: usize) -> Option<Outcome> {
+        let (sooner, later) = (self.sooner.get(trial)?, self.later.get(trial)?);
+        (sooner.scanned == later.scanned).then_some(*later)
+    }
+}
+
+/// A setting, and outcomes of the first trials with it.
+type Chosen = (Setting, Vec<Outcome>);
+
 /// Sums over trials.
 #[derive(Default)]
 struct Found {
@@ -156,12 +117,12 @@ struct Found {
 }
 
 impl Found {
-    fn plus(self, other: &Found) -> Found {
-        Found {
-            hits: self.hits + other.hits,
-            squares: self.squares + other.squares,
-            scanned: self.scanned + other.scanned,
-        }
+    fn of(outcomes: &[Outcome]) -> Found {
+        outcomes.iter().fold(Found::default(), |sum, one| Found {
+            hits: sum.hits + one.hits,
+            squares: sum.squares + one.hits * one.hits,
+            scanned: sum.scanned + one.scanned,
+        })
     }
 
     fn recall(&self, n: usize) -> f64 {
@@ -208,8 +169,14 @@ impl Shared {
             self.tune_flat(&trials, goal, ladder, n)
         };
         let helped = found.is_some();
-        let recall = found.map_or(1.0, |setting| self.recall(&trials, setting, None).recall);
-        let setting = found.unwrap_or(Setting::whole(lists.max(1), n));
+        let recall = found.as_ref().map_or(1.0, |(setting, outcomes)| {
+            let known = Bracket {
+                sooner: outcomes,
+                later: outcomes,
+            };
+            self.recall(&trials, *setting, None, known).0.recall
+        });
+        let setting = found.map_or(Setting::whole(lists.max(1), n), |found| found.0);
         let mut state = self.write();
         state.tuning = Tuning {
             probes: setting.probes,
@@ -221,134 +188,80 @@ impl Shared {
         helped || lists <= 1 && !graph
     }
 
-    /// Some rows as queries, as many times as many as settings are chosen by as there are parts.
-    fn trials(&self, parts: usize) -> Vec<Trial> {
-        let state = self.read();
-        let rows: Vec<u32> = state.rows.living().collect();
-        let count = parts * (51_200_000 / rows.len().max(1)).clamp(512, 768);
-        let chosen = Random::new(self.options.seed ^ 0x7e57).sample(rows.clone(), count);
-        let width = state.rows.width;
-        let mut integers = vec![0; width];
-        let mut scratches = Vec::new();
-        let mut trials = Vec::new();
-        for &row in &chosen {
-            let mut vector = vec![0.0; width];
-            state.rows.floats(row, &mut integers, &mut vector);
-            vector.truncate(state.dim);
-            let mut scratch = Scratch::default();
-            if vector.iter().any(|&x| x != 0.0) {
-                scratches.push((state.prepare(&vector, &mut scratch), scratch));
-                trials.push(Trial {
-                    vector,
-                    copies: vec![state.rows.keys[row as usize]],
-                    least: f32::NEG_INFINITY,
-                });
-            }
-        }
-        drop(state);
-        let share = trials.len().div_ceil(self.options.threads).max(1);
-        std::thread::scope(|scope| {
-            for (trials, scratches) in trials.chunks_mut(share).zip(scratches.chunks(share)) {
-                let rows = &rows;
-                scope.spawn(move || self.measure(rows, trials, scratches));
-            }
-        });
-        trials
-    }
-
-    /// Find the neighbours of each trial, its copies among them.
-    fn measure(&self, rows: &[u32], trials: &mut [Trial], scratches: &[(f64, Scratch)]) {
-        let mut around = vec![Around::new(); trials.len()];
-        let queries: Vec<u8> = scratches
-            .iter()
-            .flat_map(|(_, scratch)| scratch.query.unsigned.iter().copied())
-            .collect();
-        let mut buffers = None;
-        let (mut bytes, mut products) = (Vec::new(), vec![0; trials.len() * SCORED]);
-        for batch in rows.chunks(SCORED) {
-            let state = self.read();
-            let there =
-                |&&row: &&u32| (row as usize) < state.rows.numbers() && state.rows.is_alive(row);
-            let batch: Vec<u32> = batch.iter().filter(there).copied().collect();
-            let width = state.rows.width;
-            let buffers = buffers.get_or_insert_with(|| Buffers::new(width));
-            bytes.clear();
-            let outlines: Vec<Outline> = batch
-                .iter()
-                .map(|&row| Outline::of(&state, row, buffers, &mut bytes))
-                .collect();
-            let panels = Panels::new(self.options.level, &bytes, width);
-            panels.products(&queries, &mut products);
-            for (number, ((trial, (dot_mean, scratch)), around)) in
-                trials.iter().zip(scratches).zip(&mut around).enumerate()
-            {
-                let bound = scratch.query.value_of(around.best[AROUND - 1].0, &state);
-                let products = &products[number * panels.stride()..];
-                for ((&row, outline), &product) in batch.iter().zip(&outlines).zip(products) {
-                    let key = state.rows.keys[row as usize];
-                    if key == trial.copies[0] {
-                        around.own = state.score_of(*dot_mean, row, scratch);
-                    } else if outline.most(&scratch.query, *dot_mean, product) > bound {
-                        around.push(state.score_of(*dot_mean, row, scratch), key);
-                    }
-                }
-            }
-        }
-        for (trial, around) in trials.iter_mut().zip(around) {
-            // Under the dot product a longer row is nearer than the row itself: no measure of likeness.
-            let copies = if self.options.metric == Metric::Dot {
-                0
-            } else {
-                around.copies()
-            };
-            trial
-                .copies
-                .extend(around.best[..copies].iter().map(|near| near.1));
-            trial.least = around.best[copies + K - 1].0;
-        }
-    }
-
     /// Search for the neighbours of the trials; with a goal, of as many as it takes to tell whether it is reached.
-    fn recall(&self, trials: &[Trial], setting: Setting, goal: Option<f64>) -> Measured {
-        let mut total = self.find_all(&trials[..trials.len().min(FIRST)], setting);
-        let mut n = trials.len().min(FIRST);
-        while n < trials.len() && !goal.is_some_and(|goal| total.is_plain(n, goal)) {
-            let stop = trials.len().min(2 * n);
-            total = total.plus(&self.find_all(&trials[n..stop], setting));
-            n = stop;
+    fn recall(
+        &self,
+        trials: &[Trial],
+        setting: Setting,
+        goal: Option<f64>,
+        known: Bracket<'_>,
+    ) -> (Measured, Vec<Outcome>) {
+        let mut outcomes = Vec::new();
+        let mut total = Found::default();
+        while outcomes.len() < trials.len()
+            && (outcomes.is_empty()
+                || !goal.is_some_and(|goal| total.is_plain(outcomes.len(), goal)))
+        {
+            let next = outcomes.len()..trials.len().min(FIRST.max(2 * outcomes.len()));
+            outcomes.extend(self.find_all(trials, next, setting, known));
+            total = Found::of(&outcomes);
         }
-        let n = n.max(1);
+        let n = outcomes.len().max(1);
         let recall = total.recall(n);
-        Measured {
+        let measured = Measured {
             recall,
             bound: recall - QUANTILE * (total.variance(n) / n as f64).sqrt(),
             scanned: total.scanned as f64 / n as f64,
+        };
+        (measured, outcomes)
+    }
+
+    /// The outcomes of some trials that show that the goal is reached; or those that show that it is not.
+    fn reaches(
+        &self,
+        trials: &[Trial],
+        setting: Setting,
+        goal: f64,
+        known: Bracket<'_>,
+    ) -> Result<Vec<Outcome>, Vec<Outcome>> {
+        let (measured, outcomes) = self.recall(trials, setting, Some(goal), known);
+        if measured.bound >= goal {
+            Ok(outcomes)
+        } else {
+            Err(outcomes)
         }
     }
 
-    fn reaches(&self, trials: &[Trial], setting: Setting, goal: f64) -> bool {
-        self.recall(trials, setting, Some(goal)).bound >= goal
-    }
-
-    fn find_all(&self, trials: &[Trial], setting: Setting) -> Found {
-        let share = trials.len().div_ceil(self.options.threads).max(1);
-        let found: Vec<Found> = std::thread::scope(|scope| {
-            let threads: Vec<_> = trials
-                .chunks(share)
-                .map(|trials| scope.spawn(move || self.find(trials, setting)))
+    /// Search for some trials, but for those whose outcome is known, in threads.
+    fn find_all(
+        &self,
+        trials: &[Trial],
+        which: Range<usize>,
+        setting: Setting,
+        known: Bracket<'_>,
+    ) -> Vec<Outcome> {
+        let open = which.clone().filter(|&i| known.settled(i).is_none());
+        let open: Vec<&Trial> = open.map(|i| &trials[i]).collect();
+        let share = open.len().div_ceil(self.options.threads).max(FEWEST);
+        let mut found = std::thread::scope(|scope| {
+            let mut parts = open.chunks(share);
+            let here = parts.next().unwrap_or_default();
+            let threads: Vec<_> = parts
+                .map(|part| scope.spawn(move || self.find(part, setting)))
                 .collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().expect("a search does not panic"))
-                .collect()
+            let mut found = self.find(here, setting);
+            for thread in threads {
+                found.extend(thread.join().expect("a search does not panic"));
+            }
+            found.into_iter()
         });
-        found.iter().fold(Found::default(), Found::plus)
+        let outcome = |i| known.settled(i).or_else(|| found.next());
+        which.filter_map(outcome).collect()
     }
 
-    fn find(&self, trials: &[Trial], setting: Setting) -> Found {
+    fn find(&self, trials: &[&Trial], setting: Setting) -> Vec<Outcome> {
         let mut scratch = Scratch::default();
-        let mut total = Found::default();
-        for trial in trials {
+        let outcome = |trial: &&Trial| {
             // Copies take places, each up to two in lists, that a query without them has for others.
             let k = K + trial.copies.len();
             scratch.copies.clone_from(&trial.copies);
@@ -365,13 +278,12 @@ impl Shared {
                 .filter(|hit| hit.0 >= trial.least && !trial.copies.contains(&hit.1))
                 .count()
                 .min(K);
-            total = total.plus(&Found {
+            Outcome {
                 hits,
-                squares: hits * hits,
                 scanned: scratch.scanned,
-            });
-        }
-        total
+            }
+        };
+        trials.iter().map(outcome).collect()
     }
 
     /// Keep a walk through the graph from the trial's own vertex: its links are what is looked for, and a query has no
@@ -387,51 +299,52 @@ impl Shared {
         true
     }
 
-    fn tune_flat(
-        &self,
-        trials: &[Trial],
-        goal: f64,
-        ladder: &[usize],
-        n: usize,
-    ) -> Option<Setting> {
-        ladder
-            .iter()
-            .take_while(|&refine| 4 * refine < n)
-            .map(|&refine| Setting::whole(1, refine))
-            .find(|&setting| self.reaches(trials, setting, goal))
+    fn tune_flat(&self, trials: &[Trial], goal: f64, ladder: &[usize], n: usize) -> Option<Chosen> {
+        let reached = |&refine: &usize| {
+            let setting = Setting::whole(1, refine);
+            let outcomes = self.reaches(trials, setting, goal, Bracket::default());
+            Some((setting, outcomes.ok()?))
+        };
+        let mut sizes = ladder.iter().take_while(|&refine| 4 * refine < n);
+        sizes.find_map(reached)
     }
 
     /// The cheapest of the settings that reach the goal, by a count of what each step costs.
-    fn tune_lists(&self, trials: &[Trial], goal: f64, lists: usize, n: usize) -> Option<Setting> {
-        let mut best: Option<(f64, Setting)> = None;
+    fn tune_lists(&self, trials: &[Trial], goal: f64, lists: usize, n: usize) -> Option<Chosen> {
+        // In nanoseconds, roughly; only the proportions matter.
+        let refining = |refine: usize| 30.0 * refine as f64;
+        let mut best: Option<(f64, f64, Setting)> = None; // what it costs, what one of its lists does
         let mut rises = 0;
         let mut most = lists / 2; // that were needed with fewer rows
         for refine in REFINE.into_iter().take_while(|refine| 4 * refine < n) {
-            let reached = self.probes_needed(few(trials), goal, refine, most);
-            let Some((probes, measured)) = reached else {
-                continue;
-            };
-            most = probes;
-            // In nanoseconds, roughly; only the proportions matter.
-            let cost = 1.2 * measured.scanned + 30.0 * refine as f64 + 25.0 * probes as f64;
-            if best.is_none_or(|(least, _)| cost < least) {
-                best = Some((cost, Setting::whole(probes, refine)));
-                rises = 0;
-            } else {
-                // The more rows are refined the fewer lists are saved: what rises twice rises on.
-                rises += 1;
-                if rises == 2 {
-                    break;
+            // With more lists it would be dearer than the best.
+            let worth = best.map_or(most, |(least, list, _)| {
+                most.min(((least - refining(refine)) / list) as usize)
+            });
+            let reached = self.probes_needed(few(trials), goal, refine, worth);
+            if let Some((probes, measured)) = reached {
+                most = probes;
+                let list = 1.2 * measured.scanned / probes as f64 + 25.0;
+                let cost = list * probes as f64 + refining(refine);
+                if best.is_none_or(|(least, ..)| cost < least) {
+                    best = Some((cost, list, Setting::whole(probes, refine)));
+                    rises = 0;
+                    continue;
                 }
             }
+            // The more rows are refined the fewer lists are saved: what rises twice rises on.
+            rises += usize::from(best.is_some());
+            if rises == 2 {
+                break;
+            }
         }
-        let (cost, whole) = best?;
+        let (cost, _, whole) = best?;
         // Under the dot product long rows are near to all queries, wherever their lists are: no list is too far.
         let found = match self.options.metric {
             Metric::Dot => None,
             _ => self.mended_stop(trials, goal, lists, n, whole),
         };
-        (cost < 1.2 * n as f64).then_some(found.unwrap_or(whole))
+        (cost < 1.2 * n as f64).then_some(found.unwrap_or((whole, Vec::new())))
     }
 
     /// A setting that stops early, with as many rows refined as in one that does not, or up to two sizes more: what few
@@ -443,7 +356,7 @@ impl Shared {
         lists: usize,
         n: usize,
         whole: Setting,
-    ) -> Option<Setting> {
+    ) -> Option<Chosen> {
         const SIZES: usize = 3;
         REFINE
             .into_iter()
@@ -459,32 +372,36 @@ impl Shared {
         goal: f64,
         lists: usize,
         setting: Setting,
-    ) -> Option<Setting> {
+    ) -> Option<Chosen> {
         let probes = ((setting.probes as f64 * SLACK).ceil() as usize).min(lists);
         let with = |margin| Setting {
             probes,
             margin,
             ..setting
         };
-        if !self.reaches(trials, with(f32::INFINITY), goal) {
-            return None;
-        }
+        let all = self.reaches(trials, with(f32::INFINITY), goal, Bracket::default());
+        let (mut sooner, mut later) = (Vec::new(), all.ok()?);
         let (mut low, mut high) = (-0.3, 0.1);
+        let tried = |margin, sooner: &[Outcome], later: &[Outcome]| {
+            self.reaches(trials, with(margin), goal, Bracket { sooner, later })
+        };
         for _ in 0..8 {
-            if self.reaches(trials, with(high), goal) {
-                break;
+            match tried(high, &sooner, &later) {
+                Ok(outcomes) => {
+                    later = outcomes;
+                    break;
+                }
+                Err(outcomes) => (low, high, sooner) = (high, 2.0 * high, outcomes),
             }
-            (low, high) = (high, 2.0 * high);
         }
         while high - low > 0.003 {
             let middle = 0.5 * (low + high);
-            if self.reaches(trials, with(middle), goal) {
-                high = middle;
-            } else {
-                low = middle;
+            match tried(middle, &sooner, &later) {
+                Ok(outcomes) => (high, later) = (middle, outcomes),
+                Err(outcomes) => (low, sooner) = (middle, outcomes),
             }
         }
-        Some(with(high))
+        Some((with(high), later))
     }
 
     /// The fewest lists, up to `most`, with which the goal is reached.
@@ -495,7 +412,14 @@ impl Shared {
         refine: usize,
         most: usize,
     ) -> Option<(usize, Measured)> {
-        let with = |probes| self.recall(trials, Setting::whole(probes, refine), Some(goal));
+        let with = |probes| {
+            let setting = Setting::whole(probes, refine);
+            let (measured, _) = self.recall(trials, setting, Some(goal), Bracket::default());
+            measured
+        };
+        if most == 0 {
+            return None;
+        }
         let mut reached = with(most);
         if reached.bound < goal {
             return None;
@@ -542,76 +466,11 @@ fn strangeness(trials: &[Trial], n: usize) -> f64 {
     1.0 + (told - 1.0) * (n as f64 / LARGE).max(1.0).powf(GROWTH)
 }
 
-/// The best other rows of a trial, best first.
-#[derive(Clone)]
-struct Around {
-    own: f32,
-    best: [(f32, u64); AROUND],
-}
-
-impl Around {
-    fn new() -> Around {
-        Around {
-            own: f32::NEG_INFINITY,
-            best: [(f32::NEG_INFINITY, u64::MAX); AROUND],
-        }
-    }
-
-    fn push(&mut self, score: f32, key: u64) {
-        if score <= self.best[AROUND - 1].0 {
-            return;
-        }
-        let mut place = AROUND - 1;
-        while place > 0 && score > self.best[place - 1].0 {
-            self.best[place] = self.best[place - 1];
-            place -= 1;
-        }
-        self.best[place] = (score, key);
-    }
-
-    /// How many of them are copies, where the score falls from the row's own with the squared distance.
-    fn copies(&self) -> usize {
-        let near = COPY * (self.own - self.best[AROUND - 1].0);
-        self.best[..AROUND - K]
-            .iter()
-            .take_while(|other| self.own - other.0 < near)
-            .count()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
     use crate::{Index, Keep, Level, Options, Store};
-
-    fn around(own: f32, scores: impl IntoIterator<Item = f32>) -> Around {
-        let mut around = Around::new();
-        around.own = own;
-        for (score, key) in scores.into_iter().zip(0..) {
-            around.push(score, key);
-        }
-        around
-    }
-
-    #[test]
-    fn copies_are_what_is_much_nearer_than_the_others() {
-        let far = (0..60).map(|i| 0.4 - 0.001 * i as f32);
-        let mixed = around(1.0, far.clone().chain([0.95, 0.9, 0.97]));
-        assert_eq!(mixed.copies(), 3);
-        assert_eq!(mixed.best[0], (0.97, 62));
-        assert_eq!(around(1.0, far).copies(), 0);
-    }
-
-    #[test]
-    fn ten_neighbours_are_left_whatever_the_scores() {
-        for own in [f32::NEG_INFINITY, 0.0, 1.0] {
-            for scores in [vec![1.0; 60], vec![0.0; 3], vec![]] {
-                assert!(around(own, scores).copies() <= AROUND - K);
-            }
-        }
-        let cluster = [0.999; 49].into_iter().chain([0.1; 20]);
-        assert_eq!(around(1.0, cluster).copies(), AROUND - K);
-    }
 
     #[test]
     fn the_goal_is_the_stricter_the_more_is_to_be_found() {
@@ -659,7 +518,10 @@ mod tests {
         drop(state);
         let bound = |refine| {
             let setting = Setting::whole(lists, refine);
-            shared.recall(&trials, setting, None).bound
+            shared
+                .recall(&trials, setting, None, Bracket::default())
+                .0
+                .bound
         };
         let [few, more, most] = [40, 50, 60].map(bound);
         assert!(few < more && more < most, "{few} {more} {most}");
@@ -674,16 +536,45 @@ mod tests {
                 .stop_early(&trials, goal, lists, Setting::whole(lists, 40))
                 .is_none()
         );
-        let found = stop(goal, 40).expect("50 rows reach it");
+        let (found, _) = stop(goal, 40).expect("50 rows reach it");
         assert!(found.refine == 50 && found.margin < f32::INFINITY);
-        assert!(shared.recall(&trials, found, None).bound >= goal);
+        let (measured, _) = shared.recall(&trials, found, None, Bracket::default());
+        assert!(measured.bound >= goal);
 
         // Where 40 rows reach it they are enough.
-        let found = stop(0.5 * few, 40).expect("40 rows reach it");
+        let (found, _) = stop(0.5 * few, 40).expect("40 rows reach it");
         assert_eq!(found.refine, 40);
 
         // What no size of the three reaches is not reached by stopping early.
         assert!(stop(0.5 * (most + 1.0), 40).is_none());
+    }
+
+    #[test]
+    fn what_both_ends_of_a_bracket_tell_is_what_a_search_between_them_finds() {
+        let store = blurred();
+        let shared = &store.shared;
+        let trials = shared.trials(1);
+        let outcomes = |margin, known| {
+            let setting = Setting {
+                margin,
+                ..Setting::whole(12, 50)
+            };
+            shared.recall(&trials, setting, None, known).1
+        };
+        let told = |outcomes: &[Outcome]| -> Vec<_> {
+            outcomes.iter().map(|one| (one.hits, one.scanned)).collect()
+        };
+        let [sooner, between, later] =
+            [-0.05, 0.0, 0.05].map(|margin| outcomes(margin, Bracket::default()));
+        let known = Bracket {
+            sooner: &sooner,
+            later: &later[..trials.len() - 3],
+        };
+        let settled = (0..trials.len()).filter(|&i| known.settled(i).is_some());
+        assert!((1..trials.len() - 3).contains(&settled.count()));
+        assert_eq!(told(&outcomes(0.0, known)), told(&between));
+        assert_ne!(told(&sooner), told(&between));
+        assert_ne!(told(&later), told(&between));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+mod direct;
 mod hybrid;
 mod learning;
 mod memory;

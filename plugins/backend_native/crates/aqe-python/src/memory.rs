@@ -3,11 +3,14 @@
 //! What arrives as the contract wants it is used as it is. Anything else goes through `aqe_core.validate`, which
 //! converts it or raises the error that every backend raises.
 
+mod direct;
 mod saved;
 
+use std::ffi::c_void;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
+use std::{mem, ptr};
 
 use aqe_memory::kernels::dot;
 use aqe_memory::{Index, Keep, Level, Metric, Options, Store};
@@ -17,14 +20,18 @@ use numpy::{
     PyReadonlyArrayDyn, PyUntypedArrayMethods,
 };
 use pyo3::exceptions::PyValueError;
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyType};
+
+use crate::direct::install;
 
 /// Add what this file binds to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PatternStore>()?;
+    install::<PatternStore>(module.py())?;
     module.add(
         "simd_levels",
         Level::supported()
@@ -33,6 +40,9 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
             .collect::<Vec<_>>(),
     )
 }
+
+/// Hits of a search that does not say how many.
+const DEFAULT_K: usize = 10;
 
 /// A store of vectors under keys. Made by `aqe_backend_native.store.make_store`, which checks the options.
 #[pyclass(frozen, weakref, module = "aqe_backend_native._native")]
@@ -59,25 +69,22 @@ fn validate<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyAny>> {
         .bind(py))
 }
 
-/// The class `Hits` and what makes one without its Python constructor.
-fn hits<'py>(py: Python<'py>) -> PyResult<&'py (Py<PyAny>, Py<PyAny>)> {
-    static HITS: PyOnceLock<(Py<PyAny>, Py<PyAny>)> = PyOnceLock::new();
-    HITS.get_or_try_init(py, || {
-        let class = py
-            .import("aqe_core.contracts.pattern_store")?
-            .getattr("Hits")?;
-        let new = py.get_type::<PyTuple>().getattr("__new__")?;
-        Ok((new.unbind(), class.unbind()))
-    })
-}
-
+/// `Hits` of keys and scores, made as `tuple.__new__` does, without a call of Python.
 fn made_hits<'py>(
     py: Python<'py>,
     keys: Bound<'py, PyAny>,
     scores: Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let (new, class) = hits(py)?;
-    new.bind(py).call1((class.bind(py), (keys, scores)))
+    static HITS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let class = HITS.import(py, "aqe_core.contracts.pattern_store", "Hits")?;
+    let parts = ((keys, scores),).into_pyobject(py)?;
+    // SAFETY: the slot of `tuple` is such a function; it takes a subclass of `tuple` and one sequence.
+    unsafe {
+        let new = ffi::PyType_GetSlot(&raw mut ffi::PyTuple_Type, ffi::Py_tp_new);
+        let new = mem::transmute::<*mut c_void, ffi::newfunc>(new);
+        let made = new(class.as_type_ptr(), parts.as_ptr(), ptr::null_mut());
+        Bound::from_owned_ptr_or_err(py, made)
+    }
 }
 
 /// A number of hits, or what was given in its place.
@@ -249,7 +256,7 @@ impl PatternStore {
     ///     Rows to refine, instead of what the store measured to suffice; lists are scanned in proportion.
     /// exact : bool
     ///     Score every row.
-    #[pyo3(signature = (queries, k=Count::Known(10), *, among=None, ef=None, exact=false))]
+    #[pyo3(signature = (queries, k=Count::Known(DEFAULT_K), *, among=None, ef=None, exact=false))]
     fn search<'py>(
         &self,
         queries: &Bound<'py, PyAny>,

@@ -29,6 +29,7 @@ mod pairs;
 mod portable;
 
 use crate::level::Level;
+use std::array;
 
 pub use pairs::{ranks, repeated};
 
@@ -387,21 +388,21 @@ pub fn dot(level: Level, left: &[f32], right: &[f32]) -> f32 {
     }
 }
 
-/// A dot product in 16 partial sums, the same at every level.
+/// A dot product in 32 partial sums, the same at every level.
 #[inline(always)]
 pub fn dot_f32(left: &[f32], right: &[f32]) -> f32 {
-    let mut sums = [0f32; 16];
-    let (a, b) = (left.chunks_exact(16), right.chunks_exact(16));
+    let mut sums = [0f32; 32];
+    let (a, b) = (left.chunks_exact(32), right.chunks_exact(32));
     let (rest_a, rest_b) = (a.remainder(), b.remainder());
     for (x, y) in a.zip(b) {
-        for i in 0..16 {
+        for i in 0..32 {
             sums[i] += x[i] * y[i];
         }
     }
     for (i, (x, y)) in rest_a.iter().zip(rest_b).enumerate() {
         sums[i] += x * y;
     }
-    sum16(&sums)
+    sum16(&array::from_fn(|i| sums[i] + sums[i + 16]))
 }
 
 /// The sum of 16 numbers, pairwise.

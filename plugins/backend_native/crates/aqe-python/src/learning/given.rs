@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyList, PyString, PyTuple};
 use pyo3::{Borrowed, PyTypeInfo};
 
-use super::direct::short_int;
+use crate::direct::short_int;
 
 const MAX_REWARD: f64 = 1e290;
 

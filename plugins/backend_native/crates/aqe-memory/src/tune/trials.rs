@@ -1,0 +1,240 @@
+//! Rows of the store as queries, and their true neighbours.
+
+use super::K;
+use crate::Metric;
+use crate::kernels::PANEL;
+use crate::panels::Panels;
+use crate::query::Query;
+use crate::random::Random;
+use crate::search::Scratch;
+use crate::state::{Buffers, State};
+use crate::store::Shared;
+
+/// Rows whose scores are bounded together.
+const SCORED: usize = 2 * PANEL;
+
+/// Neighbours that are looked at to tell copies of a row from rows like it.
+const AROUND: usize = 50;
+
+/// Square of the share of the 50th neighbour's distance below which a neighbour counts as a copy. Where rows are
+/// spread over 18 dimensions, as embeddings of code are, 3 of 50 are nearer than that.
+const COPY: f32 = 0.85 * 0.85;
+
+/// A row as a query.
+///
+/// A row has copies and variants of itself in the store; a query that is asked for the first time mostly has none.
+/// So the row's copies do not count, and the neighbours wanted are the ten best after them.
+#[derive(Clone)]
+pub(super) struct Trial {
+    pub vector: Vec<f32>,
+    /// The row's key, then those of its copies.
+    pub copies: Vec<u64>,
+    /// The least score of the neighbours wanted.
+    pub least: f32,
+}
+
+/// What bounds the score of a row, by its upper bytes.
+struct Outline {
+    scale: f64,
+    sum: i32,
+    length: f64,
+    half_square: f64,
+}
+
+impl Outline {
+    /// Of a row, whose signed bytes are appended.
+    fn of(state: &State, row: u32, buffers: &mut Buffers, bytes: &mut Vec<i8>) -> Outline {
+        let scale = f64::from(state.load(row, buffers));
+        let start = bytes.len();
+        bytes.extend(buffers.bytes.iter().map(|&byte| (byte ^ 128) as i8));
+        let row_bytes = bytes[start..].iter().map(|&byte| i32::from(byte));
+        let squares: i32 = row_bytes.clone().map(|byte| byte * byte).sum();
+        Outline {
+            scale,
+            sum: row_bytes.sum(),
+            length: scale * f64::from(squares).sqrt(),
+            half_square: f64::from(state.rows.half_square(row)),
+        }
+    }
+
+    /// What the row's dot product with a query, less half its square under l2, hardly exceeds.
+    fn most(&self, query: &Query, dot_mean: f64, product: i32) -> f64 {
+        let unit = 256.0 * f64::from(query.unit);
+        let dot = unit * self.scale * f64::from(product - 128 * self.sum);
+        // Each dimension is up to a step off: on both sides, six standard deviations of what that adds up to, and
+        // what the bytes of the row are less than the row on the average.
+        let off = 1.8 * (unit * self.length + self.scale * query.square.sqrt());
+        let less = 0.375 * self.scale * f64::from(query.unit) * query.sum as f64;
+        dot_mean + dot + less + off - self.half_square
+    }
+}
+
+impl Query {
+    /// What `Outline::most` bounds, for a score.
+    fn value_of(&self, score: f32, state: &State) -> f64 {
+        match state.metric {
+            Metric::L2 => 0.5 * (f64::from(score) + self.square),
+            _ => f64::from(score),
+        }
+    }
+}
+
+impl Shared {
+    /// Some rows as queries, as many times as many as settings are chosen by as there are parts.
+    pub(super) fn trials(&self, parts: usize) -> Vec<Trial> {
+        let state = self.read();
+        let rows: Vec<u32> = state.rows.living().collect();
+        let count = parts * (51_200_000 / rows.len().max(1)).clamp(512, 768);
+        let chosen = Random::new(self.options.seed ^ 0x7e57).sample(rows.clone(), count);
+        let width = state.rows.width;
+        let mut integers = vec![0; width];
+        let mut scratches = Vec::new();
+        let mut trials = Vec::new();
+        for &row in &chosen {
+            let mut vector = vec![0.0; width];
+            state.rows.floats(row, &mut integers, &mut vector);
+            vector.truncate(state.dim);
+            let mut scratch = Scratch::default();
+            if vector.iter().any(|&x| x != 0.0) {
+                scratches.push((state.prepare(&vector, &mut scratch), scratch));
+                trials.push(Trial {
+                    vector,
+                    copies: vec![state.rows.keys[row as usize]],
+                    least: f32::NEG_INFINITY,
+                });
+            }
+        }
+        drop(state);
+        let share = trials.len().div_ceil(self.options.threads).max(1);
+        std::thread::scope(|scope| {
+            for (trials, scratches) in trials.chunks_mut(share).zip(scratches.chunks(share)) {
+                let rows = &rows;
+                scope.spawn(move || self.measure(rows, trials, scratches));
+            }
+        });
+        trials
+    }
+
+    /// Find the neighbours of each trial, its copies among them.
+    fn measure(&self, rows: &[u32], trials: &mut [Trial], scratches: &[(f64, Scratch)]) {
+        let mut around = vec![Around::new(); trials.len()];
+        let queries: Vec<u8> = scratches
+            .iter()
+            .flat_map(|(_, scratch)| scratch.query.unsigned.iter().copied())
+            .collect();
+        let mut buffers = None;
+        let (mut bytes, mut products) = (Vec::new(), vec![0; trials.len() * SCORED]);
+        for batch in rows.chunks(SCORED) {
+            let state = self.read();
+            let there =
+                |&&row: &&u32| (row as usize) < state.rows.numbers() && state.rows.is_alive(row);
+            let batch: Vec<u32> = batch.iter().filter(there).copied().collect();
+            let width = state.rows.width;
+            let buffers = buffers.get_or_insert_with(|| Buffers::new(width));
+            bytes.clear();
+            let outlines: Vec<Outline> = batch
+                .iter()
+                .map(|&row| Outline::of(&state, row, buffers, &mut bytes))
+                .collect();
+            let panels = Panels::new(self.options.level, &bytes, width);
+            panels.products(&queries, &mut products);
+            for (number, ((trial, (dot_mean, scratch)), around)) in
+                trials.iter().zip(scratches).zip(&mut around).enumerate()
+            {
+                let bound = scratch.query.value_of(around.best[AROUND - 1].0, &state);
+                let products = &products[number * panels.stride()..];
+                for ((&row, outline), &product) in batch.iter().zip(&outlines).zip(products) {
+                    let key = state.rows.keys[row as usize];
+                    if key == trial.copies[0] {
+                        around.own = state.score_of(*dot_mean, row, scratch);
+                    } else if outline.most(&scratch.query, *dot_mean, product) > bound {
+                        around.push(state.score_of(*dot_mean, row, scratch), key);
+                    }
+                }
+            }
+        }
+        for (trial, around) in trials.iter_mut().zip(around) {
+            // Under the dot product a longer row is nearer than the row itself: no measure of likeness.
+            let copies = if self.options.metric == Metric::Dot {
+                0
+            } else {
+                around.copies()
+            };
+            trial
+                .copies
+                .extend(around.best[..copies].iter().map(|near| near.1));
+            trial.least = around.best[copies + K - 1].0;
+        }
+    }
+}
+
+/// The best other rows of a trial, best first.
+#[derive(Clone)]
+struct Around {
+    own: f32,
+    best: [(f32, u64); AROUND],
+}
+
+impl Around {
+    fn new() -> Around {
+        Around {
+            own: f32::NEG_INFINITY,
+            best: [(f32::NEG_INFINITY, u64::MAX); AROUND],
+        }
+    }
+
+    fn push(&mut self, score: f32, key: u64) {
+        if score <= self.best[AROUND - 1].0 {
+            return;
+        }
+        let mut place = AROUND - 1;
+        while place > 0 && score > self.best[place - 1].0 {
+            self.best[place] = self.best[place - 1];
+            place -= 1;
+        }
+        self.best[place] = (score, key);
+    }
+
+    /// How many of them are copies, where the score falls from the row's own with the squared distance.
+    fn copies(&self) -> usize {
+        let near = COPY * (self.own - self.best[AROUND - 1].0);
+        self.best[..AROUND - K]
+            .iter()
+            .take_while(|other| self.own - other.0 < near)
+            .count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn around(own: f32, scores: impl IntoIterator<Item = f32>) -> Around {
+        let mut around = Around::new();
+        around.own = own;
+        for (score, key) in scores.into_iter().zip(0..) {
+            around.push(score, key);
+        }
+        around
+    }
+
+    #[test]
+    fn copies_are_what_is_much_nearer_than_the_others() {
+        let far = (0..60).map(|i| 0.4 - 0.001 * i as f32);
+        let mixed = around(1.0, far.clone().chain([0.95, 0.9, 0.97]));
+        assert_eq!(mixed.copies(), 3);
+        assert_eq!(mixed.best[0], (0.97, 62));
+        assert_eq!(around(1.0, far).copies(), 0);
+    }
+
+    #[test]
+    fn ten_neighbours_are_left_whatever_the_scores() {
+        for own in [f32::NEG_INFINITY, 0.0, 1.0] {
+            for scores in [vec![1.0; 60], vec![0.0; 3], vec![]] {
+                assert!(around(own, scores).copies() <= AROUND - K);
+            }
+        }
+        let cluster = [0.999; 49].into_iter().chain([0.1; 20]);
+        assert_eq!(around(1.0, cluster).copies(), AROUND - K);
+    }
+}
