@@ -217,7 +217,7 @@ class Writer:
         alone = ticket.operation is not None and len(self._queue) == self._expected == 1
         if alone and ticket.caller != threading.main_thread().ident and self._serving.acquire(blocking=False):
             try:
-                if self._queue:  # else somebody else was faster
+                if self._queue and self._queue[0] is ticket:  # else somebody else was faster
                     self._serve()
             finally:
                 self._serving.release()
