@@ -230,9 +230,9 @@ class Database:
     ) -> T:
         """Run ``operation(connection, ...)`` in a transaction; return its result once that is durable.
 
-        It runs on the thread that writes, and shares the transaction with those of other threads that wait. When it
-        raises, nothing of it is stored, and the error is raised here. It may run a second time, when another one of
-        the transaction failed, and must not begin or end transactions.
+        It runs on the thread that writes, this one if nobody else does, and shares the transaction with those of other
+        threads that wait. When it raises, nothing of it is stored, and the error is raised here. It may run a second
+        time, when another one of the transaction failed, and must not begin or end transactions.
 
         Raises
         ------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from math import inf
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -43,6 +43,9 @@ __all__ = [
     "to_rows",
 ]
 
+_get_given = attrgetter(
+    *("id", "line", "name", "path", "class_name", "origin", "markers", "metadata", "docstring", "text")
+)
 _TEXTS = ("id", "name", "text", "path", "class_name", "docstring", "origin")
 
 
@@ -135,25 +138,16 @@ def to_rows(patterns: Iterable[Pattern]) -> dict[str, Fields]:
 
 
 def _to_row(pattern: Pattern) -> Fields:
-    line = pattern.line
+    # A call costs as much as what it does here, so that one fetches all fields, and the checksum is taken in place.
+    id_, line, name, path, class_name, origin, given_markers, given_metadata, docstring, text = _get_given(pattern)
     if type(pattern) is not Pattern or type(line) is not int or not 0 <= line <= MAX_INTEGER:
         _check(pattern)
         line = int(line)
-    id_ = pattern.id
-    fields = (
-        id_,
-        "",
-        line,
-        pattern.name,
-        pattern.path,
-        pattern.class_name,
-        pattern.origin,
-        _encode_markers(pattern.markers, id_) if pattern.markers else "[]",
-        _encode_metadata(pattern.metadata, id_) if pattern.metadata else "{}",
-        pattern.docstring,
-        pattern.text,
-    )
-    return (*fields, checksums.of_pattern(fields))
+    markers = _encode_markers(given_markers, id_) if given_markers else "[]"
+    metadata = _encode_metadata(given_metadata, id_) if given_metadata else "{}"
+    joined = "\0".join((id_, "", str(line), name, path, class_name, origin, markers, metadata, docstring, text))
+    checksum = crc32(joined.encode("utf-8", "surrogatepass"))
+    return id_, "", line, name, path, class_name, origin, markers, metadata, docstring, text, checksum
 
 
 def _check(pattern: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import compress
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -24,12 +24,12 @@ __all__ = ["Given", "count", "encoded", "known", "put", "table"]
 _CODES = {outcome: code for code, outcome in enumerate(OUTCOMES)}
 _ROW = np.dtype([("run", np.int64), ("test", np.int64), ("outcome", np.uint8), ("duration_s", np.float64)])
 
-_AT_ONCE = 50
+_AT_ONCE = 100
 """Rows in one statement: beginning and ending one takes as long as storing a row."""
 
 _INTO = "INSERT INTO results (run, position, test, outcome, duration_s, message) VALUES "
-_SILENT, _TELLING = "(?1, ?, ?, ?, ?, '')", "(?1, ?, ?, ?, ?, ?)"
-_INTO_TESTS, _TEST = "INSERT INTO tests (id, name) VALUES ", "(?, ?)"
+_SILENT, _TELLING = "(?2, ?1 + {}, ?, ?, ?, '')", "(?2, ?1 + {}, ?, ?, ?, ?)"
+_INTO_TESTS, _TEST = "INSERT INTO tests (id, name) VALUES ", "(?1 + {}, ?)"
 
 
 class Given(NamedTuple):
@@ -118,29 +118,36 @@ def put(connection: apsw.Connection, given: Given) -> bool:
     ).get
     numbers = _ensure(connection, list(dict.fromkeys(given.tests)))  # a set that keeps the order
     tests = list(map(numbers.__getitem__, given.tests))
-    columns: list[Sequence[Any]] = [range(len(tests)), tests, given.outcomes, given.durations_s, given.messages]
+    columns: list[Sequence[Any]] = [tests, given.outcomes, given.durations_s]
     if any(given.messages):
-        _insert(connection, _INTO, _TELLING, [list(compress(each, given.messages)) for each in columns], number)
-        silent = [not each for each in given.messages]
-        columns = [list(compress(each, silent)) for each in columns]
-    _insert(connection, _INTO, _SILENT, columns[:-1], number)
+        _insert(connection, (_INTO, _TELLING), 0, [*columns, given.messages], number)
+    else:
+        _insert(connection, (_INTO, _SILENT), 0, columns, number)
     return True
 
 
-def _insert(connection: apsw.Connection, into: str, one: str, columns: Sequence[Sequence[Any]], *shared: int) -> None:
-    """Insert the rows of columns, many to a statement; ``one`` is what a row is bound to, after what all share."""
+def _insert(
+    connection: apsw.Connection, sql: tuple[str, str], first: int, columns: Sequence[Sequence[Any]], *shared: int
+) -> None:
+    """Insert the rows of columns, many to a statement.
+
+    ``sql`` says into what, and what a row is: its number, from ``first`` on, then what all share, then its columns.
+    """
     width, rows = len(columns), len(columns[0])
     flat: list[Any] = [None] * (width * rows)
     for position, column in enumerate(columns):
         flat[position::width] = column
-    step = _AT_ONCE * width
-    odd = len(flat) - len(flat) % step
-    connection.executemany(
-        into + ", ".join([one] * _AT_ONCE), ((*shared, *flat[start : start + step]) for start in range(0, odd, step))
-    )
-    connection.executemany(
-        into + one, ((*shared, *flat[start : start + width]) for start in range(odd, len(flat), width))
-    )
+    even = rows - rows % _AT_ONCE
+    for start, stop, n in ((0, even, _AT_ONCE), (even, rows, 1)):
+        connection.executemany(
+            _statement(*sql, n),
+            ((first + at, *shared, *flat[at * width : (at + n) * width]) for at in range(start, stop, n)),
+        )
+
+
+@cache
+def _statement(into: str, row: str, n: int) -> str:
+    return into + ", ".join(map(row.format, range(n)))
 
 
 def _ensure(connection: apsw.Connection, names: list[str]) -> dict[str, int]:
@@ -152,7 +159,7 @@ def _ensure(connection: apsw.Connection, names: list[str]) -> dict[str, int]:
     missing = [name for name in names if name not in numbers]
     if missing:
         following = range((newest or 0) + 1, (newest or 0) + 1 + len(missing))
-        _insert(connection, _INTO_TESTS, _TEST, (following, missing))
+        _insert(connection, (_INTO_TESTS, _TEST), following.start, [missing])
         numbers.update(zip(missing, following, strict=True))
     return numbers
 

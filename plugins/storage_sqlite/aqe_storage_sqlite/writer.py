@@ -1,8 +1,9 @@
-"""The one thread of a process that writes: whatever is queued becomes durable with one commit.
+"""The one thread at a time of a process that writes: whatever is queued becomes durable with one commit.
 
 A caller hands over its operation and waits until it is durable. Making something durable costs the same for one
 operation as for a hundred, so all that wait share a transaction; if one fails, it is undone and the others run again.
-Signals reach the main thread only, hence Ctrl-C never strikes the thread that writes.
+A caller that finds nobody writing writes by itself, which spares it two threads' waiting for a core; what others queue
+meanwhile goes to a thread. Signals reach the main thread only, which never writes, hence Ctrl-C never strikes a write.
 """
 
 from __future__ import annotations
@@ -185,7 +186,7 @@ class Writer:
             raise self._closed_error()
         self._queue.append(ticket)
         if not self._serving.locked():
-            self._start()
+            self._lead(ticket)
         elif len(self._queue) >= self._wanted:
             self._wake_up()
         if not ticket.done.acquire(timeout=self._timeout_s):
@@ -210,6 +211,19 @@ class Writer:
                     raise self._unforeseen(RuntimeError("the thread that writes has ended"))
                 else:
                     return
+
+    def _lead(self, ticket: _Ticket) -> None:
+        """Write what is queued, if it is this caller's and nobody else is about to come; leave the rest to a thread."""
+        alone = ticket.operation is not None and len(self._queue) == self._expected == 1
+        if alone and ticket.caller != threading.main_thread().ident and self._serving.acquire(blocking=False):
+            try:
+                if self._queue and self._queue[0] is ticket:  # else somebody else was faster
+                    self._serve()
+            finally:
+                self._serving.release()
+        # Callers append, then look for who writes; who writes leaves, then looks for work. So none is overlooked.
+        if self._queue:
+            self._start()
 
     def _start(self) -> None:
         # A `threading.Thread` is started by an exchange with it, and Ctrl-C in the midst of that leaves it stuck.
@@ -251,7 +265,6 @@ class Writer:
 
     def _work(self) -> None:
         sys.settrace(threading.gettrace())  # as any thread has it
-        # Callers append, then look for a thread; this one leaves, then looks for work. So none is overlooked.
         while self._queue and self._serving.acquire(blocking=False):
             try:
                 while self._wait_for_work(_IDLE_S):

@@ -76,14 +76,17 @@ def test_everything_is_kept(storage):
 
 @settings(max_examples=20, deadline=None)
 @given(
-    messages=st.lists(st.sampled_from(["", "", "", "why", "n\0l", "é"]), min_size=1, max_size=170),
+    messages=st.one_of(
+        st.lists(st.sampled_from(["", "", "", "why", "n\0l", "é"]), min_size=1, max_size=270),
+        st.integers(1, 270).map(lambda n: [""] * n),
+    ),
     durations=st.lists(st.one_of(st.floats(0, 1e9), st.sampled_from([-0.0, 7])), min_size=1, max_size=4),
 )
 def test_many_rows_to_a_statement_are_the_same_rows(tmp_path_factory, messages, durations):
     path = tmp_path_factory.mktemp("db") / "aqe.db"
     results = [
         TestResult(
-            test=f"t{i % 60}", outcome=OUTCOMES[i % 4], duration_s=durations[i % len(durations)], message=message
+            test=f"t{i % 110}", outcome=OUTCOMES[i % 4], duration_s=durations[i % len(durations)], message=message
         )
         for i, message in enumerate(messages)
     ]

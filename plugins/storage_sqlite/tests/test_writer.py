@@ -325,6 +325,87 @@ def test_a_lost_connection_is_replaced(storage):
     assert names(storage) == {"a", "b"}
 
 
+# -- who writes -----------------------------------------------------------------------------------------------------
+
+
+def insert_and_tell(connection, name):
+    insert(connection, name)
+    return threading.get_ident()
+
+
+def lone(storage, operation, *arguments):
+    """Write on another thread than the main one while nobody else does; return its number, and the outcome there."""
+    found = []
+
+    def call():
+        try:
+            outcome = storage._database.write(operation, *arguments)
+        except Exception as error:
+            outcome = error
+        found.extend((threading.get_ident(), outcome))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join(60)
+    return found
+
+
+def test_a_lone_caller_writes_by_itself_unless_signals_strike_it(storage):
+    for name in "ab":
+        caller, writer = lone(storage, insert_and_tell, name)
+        assert caller == writer
+    assert storage._database.write(insert_and_tell, "c") != threading.get_ident()
+    assert names(storage) == {"a", "b", "c"}
+
+
+def test_a_lone_caller_that_fails_stores_nothing(storage):
+    _, outcome = lone(storage, fail, ValueError("mine"))
+    assert isinstance(outcome, ValueError)
+    caller, writer = lone(storage, insert_and_tell, "whole")
+    assert caller == writer
+    assert names(storage) == {"whole"}
+
+
+def test_what_is_queued_while_a_lone_caller_commits_goes_to_a_thread(storage):
+    callers = Callers(storage)
+
+    def queue_two():
+        if not callers.threads:
+            callers.add("b", insert_and_tell, "b")
+            callers.add("c", insert_and_tell, "c")
+        return callers.count()
+
+    storage._database._writer.connection.set_commit_hook(queue_two)
+    caller, writer = lone(storage, insert_and_tell, "a")
+    callers.join()
+    assert caller == writer
+    assert callers.outcomes["b"] == callers.outcomes["c"]
+    assert callers.outcomes["b"] not in [caller, *(thread.ident for thread in callers.threads)]
+    assert callers.commits == 2
+    assert names(storage) == {"a", "b", "c"}
+
+
+def test_closing_waits_for_a_lone_caller(path):
+    storage = SqliteStorage(path)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(connection):
+        begun.set()
+        assert go_on.wait(60)
+        return insert(connection, "a")
+
+    threads = [threading.Thread(target=lone, args=(storage, slowly)), threading.Thread(target=storage.close)]
+    threads[0].start()
+    assert begun.wait(60)
+    threads[1].start()
+    until(lambda: storage._database._writer._closed)
+    go_on.set()
+    for thread in threads:
+        thread.join(60)
+    with SqliteStorage(path, read_only=True) as reader:
+        assert names(reader) == {"a"}
+
+
 # -- nobody waits for good ------------------------------------------------------------------------------------------
 
 
