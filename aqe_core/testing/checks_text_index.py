@@ -331,7 +331,8 @@ def check_hybrid(kit: Context) -> None:
         among = np.sort(words.keys) if narrow and words.keys.size == pool else None
         vectors = nearest(store, embedder.embed_queries([query])[0], pool, among)
         expected = fuse(words, vectors, Tuning(lexical_weight=weights[0], vector_weight=weights[1]), pool, k)
-        for name, one, other in zip(Ranked._fields, actual, expected, strict=True):
+        for name in Ranked._fields:
+            one, other = getattr(actual, name), getattr(expected, name)
             what = f"{name} of the best {k}, of {pool} each, for {query!r}"
             equal([type(value) for value in one], [type(value) for value in other], f"types of {what}")
             equal(one, other, what)

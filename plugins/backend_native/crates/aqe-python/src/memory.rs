@@ -6,11 +6,9 @@
 mod direct;
 mod saved;
 
-use std::ffi::c_void;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
-use std::{mem, ptr};
 
 use aqe_memory::kernels::dot;
 use aqe_memory::{Index, Keep, Level, Metric, Options, Store};
@@ -69,7 +67,7 @@ fn validate<'py>(py: Python<'py>) -> PyResult<&'py Bound<'py, PyAny>> {
         .bind(py))
 }
 
-/// `Hits` of keys and scores, made as `tuple.__new__` does, without a call of Python.
+/// `Hits` of keys and scores, made without a call of Python and without a tuple to copy from.
 fn made_hits<'py>(
     py: Python<'py>,
     keys: Bound<'py, PyAny>,
@@ -77,13 +75,13 @@ fn made_hits<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     static HITS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let class = HITS.import(py, "aqe_core.contracts.pattern_store", "Hits")?;
-    let parts = ((keys, scores),).into_pyobject(py)?;
-    // SAFETY: the slot of `tuple` is such a function; it takes a subclass of `tuple` and one sequence.
+    // SAFETY: a named tuple of two fields has room for two, which stays empty until it is filled right here.
     unsafe {
-        let new = ffi::PyType_GetSlot(&raw mut ffi::PyTuple_Type, ffi::Py_tp_new);
-        let new = mem::transmute::<*mut c_void, ffi::newfunc>(new);
-        let made = new(class.as_type_ptr(), parts.as_ptr(), ptr::null_mut());
-        Bound::from_owned_ptr_or_err(py, made)
+        let made = ffi::PyType_GenericAlloc(class.as_type_ptr(), 2);
+        let made = Bound::from_owned_ptr_or_err(py, made)?;
+        ffi::PyTuple_SetItem(made.as_ptr(), 0, keys.into_ptr());
+        ffi::PyTuple_SetItem(made.as_ptr(), 1, scores.into_ptr());
+        Ok(made)
     }
 }
 
