@@ -21,7 +21,7 @@ mod recorder;
 mod replay;
 mod softmax;
 
-use crate::direct as in_front;
+use crate::direct::install;
 use direct::{Step, Updates, update_given};
 use given::{
     Batch, Given, Maybe, checked_name, checked_names, plain_int, plain_key, plain_offered,
@@ -32,8 +32,8 @@ use given::{
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<TabularLearner>()?;
     module.add_class::<recorder::Recorder>()?;
-    in_front::install::<TabularLearner>(module.py())?;
-    in_front::install::<recorder::Recorder>(module.py())?;
+    install::<TabularLearner>(module.py())?;
+    install::<recorder::Recorder>(module.py())?;
     module.add_class::<bandit::BanditModels>()?;
     module.add_class::<policy::PolicyCore>()?;
     module.add_class::<softmax::SoftmaxLearner>()?;
