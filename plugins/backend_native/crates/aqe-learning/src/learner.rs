@@ -1,7 +1,10 @@
 //! Tabular temporal-difference learning: Q-learning, SARSA and expected SARSA.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
+
+use atomic_refcell::{AtomicRefCell, AtomicRefMut};
 
 use crate::batch;
 use crate::homes::{Homes, TERMINAL, UNSEEN};
@@ -456,34 +459,42 @@ pub struct Transitions<'a> {
 ///
 /// Batches take the shards of their states and next states, so those in different shards run at the same time; each
 /// is learned whole before another that shares a shard begins. Everything else takes the whole table.
+///
+/// What takes the table for more than an instant waits for its turn; what takes it for an instant does not, so that
+/// a single call costs one atomic exchange, and the others look again where they meet one.
 pub struct Learner {
-    table: RwLock<Table>,
+    table: AtomicRefCell<Table>,
+    turns: RwLock<()>,
 }
 
 impl Learner {
     /// A learner with this table.
     pub fn new(table: Table) -> Self {
         Self {
-            table: RwLock::new(table),
+            table: AtomicRefCell::new(table),
+            turns: RwLock::new(()),
         }
     }
 
     /// The whole table, once no other thread uses it.
-    pub fn exclusive(&self) -> RwLockWriteGuard<'_, Table> {
-        self.table.write().expect(POISONED)
+    pub fn exclusive(&self) -> Exclusive<'_> {
+        let turn = self.turns.write().expect(POISONED);
+        let table = once_free(|| self.table.try_borrow_mut().ok());
+        Exclusive { table, _turn: turn }
     }
 
-    /// The whole table if no other thread uses it now.
+    /// The whole table, for an instant, if no other thread uses it now.
     #[inline]
-    pub fn try_exclusive(&self) -> Option<RwLockWriteGuard<'_, Table>> {
-        self.table.try_write().ok()
+    pub fn try_exclusive(&self) -> Option<AtomicRefMut<'_, Table>> {
+        self.table.try_borrow_mut().ok()
     }
 
     /// Learn from transitions in order, as [`Table::update`] does one by one, bit for bit. O(transitions).
     ///
     /// An undeclared action is refused before anything is learned.
     pub fn update_batch(&self, transitions: &Transitions<'_>) -> Result<(), Undeclared> {
-        let table = self.table.read().expect(POISONED);
+        let _turn = self.turns.read().expect(POISONED);
+        let table = once_free(|| self.table.try_borrow().ok());
         let on_policy = table.rules.on_policy;
         {
             let actions = table.actions.read().expect(POISONED);
@@ -504,6 +515,36 @@ impl Learner {
         }
         batch::learn(&table, &mut guards, transitions);
         Ok(())
+    }
+}
+
+/// What may be had in an instant.
+fn once_free<T>(mut try_take: impl FnMut() -> Option<T>) -> T {
+    loop {
+        if let Some(taken) = try_take() {
+            return taken;
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// The whole table, and the turn that keeps others waiting.
+pub struct Exclusive<'a> {
+    table: AtomicRefMut<'a, Table>, // let go before the turn
+    _turn: RwLockWriteGuard<'a, ()>,
+}
+
+impl Deref for Exclusive<'_> {
+    type Target = Table;
+
+    fn deref(&self) -> &Table {
+        &self.table
+    }
+}
+
+impl DerefMut for Exclusive<'_> {
+    fn deref_mut(&mut self) -> &mut Table {
+        &mut self.table
     }
 }
 

@@ -299,16 +299,22 @@ fn threads_lose_no_update() {
                     next_action: None,
                 };
                 let rows: Vec<Row> = (0..n).map(row).collect();
-                teach(learner, &rows);
-                teach(learner, &rows);
-                learner
-                    .exclusive()
-                    .update(-1_i64, 0, 1.0, -1, false, None)
-                    .unwrap();
+                let one = |table: &mut Table| table.update(-1_i64, 0, 1.0, -1, false, None);
+                for _ in 0..2 {
+                    teach(learner, &rows);
+                    for _ in 0..n {
+                        match learner.try_exclusive() {
+                            Some(mut table) => one(&mut table).unwrap(),
+                            None => one(&mut learner.exclusive()).unwrap(),
+                        }
+                    }
+                }
             });
         }
     });
     let mut table = learner.exclusive();
-    assert_eq!(table.steps(), 6 * n as u64 + 3);
+    assert_eq!(table.steps(), 12 * n as u64);
+    let (visits, _) = table.visits(Key::Int(-1), Key::Int(0)).unwrap();
+    assert_eq!(visits, 6 * n as u64);
     assert_eq!(table.known(), 2 * n as usize + 1);
 }
