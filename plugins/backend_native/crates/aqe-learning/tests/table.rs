@@ -116,6 +116,19 @@ fn teach(learner: &Learner, rows: &[Row]) {
     learner.update_batch(&transitions).unwrap();
 }
 
+fn teach_one(table: &mut Table, row: &Row) {
+    let next = row.next_action.map(Key::Int);
+    let learned = table.update(
+        row.state,
+        row.action,
+        row.reward,
+        row.next_state,
+        row.done,
+        next,
+    );
+    learned.unwrap();
+}
+
 fn rules(on_policy: bool) -> Rules {
     Rules {
         learning_rate: 0.3,
@@ -145,8 +158,7 @@ proptest! {
         for part in &parts {
             teach(&batches, part);
             for row in part {
-                let next = row.next_action.map(Key::Int);
-                singles.update(row.state, row.action, row.reward, row.next_state, row.done, next).unwrap();
+                teach_one(&mut singles, row);
                 formula.update(row);
             }
         }
@@ -192,20 +204,7 @@ fn long_batches_are_singles_bit_for_bit() {
         for part in rows.chunks(1300) {
             teach(&batches, part);
         }
-        for row in &rows {
-            let next = row.next_action.map(Key::Int);
-            let done = row.done;
-            singles
-                .update(
-                    row.state,
-                    row.action,
-                    row.reward,
-                    row.next_state,
-                    done,
-                    next,
-                )
-                .unwrap();
-        }
+        rows.iter().for_each(|row| teach_one(&mut singles, row));
         assert_eq!(batches.exclusive().known(), singles.known());
         let (ours, theirs) = (batches.exclusive().learned(), singles.learned());
         assert_eq!(ours.pairs.len(), singles.known());
@@ -235,18 +234,7 @@ fn states_that_come_later_are_worth_the_initial_value() {
         };
         let rows: Vec<Row> = (0..4).map(|i| row(16 * (5 * step + i))).collect();
         teach(&batches, &rows);
-        for row in &rows {
-            singles
-                .update(
-                    row.state,
-                    row.action,
-                    row.reward,
-                    row.next_state,
-                    row.done,
-                    None,
-                )
-                .unwrap();
-        }
+        rows.iter().for_each(|row| teach_one(&mut singles, row));
         batches.exclusive().set_rates(0.3, 0.9, 1.0);
         singles.set_rates(0.3, 0.9, 1.0);
         assert_eq!(batches.exclusive().learned(), singles.learned());

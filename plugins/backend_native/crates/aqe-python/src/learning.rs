@@ -51,17 +51,22 @@ pub struct TabularLearner {
 }
 
 impl TabularLearner {
-    /// Use the whole table; wait for other threads without holding up Python.
+    /// Use the whole table for an instant; wait for other threads without holding up Python.
     #[inline(always)]
     fn with<R: Send>(&self, py: Python<'_>, use_table: impl FnOnce(&mut Table) -> R + Send) -> R {
         match self.learner.try_exclusive() {
             Some(mut table) => use_table(&mut table),
-            None => self.wait(py, use_table),
+            None => self.in_turn(py, use_table),
         }
     }
 
+    /// Use the table for longer, while others wait for their turn.
     #[cold]
-    fn wait<R: Send>(&self, py: Python<'_>, use_table: impl FnOnce(&mut Table) -> R + Send) -> R {
+    fn in_turn<R: Send>(
+        &self,
+        py: Python<'_>,
+        use_table: impl FnOnce(&mut Table) -> R + Send,
+    ) -> R {
         py.detach(|| use_table(&mut self.learner.exclusive()))
     }
 
@@ -333,7 +338,7 @@ impl TabularLearner {
 
     /// Change checked rates.
     fn _set_rates(&self, py: Python<'_>, learning_rate: f64, discount: f64, epsilon: f64) {
-        self.with(py, |table| {
+        self.in_turn(py, |table| {
             table.set_rates(learning_rate, discount, epsilon)
         });
     }
@@ -353,7 +358,7 @@ impl TabularLearner {
 
     /// Everything learned: states, actions; rows, columns, values, visits, last updates; state of the generator.
     fn _learned<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let learned = self.with(py, Table::learned);
+        let learned = self.in_turn(py, Table::learned);
         (
             to_list(py, &learned.states)?,
             to_list(py, &learned.actions)?,
@@ -383,7 +388,7 @@ impl TabularLearner {
             Table::from_learned(rules_of(self.on_policy, numbers), declared, seed, &learned);
         let table =
             table.ok_or_else(|| PyValueError::new_err("this is not the state of a generator"))?;
-        self.with(py, |held| *held = table);
+        self.in_turn(py, |held| *held = table);
         Ok(())
     }
 
