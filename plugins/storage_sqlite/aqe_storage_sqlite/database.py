@@ -262,7 +262,8 @@ class Database:
             yield connection
 
     def _to_write(self) -> Writer:
-        self._check_open()  # that the file is the same one is checked under the lock
+        if not self._usable:  # that the file is the same one is checked under the lock
+            self._check_open()
         if self._writer is None:
             self._check_same_file()
             raise ReadOnlyError(f"{self.path} was opened with read_only=True.", fix="open it without, to write to it.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
+from functools import cache
 from math import inf
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -302,8 +303,12 @@ def _put_group(connection: apsw.Connection, group: list[Given]) -> Iterator[Put]
     keys, changed, new = _write(connection, number, rows)
     vanished = _vanished(connection, number, rows, complete) if complete else []
     _delete(connection, number, vanished)
-    if len(new) == len(rows) == len(group[0].ids) and len(group) == 1:  # all are new, and none is given twice
-        yield Put([*new], len(new), 0, 0, [*new], vanished)
+    if len(new) == len(rows) == sum([len(call.ids) for call in group]):  # all are new, and none is given twice
+        stop = new.start
+        for call in group:
+            start, stop = stop, stop + len(call.ids)
+            own = [*range(start, stop)]
+            yield Put(own, stop - start, 0, 0, own, vanished)
         return
     first = new.start if new else inf
     keys.update(zip([id_ for id_ in rows if id_ not in keys], new, strict=True))
@@ -348,11 +353,19 @@ def _write(
 
 def _stored(connection: apsw.Connection, number: int, rows: Mapping[str, Fields]) -> Iterable[Any]:
     """Return what `_STORED` finds of the rows that are there."""
+    asked: list[Any]
     if len(rows) >= _WORTH_ASKING:
-        there = connection.execute("SELECT 1 FROM patterns WHERE namespace = ? LIMIT 1", (number,)).get
-        if there is None:
-            return ()
+        sql, asked = "SELECT 1 FROM patterns WHERE namespace = ? LIMIT 1", [number]
+    else:
+        sql, asked = _any_of(len(rows)), [number, *rows]
+    if len(rows) > 1 and connection.execute(sql, asked).get is None:
+        return ()
     return connection.executemany(_STORED, [(*_get_compared(row), number, id_) for id_, row in rows.items()])
+
+
+@cache
+def _any_of(n: int) -> str:
+    return f"SELECT 1 FROM patterns WHERE namespace = ? AND id IN ({', '.join('?' * n)}) LIMIT 1"  # noqa: S608  # ours
 
 
 def _means(stored: bytes | None, given: str) -> bool:

@@ -41,6 +41,9 @@ is tried again `CHECKPOINT_PAGES` later."""
 _CHECKPOINT_WAIT_S = 0.05
 _SLOW_COMMIT_S = 0.0005
 _LONGEST_LINGER_S = 0.002
+_RETURN_S = 0.00005  # for each caller: its turns of a core and of the interpreter
+_LONGEST_RETURN_S = 0.01
+_AT_ONCE = 100  # batches: where another thread keeps the interpreter, each who is told waits 5 ms for it
 _IDLE_S = 1.0  # then the thread ends, so that a storage that nobody closed can be collected, and a fork finds none
 _POLL_S = 0.05
 _THREADS = "end some threads, or raise the limit on them."
@@ -81,20 +84,18 @@ class _Ticket:
         self.deadline_s = time.monotonic() + timeout_s
         self.caller = threading.get_ident()
         self.claim = threading.Lock()
-        self.done = _locked()
-        self.returned = _locked() if operation is None else None
+        self.done = threading.Lock()
+        self.done.acquire()
+        self.returned = None
+        if operation is None:
+            self.returned = threading.Lock()
+            self.returned.acquire()
         self.result: Any = None
         self.error: BaseException | None = None
 
     def take(self) -> bool:
         """Decide about it; False if that was done before."""
         return self.claim.acquire(blocking=False)
-
-
-def _locked() -> threading.Lock:
-    lock = threading.Lock()
-    lock.acquire()
-    return lock
 
 
 class Writer:
@@ -135,6 +136,11 @@ class Writer:
         self._taken: set[_Ticket] = set()  # claimed by the thread that writes; their callers wait for its answer
         self._closed = False
         self._expected = 1  # how many operations the next batch may have
+        self._they_return = True  # those just served, as soon as they can: so it was the last time
+        self._untold: deque[_Ticket] = deque()  # durable, and each told by the one before it
+        self._in_turn = False
+        self._at_once = 0  # so many batches are to be told at once, since telling in turn has failed
+        self._main = threading.main_thread().ident
         self._commit_s = 0.0
         self._log_pages = self._folded_pages = 0
         self._wrote = False
@@ -191,6 +197,8 @@ class Writer:
             self._wake_up()
         if not ticket.done.acquire(timeout=self._timeout_s):
             self._wait_longer(ticket)
+        if self._untold and ticket.caller != self._main:
+            self._tell(1)
         if ticket.error is not None:
             try:
                 raise ticket.error
@@ -268,8 +276,12 @@ class Writer:
         while self._queue and self._serving.acquire(blocking=False):
             try:
                 while self._wait_for_work(_IDLE_S):
+                    self._in_turn = self._they_return and not self._at_once
+                    self._at_once = max(0, self._at_once - 1)
                     self._serve()
             finally:
+                self._in_turn = False
+                self._tell(len(self._untold))
                 self._serving.release()
 
     def _work_here(self) -> None:
@@ -280,18 +292,32 @@ class Writer:
 
     def _wait_for_work(self, idle_s: float) -> bool:
         """Wait for an operation, and a little for more; False when there is none."""
+        linger_s = min(self._commit_s / 4, _LONGEST_LINGER_S) if self._commit_s > _SLOW_COMMIT_S else 0.0
+        if self._they_return:
+            self._they_return = self._gather(max(linger_s, min(self._expected * _RETURN_S, _LONGEST_RETURN_S)))
+            if self._in_turn and not self._they_return:
+                self._at_once = _AT_ONCE
+            self._tell(len(self._untold))
+            if self._queue:
+                return True
         while not self._queue:
             if self._closed or not self._wake.acquire(timeout=idle_s):
                 return False
-        if self._commit_s > _SLOW_COMMIT_S and len(self._queue) < self._expected:
-            # Those just served are about to come back. Without them there would be two groups that take turns, and
-            # everyone would wait for two commits.
-            self._wanted = self._expected
-            end_s = time.monotonic() + min(self._commit_s / 4, _LONGEST_LINGER_S)
-            while len(self._queue) < self._wanted and (left_s := end_s - time.monotonic()) > 0:
-                self._wake.acquire(timeout=left_s)
-            self._wanted = 1
+        self._they_return = self._gather(linger_s)
         return True
+
+    def _gather(self, longest_s: float) -> bool:
+        """Wait a little for those just served, who are about to come back; say whether as many are there.
+
+        Without them there would be two groups that take turns, and everyone would wait for two commits. And a write
+        beside callers that run has to wait for the interpreter after each statement.
+        """
+        self._wanted = self._expected
+        end_s = time.monotonic() + longest_s
+        while len(self._queue) < self._wanted and (left_s := end_s - time.monotonic()) > 0:
+            self._wake.acquire(timeout=left_s)
+        self._wanted = 1
+        return len(self._queue) >= self._expected
 
     def _serve(self) -> None:
         """Serve the first of the queue, and with it all that can share its transaction; answer it in any case."""
@@ -300,19 +326,23 @@ class Writer:
             self._queue.popleft()
             return
         try:
-            with sqlite.translated(self._path):
-                self._serve_locked(first)
-        except StorageBusyError as error:
-            now_s = time.monotonic()
-            self._fail([each for each in list(self._queue) if each.deadline_s <= now_s or each is first], error)
-        except AqeError as error:
-            self._fail(list(self._queue), error)
+            self._serve_locked(first)
         except BaseException as error:
-            self._fail_all(error)
+            self._answer(first, self._translated(error))
             if not isinstance(error, Exception):
                 raise
         finally:
             self._running, self._owner = False, 0
+
+    def _answer(self, first: _Ticket, error: BaseException) -> None:
+        """Let those know to whom it matters that nothing of a batch was begun, or all if that is not known."""
+        if isinstance(error, StorageBusyError):
+            now_s = time.monotonic()
+            self._fail([each for each in list(self._queue) if each.deadline_s <= now_s or each is first], error)
+        elif isinstance(error, AqeError):
+            self._fail(list(self._queue), error)
+        else:
+            self._fail_all(error)
 
     def _serve_locked(self, first: _Ticket) -> None:
         if self._closed and self.connection is None:
@@ -369,7 +399,13 @@ class Writer:
         self._expected = len(ran) + len(self._queue)
         if not self._must_fold():
             self._lock.release()  # the callers' next operations come soon
-        self._finish(ran)
+        self._in_turn = self._in_turn and len(ran) > 2
+        if self._in_turn:
+            self._taken.difference_update(ran)
+            self._untold.extend(ran)
+            self._tell(1)
+        else:
+            self._finish(ran)
 
     def _run_queued(self, connection: apsw.Connection) -> list[_Ticket]:
         """Run what is queued, and return what the transaction holds of it."""
@@ -388,15 +424,18 @@ class Writer:
 
     def _take_alike(self, most: int) -> list[_Ticket]:
         """Take the first of the queue, and those behind it that can be run together with it."""
-        taken: list[_Ticket] = []
-        while self._queue and len(taken) < most:
-            operation = self._queue[0].operation
-            if operation is None or (taken and not _are_alike(taken[0].operation, operation)):
+        queue, taken = self._queue, list[_Ticket]()
+        many: object = None
+        while queue and len(taken) < most:
+            operation = queue[0].operation
+            its = operation.many if type(operation) is Together else None
+            if operation is None or (taken and (its is None or its is not many)):
                 break
-            ticket = self._queue.popleft()
+            ticket = queue.popleft()
             if ticket.take():
-                self._taken.add(ticket)
                 taken.append(ticket)
+                self._taken.add(ticket)
+                many = its
         return taken
 
     def _run_again(self, connection: apsw.Connection, tickets: list[_Ticket]) -> list[_Ticket]:
@@ -437,11 +476,14 @@ class Writer:
                     assert ticket.operation is not None
                     ticket.result = ticket.operation(connection)
         except BaseException as error:  # it is raised on the caller's thread
-            ours = sqlite.translation(error, self._path)
-            if ours is not error:
-                ours.__cause__ = error
-            return ours
+            return self._translated(error)
         return None
+
+    def _translated(self, error: BaseException) -> BaseException:
+        ours = sqlite.translation(error, self._path)
+        if ours is not error:
+            ours.__cause__ = error
+        return ours
 
     def _undo(self, sql: str) -> None:
         """Roll back; a connection on which even that fails is dropped, which rolls back too."""
@@ -462,11 +504,25 @@ class Writer:
 
     def _finish(self, tickets: list[_Ticket], error: BaseException | None = None) -> None:
         """Let the callers go on, each with an error of its own."""
-        for ticket in tickets:
-            if error is not None:
+        if error is not None:
+            for ticket in tickets:
                 ticket.error = error if len(tickets) == 1 else _copied(error)
+        for ticket in tickets:
             ticket.done.release()
-            self._taken.discard(ticket)
+        self._taken.difference_update(tickets)
+
+    def _tell(self, n: int) -> None:
+        """Let the next callers go on that wait to be told.
+
+        Each tells the next one as soon as it runs. So that one is woken while this one goes on, and finds the
+        interpreter free; all woken at once would be woken twice, since they have to wait for it. Who is struck by
+        signals tells nobody. What is left after a while is told by the thread that writes.
+        """
+        with suppress(IndexError):
+            while n > 0:
+                ticket = self._untold.popleft()
+                ticket.done.release()
+                n -= ticket.caller != self._main
 
     def _fail(self, tickets: list[_Ticket], error: BaseException) -> None:
         """Take tickets that wait out of the queue, and let their callers know why."""
@@ -524,10 +580,6 @@ class Writer:
                 connection.set_busy_timeout(sqlite.milliseconds(_CHECKPOINT_WAIT_S))
                 connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
                 self._folded_pages = 0
-
-
-def _are_alike(one: object, other: object) -> bool:
-    return isinstance(one, Together) and isinstance(other, Together) and one.many is other.many
 
 
 def _run_together(connection: apsw.Connection, tickets: list[_Ticket]) -> None:

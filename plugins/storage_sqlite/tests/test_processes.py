@@ -381,12 +381,12 @@ if (child := os.fork()) == 0:
         storage.close()
     with SqliteStorage(path) as own:
         own.put_patterns("n", [Pattern(id="child", name="n", text="t")])
-    print("child", flush=True)
+    print("child\\n", end="", flush=True)  # at once, as both print to one pipe
     sys.stdin.readline()
     sys.exit()  # with all destructors
 storage.put_patterns("n", [Pattern(id="parent", name="n", text="t")])
 storage.close()
-print("parent", flush=True)
+print("parent\\n", end="", flush=True)
 os.waitpid(child, 0)
 """
 )

@@ -278,6 +278,82 @@ def test_slow_commits_make_it_wait_for_those_just_served(storage, monkeypatch):
     assert names(storage) == {"a", "b"}
 
 
+def put_again_and_again(storage, callers=8, times=30):
+    """Put patterns from threads that come back at once; return what was raised."""
+    raised = []
+
+    def work(number):
+        try:
+            for i in range(times):
+                report = storage.put_patterns("n", [Pattern(id=f"{number} {i}", name="n", text="t")])
+                assert report.added == 1
+        except BaseException as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert storage.count_patterns("n") == callers * times
+    return raised
+
+
+def test_callers_who_return_are_told_in_turn(storage, monkeypatch):
+    monkeypatch.setattr(writer_module, "_RETURN_S", 1.0)  # so that they do, on a busy machine too
+    tell, tellers = writer_module.Writer._tell, []
+    monkeypatch.setattr(writer_module.Writer, "_tell", lambda self, n: tellers.append(get_ident()) or tell(self, n))
+    get_ident = threading.get_ident
+    assert put_again_and_again(storage) == []
+    assert len(set(tellers)) > 2
+    assert not storage._database._writer._untold
+    assert not storage._database._writer._taken
+
+
+def test_who_tells_nobody_keeps_nobody_waiting(storage, monkeypatch):
+    """The thread that writes tells those who are left, and from then on all at once."""
+    tell, told = writer_module.Writer._tell, []
+
+    def keep(self, n):
+        if self._serving.locked() and threading.get_ident() in writers:
+            told.append(n)
+            tell(self, n)
+
+    writers = set()
+    work = writer_module.Writer._work
+    monkeypatch.setattr(writer_module.Writer, "_work", lambda self: writers.add(threading.get_ident()) or work(self))
+    monkeypatch.setattr(writer_module.Writer, "_tell", keep)
+    began_s = time.monotonic()
+    assert put_again_and_again(storage, times=5) == []
+    assert time.monotonic() - began_s < storage._database.timeout_s  # nobody gave up waiting
+    assert not storage._database._writer._untold
+    assert storage._database._writer._at_once or not told
+
+
+def test_who_is_struck_by_signals_tells_nobody(storage):
+    """So who tells that one, tells the next one too."""
+    writer = storage._database._writer
+    tickets = [writer_module._Ticket(print, 1.0) for _ in range(3)]
+    tickets[0].caller = writer._main
+    tickets[1].caller = tickets[2].caller = 0
+    writer._untold.extend(tickets)
+    writer._tell(1)
+    assert [ticket.done.locked() for ticket in tickets] == [False, False, True]
+    writer._tell(len(writer._untold))
+    assert not tickets[2].done.locked()
+
+
+def test_who_does_not_return_is_not_waited_for_again(storage):
+    writer = storage._database._writer
+    writer._commit_s, writer._expected, writer._they_return, writer._in_turn = 0.0, 2, True, True
+    writer._queue.append(writer_module._Ticket(lambda _: None, 10.0))
+    assert writer._wait_for_work(0.0)
+    assert not writer._they_return
+    assert writer._at_once
+    writer._queue.clear()
+
+
 def test_closing_writes_what_is_queued(path):
     storage = SqliteStorage(path)
     callers = Callers(storage)
