@@ -11,7 +11,8 @@ from aqe_core.bench.storage import made_tests, notes
 
 QUICK = ["bench", "storage", "--rounds", "1", "--seconds", "0.01", "--rows", "20"]
 MEASURES = {
-    "durable_writes_1", "durable_writes_8", "durable_writes_32", "durable_writes_128", "put_patterns_with_vectors",
+    "durable_writes_1", "durable_writes_8", "durable_writes_32", "durable_writes_128",
+    "durable_results_1", "durable_results_8", "durable_results_32", "durable_results_128", "put_patterns_with_vectors",
     "put_results", "save_q_values", "append_points", "find_pattern_by_id", "load_vectors", "read_points",
     "open_to_first_answer", "backup", "fairness_of_4_processes", "find_pattern_beside_writer", "backup_beside_writer",
     "recovery_of_log", "search_words",

@@ -165,13 +165,25 @@ class _Bench:
         yield from self._beside_others()
 
     def _durable(self) -> Iterator[_Measure]:
-        one_by_one: dict[str, Callable[[], float]] = {}
-        for name, mode in peer.MODES.items():
-            one_by_one[f"SQLite, {name}"] = functools.partial(self._directly, mode)
-            one_by_one |= self._node(", " + name, "write", mode=mode, seconds=self.seconds)
-        for callers in CALLERS:
-            name = f"durable_writes_{callers}"
-            yield _Measure(name, "/s", functools.partial(self._write, name, callers), one_by_one)
+        """Yield what callers at once make durable: patterns, with their words, and runs of one result each."""
+
+        def put_pattern(storage: SqliteStorage, id_: str) -> None:
+            storage.put_patterns("default", [Pattern(id=id_, name="test_retry", text=TEXT)])
+
+        def put_result(storage: SqliteStorage, id_: str) -> None:
+            storage.put_run(Run(id=id_, source="file"), [TestResult(test="tests/test_retry", outcome="passed")])
+
+        for what, put, directly, by_node in (
+            ("writes", put_pattern, peer.write, "write"),
+            ("results", put_result, peer.write_results, "writeResults"),
+        ):
+            one_by_one: dict[str, Callable[[], float]] = {}
+            for name, mode in peer.MODES.items():
+                one_by_one[f"SQLite, {name}"] = functools.partial(self._directly, directly, mode)
+                one_by_one |= self._node(", " + name, by_node, mode=mode, seconds=self.seconds)
+            for callers in CALLERS:
+                name = f"durable_{what}_{callers}"
+                yield _Measure(name, "/s", functools.partial(self._write, name, callers, put), one_by_one)
 
     def _bulk(self) -> Iterator[_Measure]:
         count, n_values, n_points = len(self.results), self.q_values.size, self.times_s.size
@@ -260,13 +272,13 @@ class _Bench:
 
         return {f"better-sqlite3{suffix}": run}
 
-    def _directly(self, mode: str) -> float:
-        return peer.write(self._new(), mode, self.seconds)
+    def _directly(self, write: Callable[[Path, str, float], float], mode: str) -> float:
+        return write(self._new(), mode, self.seconds)
 
     def _copied(self) -> Path:
         return processes.copied(self.path, self._new().parent)
 
-    def _write(self, name: str, callers: int) -> float:
+    def _write(self, name: str, callers: int, put: Callable[[SqliteStorage, str], None]) -> float:
         latencies: list[list[float]] = [[] for _ in range(callers)]
         with SqliteStorage(self._new(), timeout_s=60) as storage:
             start, stop = threading.Event(), threading.Event()
@@ -276,8 +288,7 @@ class _Bench:
                 for i in range(1 << 30):
                     if stop.is_set():
                         return
-                    pattern = Pattern(id=f"{number} {i}", name="test_retry", text=TEXT)
-                    latencies[number].append(_timed(functools.partial(storage.put_patterns, "default", [pattern])))
+                    latencies[number].append(_timed(functools.partial(put, storage, f"{number} {i}")))
 
             threads = [threading.Thread(target=work, args=(number,)) for number in range(callers)]
             for thread in threads:

@@ -7,7 +7,9 @@ index does. A row written before the sums existed has NULL, which fits anything.
 from __future__ import annotations
 
 import json
+import struct
 from functools import lru_cache
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,9 +22,13 @@ except ImportError:
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import NDArray
 
-__all__ = ["crc32", "is_run", "of_entry", "of_pattern", "of_row", "of_run", "together"]
+__all__ = ["FEW", "crc32", "is_run", "of_entry", "of_pattern", "of_row", "of_run", "together"]
+
+
+FEW = 16
+"""From so many numbers on, NumPy's calls cost less than turning each of them into bytes."""
 
 
 def together(parts: Iterable[tuple[int, int, int]]) -> int:
@@ -102,7 +108,7 @@ def of_run(
     run: tuple[str, str, str, float],
     tests: Sequence[str],
     outcomes: bytes,
-    durations_s: ArrayLike,
+    durations_s: Sequence[float] | NDArray[np.float64],
     messages: Sequence[str],
 ) -> int:
     """Return the CRC-32 of a run and of its results, column by column.
@@ -114,9 +120,14 @@ def of_run(
     tests, outcomes, durations_s, messages : sequences of one length
         Names, codes, seconds, and texts, in the order of the results.
     """
-    total = crc32(_encode(run))
-    seconds = np.asarray(durations_s, "<f8") + 0.0  # SQLite does not keep -0.0
-    for column in (_joined(tests), outcomes, seconds.tobytes(), _joined(messages)):
+    id_, source, tool, started_s = run
+    head = f"[{_quoted(id_)},{_quoted(source)},{_quoted(tool)},{float(started_s)!r}]"  # JSON, in a third of the time
+    total = crc32(head.encode("ascii"))
+    if len(outcomes) < FEW:
+        seconds = struct.pack(f"<{len(outcomes)}d", *[each + 0.0 for each in durations_s])  # SQLite does not keep -0.0
+    else:
+        seconds = (np.asarray(durations_s, "<f8") + 0.0).tobytes()
+    for column in (_joined(tests), outcomes, seconds, _joined(messages)):
         total = crc32(column, total)
     return total
 
@@ -137,7 +148,7 @@ def is_run(total: int, run: tuple[str, str, str, float], results: Sequence[tuple
         by_rows = crc32(_encode(run))
         for result in results:
             by_rows = crc32(_encode(result), by_rows)
-    except (TypeError, ValueError):  # in a damaged file a value may be of any type
+    except (TypeError, ValueError, struct.error):  # in a damaged file a value may be of any type
         return False
     return by_rows == total
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["available", "describe", "run"]
 
-# Data are made before the clock starts; what is printed are seconds, or for "write" a number per second.
+# Data are made before the clock starts; what is printed are seconds, or for "write…" a number per second.
 _SCRIPT = """
 const [task, path, given] = process.argv.slice(1), {mode, seconds, rows, dim, text} = JSON.parse(given);
 const db = new (require("better-sqlite3"))(path), now = process.hrtime.bigint;
@@ -33,13 +33,20 @@ const VALUES = `CREATE TABLE q_values (state TEXT, action TEXT, value REAL, PRIM
   WITHOUT ROWID`;
 const UPSERT = `INSERT INTO q_values VALUES (?, ?, ?)
   ON CONFLICT DO UPDATE SET value = excluded.value`;
+const written = (sql, ...row) => {
+  const insert = db.prepare(sql), start = now();
+  let n = 0;
+  for (; since(start) < seconds; n++) insert.run("i" + n, ...row);
+  return n / since(start);
+};
 const tasks = {
   write() {
     setUp(PATTERNS);
-    const insert = db.prepare("INSERT INTO t VALUES (?, ?, ?, ?)"), start = now();
-    let n = 0;
-    for (; since(start) < seconds; n++) insert.run("i" + n, "test_retry", text, null);
-    return n / since(start);
+    return written("INSERT INTO t VALUES (?, ?, ?, ?)", "test_retry", text, null);
+  },
+  writeResults() {
+    setUp("CREATE TABLE results (run TEXT PRIMARY KEY, test TEXT, outcome INTEGER, duration_s REAL)");
+    return written("INSERT INTO results VALUES (?, ?, ?, ?)", "tests/test_retry", 0, 0);
   },
   fill() {
     setUp(PATTERNS);
@@ -126,15 +133,15 @@ def describe() -> str:
 def run(  # pragma: no cover  # where it is installed
     task: str, path: Path, *, rows: int = 0, dim: int = 0, mode: str = "WAL", seconds: float = 0.0
 ) -> float:
-    """Return what a task took in seconds; of ``write`` how many single durable inserts were done per second.
+    """Return what a task took in seconds; of ``write…`` how many single durable inserts were done per second.
 
     Parameters
     ----------
     task : str
-        ``write``, ``fill`` (patterns with vectors in one transaction), ``fillIndexed`` (with an index of words and
-        checksums too, as aqe stores them), ``lookUp`` (by id, in what ``fill`` made),
-        ``putResults`` (of tests), ``putValues`` (of states and actions, for the second time), ``putPoints`` (a row
-        each, one transaction), ``readPoints`` (into two arrays).
+        ``write``, ``writeResults`` (each a run of its own), ``fill`` (patterns with vectors in one transaction),
+        ``fillIndexed`` (with an index of words and checksums too, as aqe stores them), ``lookUp`` (by id, in what
+        ``fill`` made), ``putResults`` (of tests), ``putValues`` (of states and actions, for the second time),
+        ``putPoints`` (a row each, one transaction), ``readPoints`` (into two arrays).
     path : Path
         Of the database.
     rows, dim : int
@@ -142,7 +149,7 @@ def run(  # pragma: no cover  # where it is installed
     mode : str
         Journal mode; synchronous is FULL.
     seconds : float
-        How long ``write`` goes on.
+        How long ``write…`` goes on.
     """
     node = shutil.which("node")
     assert node is not None

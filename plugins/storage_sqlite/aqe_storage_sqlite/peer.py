@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import apsw
 import numpy as np
@@ -28,6 +28,7 @@ __all__ = [
     "put_values",
     "read_points",
     "write",
+    "write_results",
 ]
 
 MODES = {"rollback journal": "DELETE", "log": "WAL"}
@@ -51,11 +52,21 @@ def create(path: Path) -> Path:
 
 
 def write(path: Path, mode: str, seconds: float) -> float:
-    """Return single durable inserts per second."""
+    """Return single durable inserts of patterns per second."""
+    return _written(_opened(path, mode), _INSERT, ("test_retry", "t" * 270, None), seconds)
+
+
+def write_results(path: Path, mode: str, seconds: float) -> float:
+    """Return single durable inserts of results, each a run of its own, per second."""
     connection = _opened(path, mode)
+    connection.execute("CREATE TABLE results (run TEXT PRIMARY KEY, test TEXT, outcome INTEGER, duration_s REAL)")
+    return _written(connection, "INSERT INTO results VALUES (?, ?, ?, ?)", ("tests/test_retry", 0, 0.0), seconds)
+
+
+def _written(connection: apsw.Connection, sql: str, row: tuple[Any, ...], seconds: float) -> float:
     count, began_s = 0, time.perf_counter()
     while (elapsed_s := time.perf_counter() - began_s) < seconds:
-        connection.execute(_INSERT, (f"i{count}", "test_retry", "t" * 270, None))
+        connection.execute(sql, (f"i{count}", *row))
         count += 1
     connection.close()
     return count / elapsed_s

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import apsw
     from numpy.typing import NDArray
 
-__all__ = ["Given", "count", "encoded", "known", "put", "table"]
+__all__ = ["Given", "count", "encoded", "known", "put", "put_together", "table"]
 
 _CODES = {outcome: code for code, outcome in enumerate(OUTCOMES)}
 _ROW = np.dtype([("run", np.int64), ("test", np.int64), ("outcome", np.uint8), ("duration_s", np.float64)])
@@ -60,7 +61,9 @@ def encoded(run: Any, results: Iterable[Any]) -> Given:
     durations_s = [each.duration_s for each in given]
     if not {*map(type, durations_s)} <= {float}:
         _check_each(given)
-    seconds = np.array(durations_s, np.float64) + 0.0  # SQLite does not keep -0.0
+    few = len(given) < checksums.FEW
+    seconds: Any = np.array(durations_s, np.float64) if not few else durations_s
+    plain = [each + 0.0 for each in durations_s] if few else (seconds + 0.0).tolist()  # SQLite does not keep -0.0
     head = (run.id, run.source, run.tool, float(run.started_s) + 0.0)
     tests, messages = [each.test for each in given], [each.message for each in given]
     try:
@@ -69,9 +72,9 @@ def encoded(run: Any, results: Iterable[Any]) -> Given:
     except (TypeError, KeyError):
         _check_each(given)
         raise
-    if not np.isfinite(seconds).all():
+    if not (all(map(math.isfinite, plain)) if few else np.isfinite(seconds).all()):
         _check_each(given)
-    return Given(head, tests, outcomes, seconds.tolist(), messages, crc32)
+    return Given(head, tests, outcomes, plain, messages, crc32)
 
 
 def _check_each(results: list[Any]) -> None:
@@ -110,20 +113,40 @@ def _check_finite(value: float, what: str) -> None:
 
 def put(connection: apsw.Connection, given: Given) -> bool:
     """Store a run unless its id is known. O(n log N) for n results and N tests."""
-    if known(connection, given.head[:1]):
-        return False
-    number = connection.execute(
-        "INSERT INTO runs (id, source, tool, started_s, crc32) VALUES (?, ?, ?, ?, ?) RETURNING number",
-        (*given.head, given.crc32),
-    ).get
-    numbers = _ensure(connection, list(dict.fromkeys(given.tests)))  # a set that keeps the order
-    tests = list(map(numbers.__getitem__, given.tests))
-    columns: list[Sequence[Any]] = [tests, given.outcomes, given.durations_s]
-    if any(given.messages):
-        _insert(connection, (_INTO, _TELLING), 0, [*columns, given.messages], number)
-    else:
-        _insert(connection, (_INTO, _SILENT), 0, columns, number)
-    return True
+    return put_together(connection, [given])[0]
+
+
+def put_together(connection: apsw.Connection, calls: Sequence[Given]) -> list[bool]:
+    """Do what as many calls of `put` in a row would do, with fewer statements."""
+    stored = known(connection, [given.head[0] for given in calls])
+    new: list[Given] = []
+    done: list[bool] = []
+    for given in calls:
+        done.append(given.head[0] not in stored)
+        if done[-1]:
+            stored.add(given.head[0])
+            new.append(given)
+    if not new:
+        return done
+    connection.executemany(
+        "INSERT INTO runs (id, source, tool, started_s, crc32) VALUES (?, ?, ?, ?, ?)",
+        [(*given.head, given.crc32) for given in new],
+    )
+    first = connection.last_insert_rowid() + 1 - len(new)  # AUTOINCREMENT gives consecutive numbers
+    names = dict.fromkeys(name for given in new for name in given.tests)  # a set that keeps the order
+    numbers = _ensure(connection, list(names))
+    few: list[tuple[Any, ...]] = []
+    for number, given in enumerate(new, first):
+        tests = list(map(numbers.__getitem__, given.tests))
+        columns: list[Sequence[Any]] = [tests, given.outcomes, given.durations_s]
+        if len(tests) < _AT_ONCE:
+            few += zip(repeat(number), range(len(tests)), *columns, given.messages, strict=False)
+        elif any(given.messages):
+            _insert(connection, (_INTO, _TELLING), 0, [*columns, given.messages], number)
+        else:
+            _insert(connection, (_INTO, _SILENT), 0, columns, number)
+    connection.executemany(f"{_INTO}(?, ?, ?, ?, ?, ?)", few)
+    return done
 
 
 def _insert(

@@ -319,7 +319,7 @@ class SqliteStorage:
 
     def put_run(self, run: Run, results: Sequence[TestResult]) -> bool:
         """Store a run with its results. Return False, and write nothing, if the run's id is known."""
-        return self._database.write(result_table.put, result_table.encoded(run, results))
+        return self._database.write_together(result_table.put_together, result_table.encoded(run, results))
 
     def results(self, *, after_run: int = 0) -> ResultTable:
         """Return results of the runs stored after run number ``after_run``."""

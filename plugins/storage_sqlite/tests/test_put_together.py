@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import apsw
 from aqe_storage_sqlite import patterns as pattern_table
+from aqe_storage_sqlite import results as result_table
 from aqe_storage_sqlite import schema, text_index
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aqe_core.contracts import Pattern
+from aqe_core.contracts import Pattern, Run, TestResult
 
 
 def new_file():
@@ -63,6 +64,40 @@ def test_together_is_the_same_as_one_after_the_other(batches):
             assert pattern_table.put_together(together, calls) == expected
         assert content(together) == content(one_by_one)
         assert text_index.is_whole(together)
+    finally:
+        one_by_one.close()
+        together.close()
+
+
+RESULTS = st.builds(
+    TestResult,
+    test=st.sampled_from("abcde"),
+    outcome=st.sampled_from(["passed", "failed"]),
+    duration_s=st.sampled_from([0.0, 1.5]),
+    message=st.sampled_from(["", "no"]),
+)
+RUNS = st.lists(
+    st.builds(
+        result_table.encoded,
+        st.builds(Run, id=st.sampled_from("klmn"), source=st.sampled_from("xy")),
+        st.lists(RESULTS, max_size=4) | st.lists(RESULTS, min_size=101, max_size=103),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(st.lists(RUNS, min_size=1, max_size=3))
+@settings(max_examples=100, deadline=None)
+def test_runs_together_are_the_same_as_one_after_the_other(batches):
+    one_by_one, together = new_file(), new_file()
+    try:
+        for batch in batches:
+            expected = [result_table.put(one_by_one, each) for each in batch]
+            assert result_table.put_together(together, batch) == expected
+        for table in ("runs", "tests", "results"):
+            sql = f"SELECT * FROM {table} ORDER BY 1, 2"
+            assert together.execute(sql).fetchall() == one_by_one.execute(sql).fetchall()
     finally:
         one_by_one.close()
         together.close()
