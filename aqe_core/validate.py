@@ -36,11 +36,21 @@ __all__ = [
     "as_reward",
     "as_values",
     "as_vectors",
+    "as_whole",
     "refuse_bad_rows",
 ]
 
 _MAX_K = 2**24  # a row of hits has k places
 _FLOAT64 = np.dtype(np.float64)  # of which NumPy has one only, unless bytes are swapped
+
+
+def as_whole(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array of one axis or more as it is if it is contiguous and aligned, and a copy that is if not.
+
+    Views of files and of fields are aligned only by chance, and compiled code may not read them as they are.
+    """
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else array.copy()
 
 
 def as_dim(dim: Any, max_dim: int = 4096) -> int:
@@ -96,7 +106,7 @@ def as_keys(keys: ArrayLike) -> NDArray[np.uint64]:
     if array.ndim != 1:
         raise DimensionError(f"keys have shape {array.shape}, but must have one axis.", fix="pass keys.ravel().")
     if array.dtype == np.uint64:
-        out = np.ascontiguousarray(array)
+        out = as_whole(array)
     elif array.size == 0:
         return np.empty(0, np.uint64)
     elif array.dtype.kind in "iu":
@@ -133,14 +143,14 @@ def _is_integer(item: Any) -> bool:
 
 
 def _as_float32(values: ArrayLike, what: str) -> NDArray[np.float32]:
-    if type(values) is np.ndarray and values.dtype == np.float32 and values.flags.c_contiguous:
-        return values  # the usual case; what follows costs a search microseconds
+    if type(values) is np.ndarray and values.dtype == np.float32:
+        return as_whole(values)  # the usual case; what follows costs a search microseconds
     try:
         array = np.asarray(values)
         if array.dtype.kind not in "fiub":
             raise TypeError(array.dtype)
         with np.errstate(over="ignore"):  # an overflow to infinity is refused as non-finite with its place
-            return np.asarray(array, np.float32, order="C")
+            return as_whole(np.asarray(array, np.float32))
     except (TypeError, ValueError) as error:
         raise DimensionError(
             f"{what} cannot be read as a rectangular float32 array ({error}).",
@@ -251,7 +261,7 @@ def as_values(values: ArrayLike, what: str = "values") -> NDArray[np.float64]:
         if array.dtype.kind not in "fiub":
             raise TypeError(f"dtype {array.dtype}")
         with np.errstate(over="ignore"):  # as in _as_float32
-            array = np.asarray(array, np.float64, order="C")
+            array = as_whole(np.asarray(array, np.float64))
     except (TypeError, ValueError) as error:
         raise DimensionError(f"{what} cannot be read as float64 ({error}).", fix="pass an array of numbers.") from None
     if array.ndim != 1:
@@ -267,7 +277,7 @@ def as_values(values: ArrayLike, what: str = "values") -> NDArray[np.float64]:
 
 def as_context(context: ArrayLike, dim: int) -> NDArray[np.float64]:
     """Return a context as float64 of shape (dim,); finite, and so is the sum of its squares."""
-    if type(context) is np.ndarray and context.dtype is _FLOAT64 and context.ndim == 1 and context.size == dim:
+    if type(context) is np.ndarray and context.dtype is _FLOAT64 and context.shape == (dim,) and context.flags.aligned:
         array = context
     else:
         array = _as_float64(context, "context")
@@ -304,7 +314,7 @@ def _as_float64(values: ArrayLike, what: str) -> NDArray[np.float64]:
         array = np.asarray(values)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"dtype {array.dtype}")
-        return np.asarray(array, np.float64, order="C")
+        return as_whole(np.asarray(array, np.float64))
     except (TypeError, ValueError) as error:
         raise DimensionError(f"{what} cannot be read as float64 ({error}).", fix="pass numbers.") from None
 
@@ -379,7 +389,7 @@ def as_groups(groups: ArrayLike, n: int, n_groups: Any) -> tuple[NDArray[np.int6
             f"groups[{where}] is {array[where]}, but must be in 0 .. n_groups - 1 = {count - 1}.",
             fix="number the groups from 0.",
         )
-    return np.ascontiguousarray(array, np.int64), count
+    return as_whole(np.asarray(array, np.int64)), count
 
 
 def as_quantiles(levels: ArrayLike) -> NDArray[np.float64]:

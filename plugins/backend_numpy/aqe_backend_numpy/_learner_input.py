@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 
 from aqe_core.errors import DimensionError, InputError, InvalidActionError
-from aqe_core.validate import as_key_name, as_values
+from aqe_core.validate import as_key_name, as_values, as_whole
 from aqe_core.validate import as_reward as as_finite
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def as_rewards(rewards: Any, n: int) -> NDArray[np.float64]:
     plain = type(rewards) is np.ndarray and rewards.dtype == np.float64 and rewards.shape == (n,) and n
     # Where one is NaN, so are both extremes, and no comparison holds.
     if plain and np.minimum.reduce(rewards) >= -MAX_REWARD and np.maximum.reduce(rewards) <= MAX_REWARD:
-        return np.ascontiguousarray(rewards)
+        return as_whole(rewards)
     array = as_values(rewards, "rewards")
     if array.size != n:
         raise DimensionError(f"there are {n} states, but {array.size} rewards.", fix="pass one per update.")

@@ -9,7 +9,7 @@ import numpy as np
 from aqe_backend_numpy import _learner_input as given
 
 from aqe_core.errors import InputError, InvalidActionError
-from aqe_core.validate import as_done, as_key_name, as_outcomes
+from aqe_core.validate import as_done, as_key_name, as_outcomes, as_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -133,4 +133,4 @@ class Careful:
 
 def _as_column(keys: Any, what: str, n: int | None = None) -> NDArray[np.int64] | list[StateKey]:
     column = given.as_batch_keys(keys, what, n)
-    return np.ascontiguousarray(column) if isinstance(column, np.ndarray) else column
+    return as_whole(column) if isinstance(column, np.ndarray) else column

@@ -9,6 +9,7 @@ from aqe_backend_numpy.neural._settings import Settings, as_settings
 from aqe_backend_numpy.neural.policy import NeuralPolicy
 
 from aqe_backend_native._native import PolicyCore
+from aqe_core.validate import as_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,11 +33,11 @@ class NativePolicy(NeuralPolicy):
         self._core = PolicyCore([*hidden, width], [*hidden, 1], settings.n_actions > 0)
 
     def _choose(self, rows: NDArray[np.float32], masks: NDArray[np.bool_] | None, noise: Any) -> NDArray[Any]:
-        rows = np.ascontiguousarray(self._normal(rows), np.float32)
-        return self._core.choose(self.parameters, rows, masks, noise)
+        rows = np.asarray(self._normal(rows), np.float32)
+        return self._core.choose(self.parameters, _by_rows(rows), _by_rows(masks), noise)
 
     def _values(self, rows: NDArray[Any]) -> NDArray[Any]:
-        return self._core.values(self.parameters, np.ascontiguousarray(rows, np.float32))
+        return self._core.values(self.parameters, _by_rows(np.asarray(rows, np.float32)))
 
     def _descend(
         self,
@@ -52,14 +53,18 @@ class NativePolicy(NeuralPolicy):
         weighed = settings.clip_range, settings.entropy_coefficient, settings.value_coefficient
         entropy, kl, loss = self._core.descend(
             (self.parameters, adam.first, adam.second, adam.count),
-            (rows, weights, targets),
-            np.ascontiguousarray(actions),
-            masks,
+            (_by_rows(rows), weights, targets),
+            _by_rows(actions),
+            _by_rows(masks),
             np.stack(orders),
             (size, *weighed, settings.max_gradient_norm, self._rate()),
         )
         adam.count += settings.epochs * -(-n // size)
         return entropy, kl, loss
+
+
+def _by_rows(array: Any) -> Any:
+    return None if array is None else as_whole(array)
 
 
 def make_policy(

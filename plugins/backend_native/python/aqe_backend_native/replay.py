@@ -12,7 +12,7 @@ from aqe_backend_numpy.replay.buffer import NumpyReplay
 from aqe_backend_native._native import ReplayRing
 from aqe_core.errors import CapabilityError, DimensionError, InputError
 from aqe_core.state import EngineState, Portable
-from aqe_core.validate import as_values
+from aqe_core.validate import as_values, as_whole
 
 if TYPE_CHECKING:
     from aqe_core.contracts.replay import Transitions
@@ -76,7 +76,7 @@ importance_exponent, seed
 
     def _add_batch_with_care(self, *columns: Any) -> None:
         checked = as_columns(Options(*self._options()), *columns)
-        self._add_batch(*(np.ascontiguousarray(column) for column in checked))
+        self._add_batch(*map(as_whole, checked))
 
     def _sample_with_care(self, batch_size: Any, importance_exponent: Any) -> Transitions:
         m = as_count(batch_size, "batch_size")
@@ -101,7 +101,7 @@ importance_exponent, seed
             raise InputError(
                 f"indices must be integers in 0 .. {len(self) - 1}; there are others.", fix="pass those of sample()."
             )
-        self._update_priorities(np.ascontiguousarray(where, np.int64), sizes)
+        self._update_priorities(as_whole(where.astype(np.int64)), sizes)
 
     # -- moving ---------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 
+mod arrays;
 mod direct;
 mod hybrid;
 mod learning;

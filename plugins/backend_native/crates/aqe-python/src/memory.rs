@@ -24,6 +24,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
 
+use crate::arrays::by_rows;
 use crate::direct::install;
 
 /// Add what this file binds to the extension module.
@@ -375,7 +376,7 @@ impl PatternStore {
         keys: &PyReadonlyArray1<u64>,
         vectors: &PyReadonlyArray2<f32>,
     ) -> PyResult<bool> {
-        let (names, values) = (keys.as_slice()?, vectors.as_slice()?);
+        let (names, values) = (keys.as_slice()?, by_rows(vectors)?);
         let py = keys.py();
         Ok(py.detach(|| self.store.append(names, values)).is_ok())
     }
@@ -414,6 +415,7 @@ impl PatternStore {
             && array.ndim() == 1
             && array.len() == dim
             && array.is_c_contiguous()
+            && array.is_aligned()
         {
             let array = array.readonly();
             if is_good(array.as_slice()?, self.store.options()) {

@@ -8,6 +8,8 @@ use numpy::{PyReadonlyArray1, PyReadonlyArray2, PyReadwriteArray2};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::arrays::by_rows;
+
 /// Add what this file binds to the extension module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(quantizer_encode, module)?)?;
@@ -70,7 +72,7 @@ fn quantizer_encode(
     mut codes: PyReadwriteArray2<'_, u8>,
 ) -> PyResult<bool> {
     let quantizer = given.get()?;
-    let (rows, codes) = (rows.as_slice()?, codes.as_slice_mut()?);
+    let (rows, codes) = (by_rows(&rows)?, codes.as_slice_mut()?);
     matched(rows.len() / quantizer.dim * quantizer.code_bytes() == codes.len())?;
     Ok(quantizer.encode(rows, codes))
 }
@@ -83,7 +85,7 @@ fn quantizer_decode(
     mut rows: PyReadwriteArray2<'_, f32>,
 ) -> PyResult<bool> {
     let quantizer = given.get()?;
-    let (codes, rows) = (codes.as_slice()?, rows.as_slice_mut()?);
+    let (codes, rows) = (by_rows(&codes)?, rows.as_slice_mut()?);
     matched(rows.len() / quantizer.dim * quantizer.code_bytes() == codes.len())?;
     Ok(quantizer.decode(codes, rows))
 }
@@ -97,7 +99,7 @@ fn quantizer_scores(
     mut out: PyReadwriteArray2<'_, f32>,
 ) -> PyResult<bool> {
     let quantizer = given.get()?;
-    let (queries, codes, out) = (queries.as_slice()?, codes.as_slice()?, out.as_slice_mut()?);
+    let (queries, codes, out) = (by_rows(&queries)?, by_rows(&codes)?, out.as_slice_mut()?);
     let (m, n) = (
         queries.len() / quantizer.dim,
         codes.len() / quantizer.code_bytes(),

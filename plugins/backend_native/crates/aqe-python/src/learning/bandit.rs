@@ -2,7 +2,7 @@
 
 use aqe_learning as core;
 use core::{LinearModels, Prior};
-use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
+use numpy::{PyArray1, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -56,7 +56,9 @@ impl Held {
     fn take_array(&mut self, array: &PyReadonlyArray1<'_, f64>) -> Option<()> {
         let plain = match array.as_slice() {
             Ok(numbers) => numbers.len() == self.models.dim() && self.models.take(numbers),
-            Err(_) => array.len().ok()? == self.models.dim() && self.models.take(array.as_array()),
+            // Numbers that are not aligned, as those of a field may be, cannot be read in steps of numbers.
+            Err(_) if !array.is_aligned() => false,
+            Err(_) => array.len() == self.models.dim() && self.models.take(array.as_array()),
         };
         plain.then_some(())
     }

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyList, PyString, PyTuple};
 use pyo3::{Borrowed, PyTypeInfo};
 
+use crate::arrays::truths;
 use crate::direct::short_int;
 
 const MAX_REWARD: f64 = 1e290;
@@ -204,9 +205,10 @@ impl<'py> Batch<'py> {
             None => None,
         };
         let dones = match &self.dones {
-            Some(dones) => Some(dones.as_slice().ok()?),
+            Some(dones) => Some(truths(dones).ok()?),
             None => None,
         };
+        let dones = dones.as_deref();
         let rewards = self.rewards.as_slice().ok()?;
         let transitions = Transitions {
             states: states.column(),

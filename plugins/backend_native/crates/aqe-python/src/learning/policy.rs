@@ -9,6 +9,8 @@ use numpy::{
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::arrays::{by_rows, truths};
+
 type Floats<'py> = PyReadonlyArray1<'py, f32>;
 type Matrix<'py> = PyReadonlyArray2<'py, f32>;
 type Masks<'py> = PyReadonlyArray2<'py, bool>;
@@ -59,11 +61,13 @@ impl PolicyCore {
         let parameters = parameters.as_slice()?;
         self.check(parameters, &rows)?;
         let samples = rows.as_array().nrows();
-        let masks = masks.as_ref().map(|masks| masks.as_slice()).transpose()?;
-        let noise = noise.as_ref().map(|noise| noise.as_slice()).transpose()?;
+        let masks = masks.as_ref().map(truths).transpose()?;
+        let noise = noise.as_ref().map(by_rows).transpose()?;
         let networks = self.descent.actor.len() + self.descent.critic.len();
         let width = self.descent.actor.outputs();
-        let (outputs, n) = self.descent.outputs(parameters, rows.as_slice()?, masks);
+        let (outputs, n) = self
+            .descent
+            .outputs(parameters, by_rows(&rows)?, masks.as_deref());
         let drawn = |sample: usize, i: usize| noise.map_or(0.0, |noise| noise[sample * width + i]);
         if self.discrete {
             let best = |sample: usize| {
@@ -97,7 +101,7 @@ impl PolicyCore {
     ) -> PyResult<Bound<'py, PyArray1<f32>>> {
         let parameters = parameters.as_slice()?;
         self.check(parameters, &rows)?;
-        let values = self.descent.values(parameters, rows.as_slice()?);
+        let values = self.descent.values(parameters, by_rows(&rows)?);
         Ok(PyArray1::from_slice(py, values))
     }
 
@@ -128,15 +132,16 @@ impl PolicyCore {
         };
         let actions = match (&numbers, &vectors) {
             (Some(numbers), _) => Actions::Numbers(numbers.as_slice()?),
-            (_, Some(vectors)) => Actions::Vectors(vectors.as_slice()?),
+            (_, Some(vectors)) => Actions::Vectors(by_rows(vectors)?),
             _ => return Err(PyValueError::new_err("the actions do not fit")),
         };
+        let masks = masks.as_ref().map(truths).transpose()?;
         let batch = Batch {
-            rows: rows.as_slice()?,
+            rows: by_rows(rows)?,
             actions,
             weights: weights.as_slice()?,
             targets: targets.as_slice()?,
-            masks: masks.as_ref().map(|masks| masks.as_slice()).transpose()?,
+            masks: masks.as_deref(),
         };
         let mut optimizer = Optimizer {
             parameters: parameters.as_slice_mut()?,
@@ -145,7 +150,7 @@ impl PolicyCore {
             count,
         };
         self.check(optimizer.parameters, rows)?;
-        let orders = orders.as_slice()?;
+        let orders = by_rows(&orders)?;
         let (minibatch, clip_range, entropy, value, max_norm, rate) = options;
         let options = Options {
             minibatch,

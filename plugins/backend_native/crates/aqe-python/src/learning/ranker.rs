@@ -9,6 +9,8 @@ use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2}
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::arrays::{by_rows, truths};
+
 type Numbers<'py> = PyReadonlyArray1<'py, f64>;
 type Integers<'py> = PyReadonlyArray1<'py, i64>;
 type Flags<'py> = PyReadonlyArray1<'py, bool>;
@@ -131,8 +133,7 @@ impl RankerCore {
         duration_s: Numbers<'_>,
         options: (f64, u64),
     ) -> PyResult<()> {
-        let (failed, ran, duration_s) =
-            (failed.as_slice()?, ran.as_slice()?, duration_s.as_slice()?);
+        let (failed, ran, duration_s) = (truths(&failed)?, truths(&ran)?, duration_s.as_slice()?);
         let slots = slots.as_slice()?;
         let (look, canon) = self.looked.take().ok_or_else(not_looked)?;
         let slots = arranged(slots, &canon);
@@ -211,7 +212,7 @@ impl RankerCore {
         older: (PyReadonlyArray2<'_, f64>, Numbers<'_>, Numbers<'_>),
         cycles: (u64, u64),
     ) -> PyResult<()> {
-        let (rows, tallies, weights) = (kept.0.as_slice()?, kept.1.as_slice()?, kept.2.as_slice()?);
+        let (rows, tallies, weights) = (by_rows(&kept.0)?, by_rows(&kept.1)?, kept.2.as_slice()?);
         let (differences, counts) = (window.0.as_array(), window.1);
         let mut start = 0;
         let mut cut = |pairs: usize| {
@@ -227,7 +228,7 @@ impl RankerCore {
             weights: weights.to_vec(),
             memory: Memory {
                 window,
-                curvature: older.0.as_slice()?.to_vec(),
+                curvature: by_rows(&older.0)?.to_vec(),
                 pull: older.1.as_slice()?.to_vec(),
                 squares: older.2.as_slice()?.to_vec(),
                 cycles: cycles.1,

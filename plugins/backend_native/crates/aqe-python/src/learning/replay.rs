@@ -1,5 +1,6 @@
 //! Binding of `aqe_learning::replay`.
 
+use std::borrow::Cow;
 use std::mem::MaybeUninit;
 use std::slice;
 use std::sync::{Mutex, MutexGuard};
@@ -18,6 +19,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyTuple, PyType};
 
 use super::given::Maybe;
+use crate::arrays::{by_rows, truths};
 
 type Array1<'py, T> = PyReadonlyArray1<'py, T>;
 type Array2In<'py, T> = PyReadonlyArray2<'py, T>;
@@ -43,12 +45,16 @@ struct Batch<'py> {
     actions: GivenActions<'py>,
     rewards: Array1<'py, f64>,
     next_observations: Array2In<'py, f32>,
-    terminated: Array1<'py, bool>,
+    terminated: Vec<bool>,
     ended: Vec<bool>,
 }
 
 fn array<'py, T: Element>(object: &Bound<'py, PyAny>) -> Option<Array1<'py, T>> {
     object.cast::<PyArray1<T>>().ok()?.try_readonly().ok()
+}
+
+fn flags(object: &Bound<'_, PyAny>) -> Option<Vec<bool>> {
+    truths(&array(object)?).ok().map(Cow::into_owned)
 }
 
 const SHORT: usize = 1024;
@@ -104,17 +110,17 @@ impl<'py> Batch<'py> {
         ]: [&Bound<'py, PyAny>; 5],
         truncated: Option<&Bound<'py, PyAny>>,
     ) -> Option<Self> {
-        let (rewards, terminated) = (array::<f64>(rewards)?, array::<bool>(terminated)?);
+        let (rewards, terminated) = (array::<f64>(rewards)?, flags(terminated)?);
         let n = rewards.len();
         let shape = [n, options.observation_dim];
         let actions = match options.action_dim {
             0 => GivenActions::Ints(array(actions).filter(|actions| actions.len() == n)?),
             dim => GivenActions::Vectors(matrix(actions, [n, dim])?),
         };
-        let mut ended = terminated.as_slice().ok()?.to_vec();
+        let mut ended = terminated.clone();
         if let Some(truncated) = truncated {
-            let truncated = array::<bool>(truncated).filter(|truncated| truncated.len() == n)?;
-            for (ended, truncated) in ended.iter_mut().zip(truncated.as_slice().ok()?) {
+            let truncated = flags(truncated).filter(|truncated| truncated.len() == n)?;
+            for (ended, truncated) in ended.iter_mut().zip(truncated) {
                 *ended |= truncated;
             }
         }
@@ -130,14 +136,14 @@ impl<'py> Batch<'py> {
 
     fn rows(&self) -> Option<Given<'_>> {
         let rows = Rows {
-            observations: self.observations.as_slice().ok()?,
+            observations: by_rows(&self.observations).ok()?,
             actions: match &self.actions {
                 GivenActions::Ints(actions) => Actions::Ints(actions.as_slice().ok()?),
-                GivenActions::Vectors(actions) => Actions::Vectors(actions.as_slice().ok()?),
+                GivenActions::Vectors(actions) => Actions::Vectors(by_rows(actions).ok()?),
             },
             rewards: self.rewards.as_slice().ok()?,
-            next_observations: self.next_observations.as_slice().ok()?,
-            terminated: self.terminated.as_slice().ok()?,
+            next_observations: by_rows(&self.next_observations).ok()?,
+            terminated: &self.terminated[..],
             ended: &self.ended,
         };
         let vectors = match rows.actions {
@@ -224,8 +230,13 @@ fn transitions<'py>(py: Python<'py>, fields: Bound<'py, PyTuple>) -> PyResult<Bo
 }
 
 impl ReplayRing {
+    fn options(&self) -> Options {
+        self.ring().options().clone()
+    }
+
     fn ring(&self) -> MutexGuard<'_, Replay> {
-        // Held only within one call, under the interpreter's lock.
+        // Held only within one call, under the interpreter's lock, and by nobody who makes objects meanwhile that may set
+        // off the collection of garbage: whatever is called then may want the ring.
         self.ring
             .lock()
             .expect("no thread panicked while it held the ring")
@@ -238,18 +249,16 @@ impl ReplayRing {
         [observation, action, reward, next_observation, terminated]: [&Bound<'_, PyAny>; 5],
         truncated: &Maybe<'_, '_>,
     ) -> Option<()> {
-        let mut ring = self.ring();
-        let dim = ring.options().observation_dim;
-        if ring.options().action_dim > 0 {
-            return None;
-        }
         let (before, after) = (Numbers::of(observation)?, Numbers::of(next_observation)?);
         let (before, after) = (before.as_slice()?, after.as_slice()?);
         let action = [action.cast_exact::<PyInt>().ok()?.extract().ok()?];
         let reward = [reward.cast_exact::<PyFloat>().ok()?.value()];
         let terminated = [terminated.cast_exact::<PyBool>().ok()?.is_true()];
         let ended = [terminated[0] | truncated.plain()?];
-        if before.len() != dim
+        let mut ring = self.ring();
+        let dim = ring.options().observation_dim;
+        if ring.options().action_dim > 0
+            || before.len() != dim
             || after.len() != dim
             || !reward[0].is_finite()
             || !(finite(before) && finite(after))
@@ -355,7 +364,7 @@ impl ReplayRing {
             next_observations,
             terminated,
         ];
-        let batch = Batch::plain(slf.get().ring().options(), columns, truncated);
+        let batch = Batch::plain(&slf.get().options(), columns, truncated);
         if let Some(rows) = batch.as_ref().and_then(Batch::rows) {
             slf.get().ring().add(&rows);
             return Ok(());
@@ -390,7 +399,7 @@ impl ReplayRing {
             next_observations,
             terminated,
         ];
-        let batch = Batch::plain(self.ring().options(), columns, Some(ended));
+        let batch = Batch::plain(&self.options(), columns, Some(ended));
         let rows = batch.as_ref().and_then(Batch::rows);
         let rows = rows.ok_or_else(|| PyValueError::new_err("the columns were not checked"))?;
         self.ring().add(&rows);
@@ -559,6 +568,9 @@ impl ReplayRing {
             ring.options().action_dim,
         );
         let rows = ring.rows();
+        let place = (ring.head(), ring.highest());
+        let words = ring.random().words();
+        drop(ring);
         let columns = (
             as_matrix(py, rows.observations, n, dim),
             actions_array(py, rows.actions, n, action_dim),
@@ -568,13 +580,7 @@ impl ReplayRing {
             PyArray1::from_slice(py, &rows.ended),
         );
         let weights = weights.map(|weights| weights.into_pyarray(py));
-        (
-            columns,
-            weights,
-            (ring.head(), ring.highest()),
-            ring.random().words(),
-        )
-            .into_pyobject(py)
+        (columns, weights, place, words).into_pyobject(py)
     }
 
     /// Replace everything by checked options and what `_kept` returned.

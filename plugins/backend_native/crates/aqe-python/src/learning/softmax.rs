@@ -16,6 +16,8 @@ use super::given::{
 };
 use super::{refused, to_list};
 
+use crate::arrays::truths;
+
 type Floats<'py> = PyReadonlyArray1<'py, f64>;
 type Ints<'py> = PyReadonlyArray1<'py, i64>;
 type Waits<'py> = (
@@ -407,8 +409,9 @@ impl SoftmaxLearner {
         let [states, actions, after] = names.each_ref().map(checked_names);
         let (pairs, worths) = &table;
         let (rows, columns, rewards, dones) = &waits;
+        let dones = truths(dones)?;
         let places = rows.as_slice()?.iter().zip(columns.as_slice()?);
-        let steps = places.zip(rewards.as_slice()?.iter().zip(dones.as_slice()?));
+        let steps = places.zip(rewards.as_slice()?.iter().zip(&*dones));
         let waiting = steps.zip(after?).map(
             |(((&state, &action), (&reward, &done)), next_state)| Waiting {
                 state: state as usize,

@@ -34,7 +34,9 @@ impl Direct for PatternStore {
             _ => return None,
         };
         let (this, py) = (slf.get(), slf.py());
-        QUERY.with_borrow_mut(|copy| {
+        QUERY.with(|copy| {
+            // Making hits may set off the collection of garbage, and whatever is called then may search, too.
+            let copy = &mut *copy.try_borrow_mut().ok()?;
             copy_plain(query, this.dim(), copy)?;
             if !is_good(copy, this.store.options()) {
                 return None;
