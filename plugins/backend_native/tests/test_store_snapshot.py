@@ -1,6 +1,7 @@
 """Files of the native store from Python: what comes back, what is refused, the workspace.
 
-Set AQE_MUTATIONS to change that many files (200 otherwise); `cargo test -p aqe-memory snapshot` does the same in Rust.
+Set AQE_MUTATIONS to change that many files of each index (200 otherwise);
+`cargo test -p aqe-memory snapshot` does the same in Rust.
 """
 
 from __future__ import annotations
@@ -89,10 +90,11 @@ def test_files_that_are_no_snapshots_are_refused(tmp_path):
         store.load(tmp_path / "store")
 
 
-def test_mutated_files_are_refused(tmp_path):
+@pytest.mark.parametrize("index", ["flat", "lists", "hnsw"])
+def test_mutated_files_are_refused(tmp_path, index):
     rng = np.random.default_rng(MUTATIONS)
     file = tmp_path / "store"
-    store = filled(1100, dim=130)
+    store = filled(1100, dim=130, index=index)
     store.save(file)
     whole = file.read_bytes()
     before = answers(store)

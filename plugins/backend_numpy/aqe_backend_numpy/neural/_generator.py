@@ -43,6 +43,8 @@ def restored(words: NDArray[np.uint64]) -> np.random.Generator:
     if words.shape != (6,) or words.dtype != np.uint64:
         raise InputError("the generator is not six uint64.", fix="take a state exported by aqe.")
     high, low, increment_high, increment_low, spare, number = words.tolist()
+    if spare > 1 or number >= 2**32:
+        raise InputError("this is not the state of a generator.", fix="take a state exported by aqe.")
     bits = np.random.PCG64()
     bits.state = {
         "bit_generator": "PCG64",
