@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn is_the_exponential() {
-        for i in -70_800..=70_800 {
+        for i in (-70_800..=70_800).step_by(if cfg!(miri) { 997 } else { 1 }) {
             let x = f64::from(i) * 0.01;
             let (found, wanted) = (exp(x), x.exp());
             assert!((found - wanted).abs() <= 1.5 * f64::EPSILON * wanted, "{x}");
