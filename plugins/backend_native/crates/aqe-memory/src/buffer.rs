@@ -6,7 +6,7 @@ const LINE: usize = 64;
 
 /// Bytes from which memory is asked of the system, in large pages where it has them: a page is faulted in by 512 times
 /// as many bytes, and being faulted in is a third of what a new row costs otherwise.
-const LARGE: usize = 2 << 20;
+const LARGE: usize = if cfg!(miri) { 1 << 12 } else { 2 << 20 };
 
 /// Zeroed bytes of which the first one stands on a multiple of 64.
 #[derive(Debug)]
