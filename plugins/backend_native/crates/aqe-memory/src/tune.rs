@@ -41,7 +41,7 @@ const GROWTH: f64 = 0.37;
 /// How many times as many lists a search may scan that stops early, as one that never does and finds as much. The
 /// more, the fewer lists suffice on the average, the longer the longest searches take, and the more queries miss beyond
 /// what trials do, whose neighbours are nearer.
-const SLACK: f64 = 1.06;
+const SLACK: f64 = 1.1;
 
 /// Lists that few trials needed are up to so many times too few, or too many, for all of them.
 const UNSURE: f64 = 1.2;
