@@ -519,10 +519,11 @@ class Writer:
         signals tells nobody. What is left after a while is told by the thread that writes.
         """
         with suppress(IndexError):
-            while n > 0:
-                ticket = self._untold.popleft()
+            for ticket in iter(self._untold.popleft, None):  # threads are struck after a call, so not here
                 ticket.done.release()
                 n -= ticket.caller != self._main
+                if n <= 0:
+                    return
 
     def _fail(self, tickets: list[_Ticket], error: BaseException) -> None:
         """Take tickets that wait out of the queue, and let their callers know why."""

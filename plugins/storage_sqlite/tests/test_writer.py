@@ -623,6 +623,21 @@ def test_an_interrupt_at_any_moment_leaves_it_working(storage, monkeypatch, kind
     storage._database._writer._wake_up()
 
 
+def test_who_is_struck_while_telling_has_told_whom_it_took(storage):
+    """Whom nobody told would wait for good, though what it wrote is durable."""
+    writer = storage._database._writer
+    for number in range(1, 1000):
+        tickets = [writer_module._Ticket(print, 1.0) for _ in range(2)]
+        tickets[0].caller, tickets[1].caller = writer._main, 0
+        writer._untold.extend(tickets)
+        interrupted = Interruption(number).strike(lambda: writer._tell(1))
+        assert [ticket for ticket in tickets if ticket.done.locked()] == [*writer._untold]
+        writer._untold.clear()
+        if not interrupted:
+            break
+    assert number > 3
+
+
 # -- the log ----------------------------------------------------------------------------------------------------------
 
 
