@@ -223,12 +223,13 @@ class Writer:
     def _lead(self, ticket: _Ticket) -> None:
         """Write what is queued, if it is this caller's and nobody else is about to come; leave the rest to a thread."""
         alone = ticket.operation is not None and len(self._queue) == self._expected == 1
-        if alone and ticket.caller != threading.main_thread().ident and self._serving.acquire(blocking=False):
-            try:
-                if self._queue and self._queue[0] is ticket:  # else somebody else was faster
-                    self._serve()
-            finally:
-                self._serving.release()
+        if alone and ticket.caller != threading.main_thread().ident:
+            for _ in filter(None, map(self._serving.acquire, (False,))):  # threads are struck after a call, so not here
+                try:
+                    if self._queue and self._queue[0] is ticket:  # else somebody else was faster
+                        self._serve()
+                finally:
+                    self._serving.release()
         # Callers append, then look for who writes; who writes leaves, then looks for work. So none is overlooked.
         if self._queue:
             self._start()

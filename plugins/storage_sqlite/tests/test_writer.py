@@ -623,6 +623,27 @@ def test_an_interrupt_at_any_moment_leaves_it_working(storage, monkeypatch, kind
     storage._database._writer._wake_up()
 
 
+def test_a_lone_caller_struck_at_any_moment_leaves_it_working(path, monkeypatch):
+    """By an exception that another thread sets, since Ctrl-C strikes the main thread only."""
+    monkeypatch.setattr(writer_module, "_IDLE_S", 0)  # a thread that one struck has left work to ends at once
+    storage = SqliteStorage(path)  # to close it would wait for good too
+    done = []
+    for number in range(1, 10_000):
+        interruption = Interruption(number)
+        for operation in (
+            lambda: done.append(interruption.strike(lambda: storage._database.write(insert, f"lone {number}"))),  # noqa: B023  # joined below
+            lambda: done.append(storage._database.write(insert, f"after {number}")),  # noqa: B023  # joined below
+        ):
+            thread = threading.Thread(target=operation, daemon=True)
+            thread.start()
+            thread.join(10)
+        assert len(done) == 2 * number, f"nobody writes any more after an exception at {interruption.place}"
+        if not done[-2]:
+            break
+    assert number > 10
+    storage.close()
+
+
 def test_who_is_struck_while_telling_has_told_whom_it_took(storage):
     """Whom nobody told would wait for good, though what it wrote is durable."""
     writer = storage._database._writer
