@@ -132,13 +132,12 @@ class Database:
         try:
             return self._checked(sqlite.connect(str(self.path), sqlite.READ, timeout_s=self.timeout_s))
         except (apsw.ReadOnlyError, apsw.CantOpenError) as error:
-            log = self._log()
             if not self.read_only or not self.path.is_file():
                 raise
-            if log.exists() and log.stat().st_size:
+            if sqlite.log_bytes(self.path):
                 raise ReadOnlyError(
-                    f"{self.path} cannot be read here: its folder is read-only, and the commits in {log.name} need "
-                    "an index file beside it.",
+                    f"{self.path} cannot be read here: its folder is read-only, and the commits in "
+                    f"{self.path.name}-wal need an index file beside it.",
                     fix="open it once where the folder can be written, then close it.",
                 ) from error
         uri = self.path.as_uri() + "?immutable=1"
@@ -158,17 +157,13 @@ class Database:
 
         While there is a log the file may be in the midst of taking it over; opening it completes that.
         """
-        log = self._log()
-        if log.exists() and log.stat().st_size:
+        if sqlite.log_bytes(self.path):
             return
         if self.path.stat().st_size % connection.execute("PRAGMA page_size").get:
             raise CorruptStorageError(
                 f"{self.path} ends in the middle of a page: it was cut off, or is not an SQLite database.",
                 fix=sqlite.RESTORE,
             )
-
-    def _log(self) -> Path:
-        return self.path.with_name(self.path.name + "-wal")
 
     # -- use --------------------------------------------------------------------------------------------------------
 

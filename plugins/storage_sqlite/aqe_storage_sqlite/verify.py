@@ -130,7 +130,6 @@ def open_to_read(path: Path, timeout_s: float, *, alone: bool = False) -> apsw.C
 
     With ``alone`` nobody else is expected to have it open, so that nothing is made beside a backup.
     """
-    log = pages.log_of(path)
     immutable = path.resolve().as_uri() + "?immutable=1"
     if alone and not any(path.with_name(path.name + suffix).exists() for suffix in ("-wal", "-shm", "-journal")):
         return sqlite.connect(immutable, sqlite.READ | apsw.SQLITE_OPEN_URI, timeout_s=timeout_s)
@@ -142,7 +141,7 @@ def open_to_read(path: Path, timeout_s: float, *, alone: bool = False) -> apsw.C
             connection.close(True)
             raise
     except (apsw.ReadOnlyError, apsw.CantOpenError):
-        if log.exists() and log.stat().st_size:
+        if sqlite.log_bytes(path):
             raise
         return sqlite.connect(immutable, sqlite.READ | apsw.SQLITE_OPEN_URI, timeout_s=timeout_s)
     return connection
@@ -213,8 +212,7 @@ def _log(path: Path) -> Iterator[Finding]:
 
 
 def _size(path: Path, connection: apsw.Connection) -> Iterator[Finding]:
-    log = pages.log_of(path)
-    if log.exists() and log.stat().st_size:
+    if sqlite.log_bytes(path):
         return  # it may be in the midst of being folded in
     if path.stat().st_size % connection.execute("PRAGMA page_size").get:
         message = "the file ends in the middle of a page: it was cut off"

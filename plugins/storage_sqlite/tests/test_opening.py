@@ -233,6 +233,23 @@ def filled(path, n=300):
     return keys
 
 
+def test_a_log_that_goes_while_the_file_is_opened(path, monkeypatch):
+    """Who closes it last removes the log, at any moment: also between asking whether there is one, and how long."""
+    filled(path)
+    exists, stat = type(path).exists, type(path).stat
+
+    def gone(its, **given):
+        if its.name.endswith("-wal"):
+            raise FileNotFoundError(its)
+        return stat(its, **given)
+
+    monkeypatch.setattr(type(path), "exists", lambda its, **given: its.name.endswith("-wal") or exists(its, **given))
+    monkeypatch.setattr(type(path), "stat", gone)
+    for read_only in (False, True):
+        with SqliteStorage(path, read_only=read_only) as storage:
+            assert storage.count_patterns("n")
+
+
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.99])
 def test_a_truncated_file(path, fraction):
     filled(path)
