@@ -197,3 +197,4 @@ def test_a_replay_may_be_used_while_it_is_used(call):
         "sample": lambda: replay.sample(3),
     }
     collected_in(calls[call], lambda: replay.add(seen[2], 2, 0.5, seen[3], True))
+    assert len(replay) == (64 if call == "add" else 51)

@@ -10,7 +10,7 @@ import apsw
 from aqe_core.contracts.maintenance import Backup, Compaction, Restoration
 from aqe_core.errors import CorruptStorageError, InputError, NoWorkspaceError
 from aqe_storage_sqlite import connection as sqlite
-from aqe_storage_sqlite import files, schema, text_index, verify
+from aqe_storage_sqlite import files, pages, schema, text_index, verify
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,4 +130,4 @@ def compact(path: Path, *, timeout_s: float) -> Compaction:
 
 
 def _size_bytes(path: Path) -> int:
-    return path.stat().st_size + sqlite.log_bytes(path)
+    return path.stat().st_size + pages.log_bytes(path)

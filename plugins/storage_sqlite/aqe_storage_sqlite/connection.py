@@ -30,7 +30,6 @@ __all__ = [
     "connect",
     "file_system",
     "is_safe",
-    "log_bytes",
     "transaction",
     "translated",
     "translation",
@@ -145,14 +144,6 @@ def close(connection: apsw.Connection) -> None:
     """Close a connection, on a failing disk too: what is committed stays in the log until the next opening."""
     with suppress(apsw.Error):
         connection.close(True)
-
-
-def log_bytes(path: Path) -> int:
-    """Return the size of a file's log, 0 without one: whoever closes the file last removes it, at any moment."""
-    try:
-        return path.with_name(path.name + "-wal").stat().st_size
-    except FileNotFoundError:
-        return 0
 
 
 def milliseconds(duration_s: float) -> int:

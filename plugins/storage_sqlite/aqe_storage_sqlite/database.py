@@ -23,7 +23,7 @@ from aqe_core.errors import (
     StorageError,
 )
 from aqe_storage_sqlite import connection as sqlite
-from aqe_storage_sqlite import schema
+from aqe_storage_sqlite import pages, schema
 from aqe_storage_sqlite.loan import Loan
 from aqe_storage_sqlite.lock import FileLock
 from aqe_storage_sqlite.reader import Reader
@@ -134,10 +134,10 @@ class Database:
         except (apsw.ReadOnlyError, apsw.CantOpenError) as error:
             if not self.read_only or not self.path.is_file():
                 raise
-            if sqlite.log_bytes(self.path):
+            if pages.log_bytes(self.path):
                 raise ReadOnlyError(
                     f"{self.path} cannot be read here: its folder is read-only, and the commits in "
-                    f"{self.path.name}-wal need an index file beside it.",
+                    f"{pages.log_of(self.path).name} need an index file beside it.",
                     fix="open it once where the folder can be written, then close it.",
                 ) from error
         uri = self.path.as_uri() + "?immutable=1"
@@ -157,7 +157,7 @@ class Database:
 
         While there is a log the file may be in the midst of taking it over; opening it completes that.
         """
-        if sqlite.log_bytes(self.path):
+        if pages.log_bytes(self.path):
             return
         if self.path.stat().st_size % connection.execute("PRAGMA page_size").get:
             raise CorruptStorageError(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Cell", "DamageError", "PageFile", "log_of", "unusable_frames"]
+__all__ = ["Cell", "DamageError", "PageFile", "log_bytes", "log_of", "unusable_frames"]
 
 INTERIOR_INDEX, INTERIOR_TABLE, LEAF_INDEX, LEAF_TABLE = 2, 5, 10, 13
 _B_TREE = frozenset((INTERIOR_INDEX, INTERIOR_TABLE, LEAF_INDEX, LEAF_TABLE))
@@ -255,6 +255,14 @@ def _value(payload: bytes, kind: int, start: int) -> tuple[Value, int]:
 def log_of(path: Path) -> Path:
     """Return the name of a file's write-ahead log."""
     return path.with_name(path.name + "-wal")
+
+
+def log_bytes(path: Path) -> int:
+    """Return the size of a file's log, 0 without one: whoever closes the file last removes it, at any moment."""
+    try:
+        return log_of(path).stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def unusable_frames(path: Path) -> int:

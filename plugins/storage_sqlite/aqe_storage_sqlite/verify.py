@@ -141,7 +141,7 @@ def open_to_read(path: Path, timeout_s: float, *, alone: bool = False) -> apsw.C
             connection.close(True)
             raise
     except (apsw.ReadOnlyError, apsw.CantOpenError):
-        if sqlite.log_bytes(path):
+        if pages.log_bytes(path):
             raise
         return sqlite.connect(immutable, sqlite.READ | apsw.SQLITE_OPEN_URI, timeout_s=timeout_s)
     return connection
@@ -212,7 +212,7 @@ def _log(path: Path) -> Iterator[Finding]:
 
 
 def _size(path: Path, connection: apsw.Connection) -> Iterator[Finding]:
-    if sqlite.log_bytes(path):
+    if pages.log_bytes(path):
         return  # it may be in the midst of being folded in
     if path.stat().st_size % connection.execute("PRAGMA page_size").get:
         message = "the file ends in the middle of a page: it was cut off"

@@ -386,7 +386,7 @@ impl Shared {
     ) -> Option<Chosen> {
         let times =
             |probes: usize, factor: f64| lists.min((probes as f64 * factor).ceil() as usize);
-        let between = times(setting.probes, 1.0 / UNSURE)..times(setting.probes, UNSURE);
+        let between = (setting.probes as f64 / UNSURE) as usize..times(setting.probes, UNSURE);
         let (fewest, _) = self.probes_needed(trials, goal, setting.refine, between, FINE)?;
         let probes = times(fewest, SLACK);
         let with = |margin| Setting {
@@ -570,6 +570,26 @@ mod tests {
 
         // What no size of the three reaches is not reached by stopping early.
         assert!(stop(0.5 * (most + 1.0), 40).is_none());
+    }
+
+    #[test]
+    fn fewer_lists_are_taken_where_they_suffice() {
+        let store = blurred();
+        let trials = store.shared.trials(PARTS);
+        for needed in [1, 5, 6] {
+            let setting = Setting::whole(needed, 40);
+            let (found, _) = store
+                .shared
+                .stop_early(&trials, 0.0, 30, setting)
+                .expect("all");
+            // One more than a fifth less than few trials needed, and a tenth more than that.
+            let fewest = (needed as f64 / UNSURE) as usize + 1;
+            assert_eq!(
+                found.probes,
+                (fewest as f64 * SLACK).ceil() as usize,
+                "{needed}"
+            );
+        }
     }
 
     #[test]
