@@ -3,6 +3,8 @@
 mod nearest;
 mod saved;
 
+pub use nearest::Near;
+
 use crate::Metric;
 use crate::code::{self, Factors};
 use crate::kernels::{dot, dots, vectorized};
@@ -323,7 +325,8 @@ pub struct Ranking {
     candidates: Vec<u32>,
     dots: Vec<f32>,
     order: Vec<u64>,
-    found: Vec<nearest::Near>,
+    found: Vec<Near>,
+    waiting: Option<nearest::Waiting>,
     values: Vec<f32>,
     products: Vec<i32>,
     residual: Vec<f32>,

@@ -67,6 +67,19 @@ impl Scanner {
         &self.survivors.rows[..self.survivors.len]
     }
 
+    /// Row numbers kept whose estimate is above a bound and not above another one.
+    pub fn between(&self, low: f32, high: f32) -> impl Iterator<Item = u32> {
+        let Survivors {
+            estimates,
+            rows,
+            len,
+        } = &self.survivors;
+        let found = estimates[..*len].iter().zip(rows);
+        found
+            .filter(move |&(&estimate, _)| low < estimate && estimate <= high)
+            .map(|(_, &row)| row)
+    }
+
     fn cut(&mut self) {
         let Survivors {
             estimates,

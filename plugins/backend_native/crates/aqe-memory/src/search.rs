@@ -1,7 +1,7 @@
 //! One search: choose lists, scan codes, refine by planes.
 
 use crate::Metric;
-use crate::centroids::Ranking;
+use crate::centroids::{Near, Ranking};
 use crate::hnsw::Beam;
 use crate::kernels::{Codes, dot, vectorized};
 use crate::level::Level;
@@ -235,29 +235,26 @@ impl State {
         }
         let empty = self.tail.front().map_or(Codes::default(), List::codes);
         if let Some(lists) = &self.lists {
-            let order = lists
-                .centroids
-                .nearest(self.level, query, dot_mean, probes, ranking);
-            let codes = |i: usize| {
-                order
-                    .get(i)
-                    .map(|hit| lists.lists[hit.list as usize].codes())
-            };
-            let (mut least, mut check) = (f32::NEG_INFINITY, FIRST);
-            for (i, hit) in order.iter().enumerate() {
-                if i == check && margin < f32::INFINITY {
-                    let copies = self.count_of(copies, scanner.found());
-                    let best = scanner.estimate_of(rank + copies);
-                    least = best - margin * self.spread(query, best);
-                    check *= 2;
+            let centroids = &lists.centroids;
+            let (mut least, mut check, mut done) = (f32::NEG_INFINITY, FIRST, 0);
+            let mut order = centroids.nearest(self.level, query, dot_mean, probes, ranking);
+            'lists: while !order.is_empty() {
+                let codes = |hit: &Near| lists.lists[hit.list as usize].codes();
+                for (i, hit) in order.iter().enumerate() {
+                    if hit.value < least {
+                        break 'lists;
+                    }
+                    let next = order.get(i + 1).map_or(empty, codes);
+                    scanner.scan([&codes(hit), &next], &lookup, hit.dot);
+                    done += 1;
+                    if done == check && done < probes && margin < f32::INFINITY {
+                        let copies = self.count_of(copies, scanner.found());
+                        let best = scanner.estimate_of(rank + copies);
+                        least = best - margin * self.spread(query, best);
+                        check *= 2;
+                    }
                 }
-                let (Some(list), next) = (codes(i), codes(i + 1).unwrap_or(empty)) else {
-                    break;
-                };
-                if hit.value < least {
-                    break;
-                }
-                scanner.scan([&list, &next], &lookup, hit.dot);
+                order = centroids.farther(self.level, query, dot_mean, least, ranking);
             }
         }
         for (i, segment) in self.tail.iter().enumerate() {
