@@ -356,7 +356,7 @@ def test_what_another_thread_writes_meanwhile_makes_no_row_that_is_not_finite():
     assert hits.scores[0] == pytest.approx(1, abs=2e-3)
 
 
-@pytest.mark.parametrize("level", ["portable", "avx2", "avx512", "neon"])
+@pytest.mark.parametrize("level", ["portable", "avx2", "avx512", "avx512vbmi", "neon"])
 def test_a_forced_level_gives_the_same_answers(level):
     code = (
         "import numpy as np, aqe_backend_native.store as s\n"

@@ -21,7 +21,7 @@ KEEPS = ("planes", "float16", "float32")
 """What is kept of the vectors, beside their codes: 10 bits a dimension; 16 more; 32 more."""
 
 _MAX_DIM = 4096
-_SIMD = ("", "avx512", "avx2", "neon", "portable")
+_SIMD = ("", "avx512vbmi", "avx512", "avx2", "neon", "portable")
 
 
 def make_store(

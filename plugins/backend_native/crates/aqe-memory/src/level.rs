@@ -11,6 +11,8 @@ pub enum Level {
     Avx2,
     /// x86-64 with AVX-512 F, BW, VL, DQ and VNNI.
     Avx512,
+    /// The same with VBMI.
+    Avx512Vbmi,
     /// aarch64 with NEON.
     Neon,
 }
@@ -22,6 +24,7 @@ impl Level {
             Level::Portable => "portable",
             Level::Avx2 => "avx2",
             Level::Avx512 => "avx512",
+            Level::Avx512Vbmi => "avx512vbmi",
             Level::Neon => "neon",
         }
     }
@@ -41,6 +44,10 @@ impl Level {
                     && is_x86_feature_detected!("avx512vnni")
                     && is_x86_feature_detected!("popcnt")
             }
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512Vbmi => {
+                Level::Avx512.is_supported() && is_x86_feature_detected!("avx512vbmi")
+            }
             #[cfg(target_arch = "aarch64")]
             Level::Neon => std::arch::is_aarch64_feature_detected!("neon"),
             #[allow(unreachable_patterns, reason = "levels of other processors")]
@@ -48,9 +55,20 @@ impl Level {
         }
     }
 
+    /// Whether the level has AVX-512.
+    pub fn has_avx512(self) -> bool {
+        matches!(self, Level::Avx512 | Level::Avx512Vbmi)
+    }
+
     /// The levels this processor can run, slowest first.
     pub fn supported() -> Vec<Level> {
-        let all = [Level::Portable, Level::Avx2, Level::Avx512, Level::Neon];
+        let all = [
+            Level::Portable,
+            Level::Avx2,
+            Level::Avx512,
+            Level::Avx512Vbmi,
+            Level::Neon,
+        ];
         all.into_iter()
             .filter(|level| level.is_supported())
             .collect()

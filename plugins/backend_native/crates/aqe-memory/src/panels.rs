@@ -17,7 +17,7 @@ impl Panels {
     /// Lay out rows of `width` bytes each, a multiple of 128.
     pub fn new(level: Level, rows: &[i8], width: usize) -> Panels {
         let count = rows.len() / width;
-        let bytes = if level == Level::Avx512 {
+        let bytes = if level.has_avx512() {
             let mut bytes = vec![0; count.div_ceil(PANEL) * PANEL * width];
             for (i, row) in rows.chunks_exact(width).enumerate() {
                 let panel = &mut bytes[i / PANEL * PANEL * width..][..PANEL * width];
@@ -46,7 +46,7 @@ impl Panels {
     /// The dot product of each left side, unsigned bytes, with each row: `stride` numbers for each left side.
     pub fn products(&self, lefts: &[u8], out: &mut [i32]) {
         let (width, stride) = (self.width, self.stride());
-        if self.level != Level::Avx512 {
+        if !self.level.has_avx512() {
             for (left, out) in lefts.chunks_exact(width).zip(out.chunks_exact_mut(stride)) {
                 dots(self.level, left, &self.bytes, &mut out[..self.count]);
             }

@@ -2,7 +2,7 @@
 
 use crate::buffer::Buffer;
 use crate::kernels::{
-    Lookup, MAX_ENTRY, TABLE, dot, extent, groups, rounded, tabulate, vectorized,
+    Lookup, MAX_ENTRY, dot, extent, groups, rounded, table_bytes, tabulate, vectorized,
 };
 use crate::level::Level;
 
@@ -11,7 +11,7 @@ use crate::level::Level;
 pub struct Query {
     /// The query, of unit length under cosine, padded with zeros.
     pub floats: Vec<f32>,
-    /// What the signs of a row's code contribute to a dot product, 16 entries for each 4 dimensions; see [`Lookup`].
+    /// What the signs of a row's code contribute to a dot product; see [`Lookup`].
     pub table: Buffer,
     /// The dot product of query and signs is `sum * step + shift`.
     pub step: f32,
@@ -43,7 +43,7 @@ impl Query {
 
     /// What scans need besides.
     pub fn prepare_scans(&mut self, level: Level) {
-        self.table.resize(self.floats.len() / 16 * TABLE);
+        self.table.resize(table_bytes(level, self.floats.len()));
         vectorized(
             level,
             #[inline(always)]
@@ -74,6 +74,7 @@ impl Query {
     pub fn lookup(&self) -> Lookup<'_> {
         Lookup {
             table: self.table.get(),
+            bytes: self.floats.len() / 8,
             step: self.step,
             shift: self.shift,
         }

@@ -7,20 +7,21 @@ use super::{BLOCK, Codes, Lookup, RUN, Survivors, TABLE, prefetch_block};
 /// # Safety
 /// Needs AVX2.
 #[target_feature(enable = "avx2")]
-fn block_sums(codes: &[u8], table: &[u8], sums: &mut [u16; BLOCK]) {
-    assert_eq!(codes.len() * TABLE, table.len() * 2 * BLOCK);
-    assert_eq!(codes.len() % (2 * BLOCK * RUN), 0);
+fn block_sums(codes: &[u8], stride: usize, table: &[u8], sums: &mut [u16; BLOCK]) {
+    let lines = 2 * table.len() / TABLE;
+    assert!(codes.len() >= lines.saturating_sub(1) * stride + BLOCK);
+    assert_eq!(lines % (2 * RUN), 0);
     let low = _mm256_set1_epi8(15);
     let byte = _mm256_set1_epi16(255);
     let (mut even, mut odd) = (_mm256_setzero_si256(), _mm256_setzero_si256());
-    for run in 0..codes.len() / (BLOCK * RUN) {
+    for run in 0..lines / RUN {
         let mut sum = _mm256_setzero_si256();
         for i in run * RUN..(run + 1) * RUN {
             let at = i / 2 * TABLE + i % 2 * BLOCK;
-            // SAFETY: i is below codes.len() / 32 = table.len() / 64, checked above, so that `at + 96` is within.
+            // SAFETY: i is below `lines`, of which there are codes, as checked above, and 64 bytes of the table each.
             let (code, first, second) = unsafe {
                 (
-                    _mm256_loadu_si256(codes.as_ptr().add(i * BLOCK).cast()),
+                    _mm256_loadu_si256(codes.as_ptr().add(i * stride).cast()),
                     _mm256_loadu_si256(table.as_ptr().add(at).cast()),
                     _mm256_loadu_si256(table.as_ptr().add(at + 64).cast()),
                 )
@@ -61,7 +62,7 @@ pub fn scan(
         }
         prefetch_block(&list.ahead(next, number, width));
         let block = list.block(number, width);
-        block_sums(block.codes, query.table, &mut sums);
+        block_sums(block.codes, block.stride, query.table, &mut sums);
         let (slopes, offsets) = block.factors.split_at(BLOCK);
         for part in 0..BLOCK / 8 {
             // SAFETY: 8 lanes from 8 part, of 32 sums, slopes and offsets.

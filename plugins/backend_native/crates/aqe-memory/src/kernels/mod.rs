@@ -9,7 +9,7 @@ macro_rules! widest {
         match $level {
             // SAFETY: a level is only made where the processor supports it.
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => unsafe { avx512::$name($($argument),*) },
+            Level::Avx512 | Level::Avx512Vbmi => unsafe { avx512::$name($($argument),*) },
             level => vectorized(
                 level,
                 #[inline(always)]
@@ -56,10 +56,22 @@ pub const fn byte_of(lane: usize) -> usize {
     (lane % (BLOCK / 2)) * 2 + lane / (BLOCK / 2)
 }
 
+/// Where the first line of a block begins among the codes of so many blocks, and how far its lines are apart.
+///
+/// A line is what 8 dimensions of all rows of a block take, a byte each. The lines of two blocks stand side by side; a
+/// block that is left over stands alone.
+pub const fn lines_of(block: usize, blocks: usize, width: usize) -> (usize, usize) {
+    if block | 1 < blocks {
+        (block / 2 * 2 * width + block % 2 * BLOCK, 2 * BLOCK)
+    } else {
+        (block * width, BLOCK)
+    }
+}
+
 /// Codes of one list. Each block fills from its first byte on.
 #[derive(Clone, Copy, Default)]
 pub struct Codes<'a> {
-    /// For each block of 32 rows 32 bytes for every 8 dimensions.
+    /// Lines of the blocks, as [`lines_of`] tells.
     pub codes: &'a [u8],
     /// For each block 32 slopes, then 32 offsets, by lane.
     pub factors: &'a [f32],
@@ -71,10 +83,10 @@ pub struct Codes<'a> {
 
 /// What a query brings to a scan.
 pub struct Lookup<'a> {
-    /// For each 16 dimensions, and so two bytes of codes, 128 bytes: the 16 entries of the first byte's lower half
-    /// twice, those of the second byte's lower half twice; then the same of the upper halves. An entry is the first one
-    /// and, for each bit of its number, what the bit adds; see [`tabulate`].
+    /// What the level's scan looks up; see [`tabulate`].
     pub table: &'a [u8],
+    /// Bytes of a code.
+    pub bytes: usize,
     /// The dot product of query and signs is `sum * step + shift`.
     pub step: f32,
     /// See `step`.
@@ -83,7 +95,10 @@ pub struct Lookup<'a> {
 
 /// One block of a list.
 struct Block<'a> {
+    /// From its first line on.
     codes: &'a [u8],
+    /// How far its lines are apart.
+    stride: usize,
     factors: &'a [f32],
     rows: &'a [u32],
 }
@@ -96,8 +111,10 @@ impl Codes<'_> {
 
     #[inline(always)]
     fn block(&self, block: usize, width: usize) -> Block<'_> {
+        let (start, stride) = lines_of(block, self.blocks(), width);
         Block {
-            codes: &self.codes[block * width..][..width],
+            codes: &self.codes[start..][..(width / BLOCK - 1) * stride + BLOCK],
+            stride,
             factors: &self.factors[block * 2 * BLOCK..][..2 * BLOCK],
             rows: &self.rows[block * BLOCK..][..BLOCK],
         }
@@ -121,7 +138,7 @@ impl Codes<'_> {
 impl Lookup<'_> {
     /// Bytes of codes in a block.
     fn width(&self) -> usize {
-        self.table.len() / TABLE * 2 * BLOCK
+        self.bytes * BLOCK
     }
 }
 
@@ -161,7 +178,7 @@ macro_rules! dispatch {
         match $level {
             // SAFETY: a level is only made where the processor supports it (`Level::is_supported`).
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => unsafe { avx512::$name($($argument),*) },
+            Level::Avx512 | Level::Avx512Vbmi => unsafe { avx512::$name($($argument),*) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => unsafe { avx2::$name($($argument),*) },
@@ -186,14 +203,37 @@ pub fn scan(
     first: usize,
     out: &mut Survivors,
 ) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if level == Level::Avx512Vbmi {
+        // SAFETY: a level is only made where the processor supports it.
+        return unsafe { avx512::vbmi::scan(lists, query, base, threshold, first, out) };
+    }
     dispatch!(level, scan(lists, query, base, threshold, first, out))
 }
 
+/// Bytes of the table for a query of so many dimensions.
+pub fn table_bytes(level: Level, dims: usize) -> usize {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512Vbmi => avx512::vbmi::table_bytes(dims),
+        _ => dims / 16 * TABLE,
+    }
+}
+
 /// Fill the table of a [`Lookup`] for a query of integers, of which no four that belong together add up to more than
-/// [`MAX_ENTRY`] in magnitude: the entry of signs is the sum where they are set, less the least such sum. Return the sum
-/// of the latter.
+/// [`MAX_ENTRY`] in magnitude: the entry of some signs is the sum where they are set, less the least such sum. Return
+/// the sum of the latter.
+///
+/// For each 16 dimensions, and so two bytes of codes, there are 128 bytes: the 16 entries of the first byte's lower half
+/// twice, those of the second byte's lower half twice; then the same of the upper halves. An entry is the first one and,
+/// for each bit of its number, what the bit adds. With VBMI there are 64 entries of six signs: see `avx512::vbmi`.
 pub fn tabulate(level: Level, query: &[i32], table: &mut [u8]) -> i32 {
-    assert_eq!(query.len() * TABLE, table.len() * 16);
+    assert_eq!(table.len(), table_bytes(level, query.len()));
+    #[cfg(target_arch = "x86_64")]
+    if level == Level::Avx512Vbmi {
+        // SAFETY: a level is only made where the processor supports it.
+        return unsafe { avx512::vbmi::tabulate(query, table) };
+    }
     widest!(level, tabulate(query, table))
 }
 
@@ -207,7 +247,7 @@ pub fn dot4_of_four(level: Level, planes: [&[u8]; 4], query: &[i8]) -> [i32; 4] 
     match level {
         // SAFETY: a level is only made where the processor supports it.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { avx512::dot4_of_four(planes, query) },
+        Level::Avx512 | Level::Avx512Vbmi => unsafe { avx512::dot4_of_four(planes, query) },
         _ => planes.map(|plane| dot4(level, plane, query)),
     }
 }
@@ -228,7 +268,7 @@ pub fn dots_at(level: Level, left: &[u8], rows: &[i8], numbers: &[u32], out: &mu
     match level {
         // SAFETY: a level is only made where the processor supports it.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { avx512::dots_at(left, rows, numbers, out) },
+        Level::Avx512 | Level::Avx512Vbmi => unsafe { avx512::dots_at(left, rows, numbers, out) },
         _ => {
             for (&number, value) in numbers.iter().zip(out) {
                 let row = &rows[number as usize * left.len()..][..left.len()];
@@ -242,7 +282,7 @@ pub fn dots_at(level: Level, left: &[u8], rows: &[i8], numbers: &[u32], out: &mu
 pub const PANEL: usize = 32;
 
 /// The dot products of up to four left sides with the 32 rows of a panel, into `out[i * stride + at..]` for each left
-/// side i. For `Level::Avx512` only.
+/// side i. For levels with AVX-512 only.
 pub fn products(lefts: &[u8], panel: &[i8], out: &mut [i32], at: usize, stride: usize) {
     let width = panel.len() / PANEL;
     let count = lefts.len() / width;
@@ -298,7 +338,7 @@ pub fn vectorized<T>(level: Level, work: impl FnOnce() -> T) -> T {
         }
         match level {
             // SAFETY: a level is only made where the processor supports it.
-            Level::Avx512 => return unsafe { with_avx512(work) },
+            Level::Avx512 | Level::Avx512Vbmi => return unsafe { with_avx512(work) },
             // SAFETY: as above.
             Level::Avx2 => return unsafe { with_avx2(work) },
             Level::Portable | Level::Neon => {}
@@ -368,7 +408,7 @@ pub fn compress(level: Level, values: &mut [f32], others: &mut [u32], bound: f32
     match level {
         // SAFETY: a level is only made where the processor supports it.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { avx512::compress(values, others, bound) },
+        Level::Avx512 | Level::Avx512Vbmi => unsafe { avx512::compress(values, others, bound) },
         _ => portable::compress(values, others, bound),
     }
 }
@@ -379,7 +419,7 @@ pub fn dot(level: Level, left: &[f32], right: &[f32]) -> f32 {
     match level {
         // SAFETY: a level is only made where the processor supports it.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => sum16(&unsafe { avx512::dot(left, right) }),
+        Level::Avx512 | Level::Avx512Vbmi => sum16(&unsafe { avx512::dot(left, right) }),
         _ => vectorized(
             level,
             #[inline(always)]

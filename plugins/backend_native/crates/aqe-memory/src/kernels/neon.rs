@@ -22,19 +22,20 @@ unsafe fn bytes(slice: &[u8], at: usize) -> [uint8x16_t; 2] {
 
 /// The sums of a block's rows: of the even bytes, then of the odd ones, as vectors of eight lanes.
 #[target_feature(enable = "neon")]
-fn block_sums(codes: &[u8], table: &[u8]) -> [uint16x8_t; 4] {
-    assert_eq!(codes.len() * TABLE, table.len() * 2 * BLOCK);
-    assert_eq!(codes.len() % (2 * BLOCK * RUN), 0);
+fn block_sums(codes: &[u8], stride: usize, table: &[u8]) -> [uint16x8_t; 4] {
+    let lines = 2 * table.len() / TABLE;
+    assert!(codes.len() >= lines.saturating_sub(1) * stride + BLOCK);
+    assert_eq!(lines % (2 * RUN), 0);
     let (low, byte) = (vdupq_n_u8(15), vdupq_n_u16(255));
     let mut sums = [vdupq_n_u16(0); 4];
-    for run in 0..codes.len() / (BLOCK * RUN) {
+    for run in 0..lines / RUN {
         let mut sum = [vdupq_n_u8(0); 2];
         for i in run * RUN..(run + 1) * RUN {
             let at = i / 2 * TABLE + i % 2 * BLOCK;
-            // SAFETY: i is below codes.len() / 32 = table.len() / 64, checked above, so that `at + 96` is within.
+            // SAFETY: i is below `lines`, of which there are codes, as checked above, and 64 bytes of the table each.
             let (code, first, second) = unsafe {
                 (
-                    bytes(codes, i * BLOCK),
+                    bytes(codes, i * stride),
                     vld1q_u8(table.as_ptr().add(at)),
                     vld1q_u8(table.as_ptr().add(at + 64)),
                 )
@@ -72,7 +73,10 @@ pub fn scan(
         }
         let block = list.block(number, query.width());
         let (slopes, offsets) = block.factors.split_at(BLOCK);
-        for (eight, sums) in block_sums(block.codes, query.table).into_iter().enumerate() {
+        for (eight, sums) in block_sums(block.codes, block.stride, query.table)
+            .into_iter()
+            .enumerate()
+        {
             let halves = [vmovl_u16(vget_low_u16(sums)), vmovl_high_u16(sums)];
             for (half, sums) in halves.into_iter().enumerate() {
                 let at = 8 * eight + 4 * half;

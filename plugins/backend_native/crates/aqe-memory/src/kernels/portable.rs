@@ -4,13 +4,13 @@ use super::{BLOCK, Codes, Lookup, RUN, Survivors, TABLE};
 
 /// Without a look-up, which takes one row at a time: the entry of a byte's half is the least entry and, for each bit,
 /// what the bit adds where it is set. Sums within a run are those of the entries modulo 256, and so the same.
-fn block_sums(codes: &[u8], table: &[u8], sums: &mut [u16; BLOCK]) {
+fn block_sums(codes: &[u8], stride: usize, table: &[u8], sums: &mut [u16; BLOCK]) {
     sums.fill(0);
-    for (run, lines) in codes.chunks_exact(BLOCK * RUN).enumerate() {
+    for (run, lines) in codes.chunks(stride * RUN).enumerate() {
         let mut bytes = [0u8; BLOCK];
-        for (i, line) in lines.chunks_exact(BLOCK).enumerate() {
+        for (i, line) in lines.chunks(stride).enumerate() {
             let i = RUN * run + i;
-            let line: &[u8; BLOCK] = line.try_into().expect("of a block");
+            let line: &[u8; BLOCK] = line[..BLOCK].try_into().expect("of a block");
             let entries = &table[i / 2 * TABLE + i % 2 * BLOCK..];
             add_line(line, [&entries[..16], &entries[64..80]], &mut bytes);
         }
@@ -80,7 +80,7 @@ pub fn scan(
             return number;
         }
         let block = list.block(number, query.width());
-        block_sums(block.codes, query.table, &mut sums);
+        block_sums(block.codes, block.stride, query.table, &mut sums);
         let factors: &[f32; 2 * BLOCK] = block.factors.try_into().expect("of a block");
         let mut estimates = [0f32; BLOCK];
         for (lane, estimate) in estimates.iter_mut().enumerate() {

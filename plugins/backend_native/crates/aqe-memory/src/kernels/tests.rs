@@ -99,83 +99,96 @@ fn dots_do_not_saturate() {
     }
 }
 
+/// Integers of which four that belong together add up to as much as they may: many small ones, or few large ones.
+fn queries(random: &mut Random, width: usize) -> [Vec<i32>; 3] {
+    let small = (0..width).map(|_| random.below(15) as i32 - 7).collect();
+    let mut large = vec![0; width];
+    (large[width - 7], large[5], large[6]) = (-31, 20, -11);
+    let most = (0..width).map(|dim| if dim % 4 == 0 { -10 } else { 7 });
+    [small, large, most.collect()]
+}
+
 #[test]
-fn scans_are_equal_at_every_level() {
+fn scans_find_what_signs_add_up_to_at_every_level() {
     let mut random = Random::new(2);
     for (width, len) in [
         (128, 5 * BLOCK),
+        (128, 3),
+        (256, 6 * BLOCK - 1),
+        (384, 4 * BLOCK),
         (384, 4 * BLOCK + 17),
-        (384, 4 * BLOCK + 16),
+        (384, 2 * BLOCK + 16),
         (4096, 4 * BLOCK + 1),
     ] {
-        let blocks = 5;
-        let codes = bytes(&mut random, blocks * BLOCK * width / 8, 256);
-        let query: Vec<i32> = (0..width).map(|_| random.below(15) as i32 - 7).collect();
-        let mut table = vec![0; 8 * width];
-        tabulate(Level::Portable, &query, &mut table);
-        let mut factors: Vec<f32> = (0..blocks * 2 * BLOCK)
-            .map(|_| random.below(1000) as f32 / 512.0 - 0.9)
-            .collect();
-        factors[BLOCK + 3] = f32::NEG_INFINITY;
-        for byte in len - 4 * BLOCK..BLOCK {
-            factors[(4 * 2 + 1) * BLOCK + lane_of(byte)] = f32::NEG_INFINITY;
-        }
-        let rows: Vec<u32> = (17..17 + (blocks * BLOCK) as u32).collect();
-        let list = Codes {
-            codes: &codes,
-            factors: &factors,
-            rows: &rows,
-            len,
-        };
-        let query = Lookup {
-            table: &table,
-            step: 0.013,
-            shift: -0.4 * width as f32,
-        };
-        for threshold in [f32::NEG_INFINITY, 0.0, 30.0] {
-            let mut wanted: Option<Vec<(u32, f32)>> = None;
-            for level in Level::supported() {
-                let mut out = Survivors::default();
-                out.reset(blocks * BLOCK);
-                let lists = [&list, &Codes::default()];
-                let next = scan(level, lists, &query, 0.25, threshold, 1, &mut out);
-                assert_eq!(next, blocks);
-                let rows = out.rows[..out.len].iter().copied();
-                let mut found: Vec<_> = rows.zip(out.estimates.iter().copied()).collect();
-                found.sort_by_key(|hit| hit.0);
-                if threshold < 0.0 {
-                    assert_eq!(found.len(), len - BLOCK);
-                }
-                assert_eq!(*wanted.get_or_insert(found.clone()), found, "{level:?}");
-            }
+        for query in queries(&mut random, width) {
+            scan_at_every_level(&mut random, &query, len);
         }
     }
 }
 
-#[test]
-fn tables_are_equal_at_every_level() {
-    let mut random = Random::new(5);
-    for width in [128, 384, 4096] {
-        let query: Vec<i32> = (0..width).map(|_| random.below(15) as i32 - 7).collect();
+/// Scan some blocks, with and without the first two, and compare with sums of what is set.
+fn scan_at_every_level(random: &mut Random, query: &[i32], len: usize) {
+    let (blocks, width) = (len.div_ceil(BLOCK), query.len());
+    let block_bytes = BLOCK * width / 8;
+    let codes = bytes(random, blocks * block_bytes, 256);
+    let mut factors: Vec<f32> = (0..blocks * 2 * BLOCK)
+        .map(|_| random.below(1000) as f32 / 512.0 - 0.9)
+        .collect();
+    for byte in len..blocks * BLOCK {
+        factors[(2 * blocks - 1) * BLOCK + lane_of(byte % BLOCK)] = f32::NEG_INFINITY;
+    }
+    let rows: Vec<u32> = (17..17 + (blocks * BLOCK) as u32).collect();
+    let list = Codes {
+        codes: &codes,
+        factors: &factors,
+        rows: &rows,
+        len,
+    };
+    let (step, base) = (0.013, 0.25);
+    let lowest: i32 = query.iter().map(|&value| -value.min(0)).sum();
+    let estimate = |slot: usize, shift: f32| {
+        let (block, lane) = (slot / BLOCK, slot % BLOCK);
+        let (start, stride) = lines_of(block, blocks, block_bytes);
+        let is_set =
+            |dim: &usize| codes[start + dim / 8 * stride + byte_of(lane)] >> (dim % 8) & 1 == 1;
+        let sum: i32 = (0..width).filter(is_set).map(|dim| query[dim]).sum();
+        let dot = (sum + lowest) as f32 * step + shift;
+        let factors = &factors[block * 2 * BLOCK..];
+        factors[lane] * dot + (factors[BLOCK + lane] + base)
+    };
+    let shift = -0.4 * width as f32;
+    for (first, threshold) in [
+        (0, f32::NEG_INFINITY),
+        (2, f32::NEG_INFINITY),
+        (0, 0.0),
+        (0, 30.0),
+    ] {
+        let slots = first.min(blocks) * BLOCK..blocks * BLOCK;
+        let wanted: Vec<(u32, f32)> = slots
+            .map(|slot| (rows[slot], estimate(slot, shift)))
+            .filter(|hit| hit.1 > threshold)
+            .collect();
+        if threshold < 0.0 {
+            assert_eq!(wanted.len(), len.saturating_sub(first * BLOCK));
+        }
         for level in Level::supported() {
-            let mut table = vec![0; width / 16 * TABLE];
-            let lowest = tabulate(level, &query, &mut table);
-            let mut sum = 0;
-            for (group, v) in query.chunks_exact(4).enumerate() {
-                let entry = |signs: i32| {
-                    (0..4)
-                        .map(|i| (signs >> i & 1) * v[i as usize])
-                        .sum::<i32>()
-                };
-                let least = (0..16).map(entry).min().expect("there are 16");
-                sum -= least;
-                let start = group / 4 * TABLE + group % 4 / 2 * 32 + group % 2 * 64;
-                for signs in 0..32 {
-                    let found = i32::from(table[start + signs as usize]);
-                    assert_eq!(found, entry(signs % 16) - least, "{level:?}");
-                }
-            }
-            assert_eq!(lowest, sum, "{level:?}");
+            let mut table = vec![0; table_bytes(level, width)];
+            assert_eq!(tabulate(level, query, &mut table), lowest, "{level:?}");
+            let query = Lookup {
+                table: &table,
+                bytes: width / 8,
+                step,
+                shift,
+            };
+            let mut out = Survivors::default();
+            out.reset((blocks + 2) * BLOCK);
+            let lists = [&list, &Codes::default()];
+            let next = scan(level, lists, &query, base, threshold, first, &mut out);
+            assert_eq!(next, blocks, "{level:?}");
+            let rows = out.rows[..out.len].iter().copied();
+            let mut found: Vec<_> = rows.zip(out.estimates.iter().copied()).collect();
+            found.sort_by_key(|hit| hit.0);
+            assert_eq!(found, wanted, "{level:?} {width} {len}");
         }
     }
 }
@@ -183,7 +196,6 @@ fn tables_are_equal_at_every_level() {
 #[test]
 fn a_scan_stops_where_there_is_no_room() {
     let codes = vec![0; 4 * BLOCK * 16];
-    let table = vec![1; 1024];
     let factors = vec![1.0; 4 * 2 * BLOCK];
     let rows = vec![9; 4 * BLOCK];
     let list = Codes {
@@ -192,17 +204,20 @@ fn a_scan_stops_where_there_is_no_room() {
         rows: &rows,
         len: 4 * BLOCK,
     };
-    let query = Lookup {
-        table: &table,
-        step: 1.0,
-        shift: 0.0,
-    };
     for level in Level::supported() {
+        let mut table = vec![0; table_bytes(level, 128)];
+        let lowest = tabulate(level, &[-1; 128], &mut table);
+        let query = Lookup {
+            table: &table,
+            bytes: 16,
+            step: 1.0,
+            shift: 0.0,
+        };
         let mut out = Survivors::default();
         out.reset(2 * BLOCK);
         let next = scan(level, [&list, &list], &query, 0.0, 0.0, 0, &mut out);
         assert_eq!((next, out.len, out.is_full()), (2, 2 * BLOCK, true));
-        assert_eq!((out.estimates[0], out.rows[0]), (1.0 * 32.0 + 1.0, 9));
+        assert_eq!((out.estimates[0], out.rows[0]), (lowest as f32 + 1.0, 9));
     }
 }
 

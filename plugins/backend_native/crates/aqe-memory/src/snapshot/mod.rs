@@ -34,7 +34,7 @@ pub(crate) use sections::{Section, Writer};
 pub const MAGIC: [u8; 8] = *b"\x89AQESNAP";
 
 /// Of this layout. Another version is refused, and the store built anew.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Sections begin at multiples of it, as pages of memory do.
 pub const PAGE: usize = 4096;
