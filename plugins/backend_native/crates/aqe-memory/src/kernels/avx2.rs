@@ -2,96 +2,126 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, Codes, Lookup, RUN, Survivors, TABLE, prefetch_block};
+use super::{BLOCK, Codes, Lookup, RUN, Survivors, TABLE, prefetch};
 
-/// # Safety
-/// Needs AVX2.
+/// Sums of the 16 even bytes and the 16 odd ones of each of `N` blocks side by side.
 #[target_feature(enable = "avx2")]
-fn block_sums(codes: &[u8], stride: usize, table: &[u8], sums: &mut [u16; BLOCK]) {
+fn pair_sums<const N: usize>(codes: &[u8], table: &[u8]) -> [[__m256i; 2]; N] {
     let lines = 2 * table.len() / TABLE;
-    assert!(codes.len() >= lines.saturating_sub(1) * stride + BLOCK);
-    assert_eq!(lines % (2 * RUN), 0);
+    assert_eq!(codes.len(), lines * N * BLOCK);
+    assert_eq!(lines % RUN, 0);
     let low = _mm256_set1_epi8(15);
     let byte = _mm256_set1_epi16(255);
-    let (mut even, mut odd) = (_mm256_setzero_si256(), _mm256_setzero_si256());
-    for run in 0..lines / RUN {
-        let mut sum = _mm256_setzero_si256();
-        for i in run * RUN..(run + 1) * RUN {
-            let at = i / 2 * TABLE + i % 2 * BLOCK;
-            // SAFETY: i is below `lines`, of which there are codes, as checked above, and 64 bytes of the table each.
-            let (code, first, second) = unsafe {
+    let (mut even, mut odd) = ([_mm256_setzero_si256(); N], [_mm256_setzero_si256(); N]);
+    for first in (0..lines).step_by(RUN) {
+        let mut sum = [_mm256_setzero_si256(); N];
+        for line in first..first + RUN {
+            // SAFETY: `line` is below `lines`: 32 bytes from two places of 128 for each two lines.
+            let (lower, upper) = unsafe {
+                let entries = table.as_ptr().add(line / 2 * TABLE + line % 2 * BLOCK);
                 (
-                    _mm256_loadu_si256(codes.as_ptr().add(i * stride).cast()),
-                    _mm256_loadu_si256(table.as_ptr().add(at).cast()),
-                    _mm256_loadu_si256(table.as_ptr().add(at + 64).cast()),
+                    _mm256_loadu_si256(entries.cast()),
+                    _mm256_loadu_si256(entries.add(64).cast()),
                 )
             };
-            let lows = _mm256_and_si256(code, low);
-            let highs = _mm256_and_si256(_mm256_srli_epi16(code, 4), low);
-            sum = _mm256_add_epi8(sum, _mm256_shuffle_epi8(first, lows));
-            sum = _mm256_add_epi8(sum, _mm256_shuffle_epi8(second, highs));
+            for (i, sum) in sum.iter_mut().enumerate() {
+                // SAFETY: as many bytes of codes for each line and block, by the length checked above.
+                let code = unsafe {
+                    _mm256_loadu_si256(codes.as_ptr().add((line * N + i) * BLOCK).cast())
+                };
+                let lows = _mm256_and_si256(code, low);
+                let highs = _mm256_and_si256(_mm256_srli_epi16(code, 4), low);
+                *sum = _mm256_add_epi8(*sum, _mm256_shuffle_epi8(lower, lows));
+                *sum = _mm256_add_epi8(*sum, _mm256_shuffle_epi8(upper, highs));
+            }
         }
-        even = _mm256_add_epi16(even, _mm256_and_si256(sum, byte));
-        odd = _mm256_add_epi16(odd, _mm256_srli_epi16(sum, 8));
+        for (i, sum) in sum.into_iter().enumerate() {
+            even[i] = _mm256_add_epi16(even[i], _mm256_and_si256(sum, byte));
+            odd[i] = _mm256_add_epi16(odd[i], _mm256_srli_epi16(sum, 8));
+        }
     }
-    // SAFETY: twice 16 numbers into the 32 sums.
-    unsafe {
-        _mm256_storeu_si256(sums.as_mut_ptr().cast(), even);
-        _mm256_storeu_si256(sums.as_mut_ptr().add(16).cast(), odd);
-    }
+    std::array::from_fn(|i| [even[i], odd[i]])
 }
 
 /// # Safety
 /// Needs AVX2.
 #[target_feature(enable = "avx2")]
 pub fn scan(
-    lists: [&Codes; 2],
+    [list, next]: [&Codes; 2],
     query: &Lookup,
     base: f32,
     threshold: f32,
     first: usize,
     out: &mut Survivors,
 ) -> usize {
-    let ([list, next], width) = (lists, query.width());
-    let mut sums = [0u16; BLOCK];
-    let (step, shift) = (_mm256_set1_ps(query.step), _mm256_set1_ps(query.shift));
-    let (bases, least) = (_mm256_set1_ps(base), _mm256_set1_ps(threshold));
-    for number in first..list.blocks() {
-        if (number - first).is_multiple_of(2) && out.is_full() {
+    let width = query.width();
+    for number in (first..list.blocks()).step_by(2) {
+        if out.is_full() {
             return number;
         }
-        prefetch_block(&list.ahead(next, number, width));
-        let block = list.block(number, width);
-        block_sums(block.codes, block.stride, query.table, &mut sums);
-        let (slopes, offsets) = block.factors.split_at(BLOCK);
-        for part in 0..BLOCK / 8 {
-            // SAFETY: 8 lanes from 8 part, of 32 sums, slopes and offsets.
-            let (sum, slope, offset) = unsafe {
-                (
-                    _mm_loadu_si128(sums.as_ptr().add(8 * part).cast()),
-                    _mm256_loadu_ps(slopes.as_ptr().add(8 * part)),
-                    _mm256_loadu_ps(offsets.as_ptr().add(8 * part)),
-                )
-            };
-            let dot = _mm256_add_ps(
-                _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(sum)), step),
-                shift,
-            );
-            let estimate = _mm256_add_ps(_mm256_mul_ps(slope, dot), _mm256_add_ps(offset, bases));
-            let mut mask = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(estimate, least));
-            if mask != 0 {
-                let mut values = [0f32; 8];
-                // SAFETY: eight floats into an array of eight.
-                unsafe { _mm256_storeu_ps(values.as_mut_ptr(), estimate) };
-                while mask != 0 {
-                    let lane = mask.trailing_zeros() as usize;
-                    out.push(values[lane], block.rows[8 * part + lane]);
-                    mask &= mask - 1;
-                }
+        let pair = list.pair(number, width);
+        let ahead = list.ahead(next, number + 2, width);
+        prefetch(ahead.codes);
+        prefetch(ahead.factors);
+        prefetch(ahead.rows);
+        let blocks = pair.factors.as_chunks().0.iter();
+        let blocks = blocks.zip(pair.rows.as_chunks().0);
+        if pair.rows.len() == 2 * BLOCK {
+            let sums = pair_sums::<2>(pair.codes, query.table);
+            for (sums, (factors, rows)) in sums.into_iter().zip(blocks) {
+                collect(sums, factors, rows, query, base, threshold, out);
+            }
+        } else {
+            let sums = pair_sums::<1>(pair.codes, query.table);
+            for (sums, (factors, rows)) in sums.into_iter().zip(blocks) {
+                collect(sums, factors, rows, query, base, threshold, out);
             }
         }
     }
     list.blocks()
+}
+
+/// Append the rows of a block whose estimate is above the threshold.
+#[target_feature(enable = "avx2")]
+fn collect(
+    sums: [__m256i; 2],
+    factors: &[f32; 2 * BLOCK],
+    rows: &[u32; BLOCK],
+    query: &Lookup,
+    base: f32,
+    threshold: f32,
+    out: &mut Survivors,
+) {
+    let (step, shift) = (_mm256_set1_ps(query.step), _mm256_set1_ps(query.shift));
+    let (base, least) = (_mm256_set1_ps(base), _mm256_set1_ps(threshold));
+    let (slopes, offsets) = factors.split_at(BLOCK);
+    let [even, odd] = sums.map(|sums| {
+        let upper = _mm256_extracti128_si256(sums, 1);
+        [_mm256_castsi256_si128(sums), upper]
+    });
+    for (part, sum) in [even[0], even[1], odd[0], odd[1]].into_iter().enumerate() {
+        // SAFETY: 8 lanes from 8 part, of 32 slopes and offsets.
+        let (slope, offset) = unsafe {
+            (
+                _mm256_loadu_ps(slopes.as_ptr().add(8 * part)),
+                _mm256_loadu_ps(offsets.as_ptr().add(8 * part)),
+            )
+        };
+        let dot = _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(sum));
+        let dot = _mm256_add_ps(_mm256_mul_ps(dot, step), shift);
+        let estimate = _mm256_add_ps(_mm256_mul_ps(slope, dot), _mm256_add_ps(offset, base));
+        let mut mask = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(estimate, least));
+        if mask != 0 {
+            let mut values = [0f32; 8];
+            // SAFETY: eight floats into an array of eight.
+            unsafe { _mm256_storeu_ps(values.as_mut_ptr(), estimate) };
+            while mask != 0 {
+                let lane = mask.trailing_zeros() as usize;
+                out.push(values[lane], rows[8 * part + lane]);
+                mask &= mask - 1;
+            }
+        }
+    }
 }
 
 #[target_feature(enable = "avx2")]

@@ -93,44 +93,41 @@ pub struct Lookup<'a> {
     pub shift: f32,
 }
 
-/// One block of a list.
-struct Block<'a> {
-    /// From its first line on.
+/// Two blocks of a list side by side, or one that is left over.
+#[cfg_attr(target_arch = "x86_64", derive(Default))]
+struct Pair<'a> {
     codes: &'a [u8],
-    /// How far its lines are apart.
-    stride: usize,
     factors: &'a [f32],
     rows: &'a [u32],
 }
 
-impl Codes<'_> {
+impl<'a> Codes<'a> {
     #[inline(always)]
     fn blocks(&self) -> usize {
         self.len.div_ceil(BLOCK)
     }
 
+    /// By the number of the first block, which is even.
     #[inline(always)]
-    fn block(&self, block: usize, width: usize) -> Block<'_> {
-        let (start, stride) = lines_of(block, self.blocks(), width);
-        Block {
-            codes: &self.codes[start..][..(width / BLOCK - 1) * stride + BLOCK],
-            stride,
-            factors: &self.factors[block * 2 * BLOCK..][..2 * BLOCK],
-            rows: &self.rows[block * BLOCK..][..BLOCK],
+    fn pair(&self, number: usize, width: usize) -> Pair<'a> {
+        let end = self.blocks().min(number + 2);
+        Pair {
+            codes: &self.codes[number * width..end * width],
+            factors: &self.factors[number * 2 * BLOCK..end * 2 * BLOCK],
+            rows: &self.rows[number * BLOCK..end * BLOCK],
         }
     }
 
-    /// A block by its number in this list and the next, or the last of this list if there are no more.
+    /// The same where there is one, else the first one of the next list, which may have none.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    fn ahead<'a>(&'a self, next: &'a Codes, block: usize, width: usize) -> Block<'a> {
-        let blocks = self.blocks();
-        if block < blocks {
-            self.block(block, width)
-        } else if block - blocks < next.blocks() {
-            next.block(block - blocks, width)
+    fn ahead(&self, next: &Codes<'a>, number: usize, width: usize) -> Pair<'a> {
+        if number < self.blocks() {
+            self.pair(number, width)
+        } else if next.len > 0 {
+            next.pair(0, width)
         } else {
-            self.block(blocks - 1, width)
+            Pair::default()
         }
     }
 }
@@ -359,20 +356,6 @@ pub fn prefetch<T>(values: &[T]) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = values;
-}
-
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn prefetch_factors(block: &Block) {
-    prefetch(block.factors);
-    prefetch(block.rows);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn prefetch_block(block: &Block) {
-    prefetch(block.codes);
-    prefetch_factors(block);
 }
 
 /// The nearest integer of a number below 2^22 in magnitude, halves to even. Unlike a cast it is one addition, and is

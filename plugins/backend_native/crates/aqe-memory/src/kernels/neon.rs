@@ -20,35 +20,37 @@ unsafe fn bytes(slice: &[u8], at: usize) -> [uint8x16_t; 2] {
     }
 }
 
-/// The sums of a block's rows: of the even bytes, then of the odd ones, as vectors of eight lanes.
+/// The sums of each of `N` blocks side by side: of the even bytes, then of the odd ones, as vectors of eight lanes.
 #[target_feature(enable = "neon")]
-fn block_sums(codes: &[u8], stride: usize, table: &[u8]) -> [uint16x8_t; 4] {
+fn pair_sums<const N: usize>(codes: &[u8], table: &[u8]) -> [[uint16x8_t; 4]; N] {
     let lines = 2 * table.len() / TABLE;
-    assert!(codes.len() >= lines.saturating_sub(1) * stride + BLOCK);
-    assert_eq!(lines % (2 * RUN), 0);
+    assert_eq!(codes.len(), lines * N * BLOCK);
+    assert_eq!(lines % RUN, 0);
     let (low, byte) = (vdupq_n_u8(15), vdupq_n_u16(255));
-    let mut sums = [vdupq_n_u16(0); 4];
-    for run in 0..lines / RUN {
-        let mut sum = [vdupq_n_u8(0); 2];
-        for i in run * RUN..(run + 1) * RUN {
-            let at = i / 2 * TABLE + i % 2 * BLOCK;
-            // SAFETY: i is below `lines`, of which there are codes, as checked above, and 64 bytes of the table each.
-            let (code, first, second) = unsafe {
-                (
-                    bytes(codes, i * stride),
-                    vld1q_u8(table.as_ptr().add(at)),
-                    vld1q_u8(table.as_ptr().add(at + 64)),
-                )
+    let mut sums = [[vdupq_n_u16(0); 4]; N];
+    for first in (0..lines).step_by(RUN) {
+        let mut sum = [[vdupq_n_u8(0); 2]; N];
+        for line in first..first + RUN {
+            // SAFETY: `line` is below `lines`: 16 bytes from two places of 128 for each two lines.
+            let (lower, upper) = unsafe {
+                let entries = table.as_ptr().add(line / 2 * TABLE + line % 2 * BLOCK);
+                (vld1q_u8(entries), vld1q_u8(entries.add(64)))
             };
-            for (sum, code) in sum.iter_mut().zip(code) {
-                *sum = vaddq_u8(*sum, vqtbl1q_u8(first, vandq_u8(code, low)));
-                *sum = vaddq_u8(*sum, vqtbl1q_u8(second, vshrq_n_u8::<4>(code)));
+            for (i, sum) in sum.iter_mut().enumerate() {
+                // SAFETY: 32 bytes of codes for each line and block, by the length checked above.
+                let code = unsafe { bytes(codes, (line * N + i) * BLOCK) };
+                for (sum, code) in sum.iter_mut().zip(code) {
+                    *sum = vaddq_u8(*sum, vqtbl1q_u8(lower, vandq_u8(code, low)));
+                    *sum = vaddq_u8(*sum, vqtbl1q_u8(upper, vshrq_n_u8::<4>(code)));
+                }
             }
         }
-        for (half, sum) in sum.into_iter().enumerate() {
-            let pairs = vreinterpretq_u16_u8(sum);
-            sums[half] = vaddq_u16(sums[half], vandq_u16(pairs, byte));
-            sums[2 + half] = vaddq_u16(sums[2 + half], vshrq_n_u16::<8>(pairs));
+        for (sums, sum) in sums.iter_mut().zip(sum) {
+            for (half, sum) in sum.into_iter().enumerate() {
+                let pairs = vreinterpretq_u16_u8(sum);
+                sums[half] = vaddq_u16(sums[half], vandq_u16(pairs, byte));
+                sums[2 + half] = vaddq_u16(sums[2 + half], vshrq_n_u16::<8>(pairs));
+            }
         }
     }
     sums
@@ -65,46 +67,69 @@ pub fn scan(
     first: usize,
     out: &mut Survivors,
 ) -> usize {
-    let (step, shift) = (vdupq_n_f32(query.step), vdupq_n_f32(query.shift));
-    let (bases, least) = (vdupq_n_f32(base), vdupq_n_f32(threshold));
-    for number in first..list.blocks() {
-        if (number - first).is_multiple_of(2) && out.is_full() {
+    for number in (first..list.blocks()).step_by(2) {
+        if out.is_full() {
             return number;
         }
-        let block = list.block(number, query.width());
-        let (slopes, offsets) = block.factors.split_at(BLOCK);
-        for (eight, sums) in block_sums(block.codes, block.stride, query.table)
-            .into_iter()
-            .enumerate()
-        {
-            let halves = [vmovl_u16(vget_low_u16(sums)), vmovl_high_u16(sums)];
-            for (half, sums) in halves.into_iter().enumerate() {
-                let at = 8 * eight + 4 * half;
-                // SAFETY: 4 lanes from `at`, of 32 slopes and offsets.
-                let (slope, offset) = unsafe {
-                    (
-                        vld1q_f32(slopes.as_ptr().add(at)),
-                        vld1q_f32(offsets.as_ptr().add(at)),
-                    )
-                };
-                // Multiplied, then added: fused it would be rounded once less than elsewhere.
-                let dot = vaddq_f32(vmulq_f32(vcvtq_f32_u32(sums), step), shift);
-                let estimate = vaddq_f32(vmulq_f32(slope, dot), vaddq_f32(offset, bases));
-                if vmaxvq_u32(vcgtq_f32(estimate, least)) == 0 {
-                    continue;
-                }
-                let mut values = [0f32; 4];
-                // SAFETY: four floats into an array of four.
-                unsafe { vst1q_f32(values.as_mut_ptr(), estimate) };
-                for (&value, &row) in values.iter().zip(&block.rows[at..at + 4]) {
-                    if value > threshold {
-                        out.push(value, row);
-                    }
-                }
+        let pair = list.pair(number, query.width());
+        let blocks = pair.factors.as_chunks().0.iter();
+        let blocks = blocks.zip(pair.rows.as_chunks().0);
+        if pair.rows.len() == 2 * BLOCK {
+            let sums = pair_sums::<2>(pair.codes, query.table);
+            for (sums, (factors, rows)) in sums.into_iter().zip(blocks) {
+                collect(sums, factors, rows, query, base, threshold, out);
+            }
+        } else {
+            let sums = pair_sums::<1>(pair.codes, query.table);
+            for (sums, (factors, rows)) in sums.into_iter().zip(blocks) {
+                collect(sums, factors, rows, query, base, threshold, out);
             }
         }
     }
     list.blocks()
+}
+
+/// Append the rows of a block whose estimate is above the threshold.
+#[target_feature(enable = "neon")]
+fn collect(
+    sums: [uint16x8_t; 4],
+    factors: &[f32; 2 * BLOCK],
+    rows: &[u32; BLOCK],
+    query: &Lookup,
+    base: f32,
+    threshold: f32,
+    out: &mut Survivors,
+) {
+    let (step, shift) = (vdupq_n_f32(query.step), vdupq_n_f32(query.shift));
+    let (base, least) = (vdupq_n_f32(base), vdupq_n_f32(threshold));
+    let (slopes, offsets) = factors.split_at(BLOCK);
+    for (eight, sums) in sums.into_iter().enumerate() {
+        let halves = [vmovl_u16(vget_low_u16(sums)), vmovl_high_u16(sums)];
+        for (half, sums) in halves.into_iter().enumerate() {
+            let at = 8 * eight + 4 * half;
+            // SAFETY: 4 lanes from `at`, of 32 slopes and offsets.
+            let (slope, offset) = unsafe {
+                (
+                    vld1q_f32(slopes.as_ptr().add(at)),
+                    vld1q_f32(offsets.as_ptr().add(at)),
+                )
+            };
+            // Multiplied, then added: fused it would be rounded once less than elsewhere.
+            let dot = vaddq_f32(vmulq_f32(vcvtq_f32_u32(sums), step), shift);
+            let estimate = vaddq_f32(vmulq_f32(slope, dot), vaddq_f32(offset, base));
+            if vmaxvq_u32(vcgtq_f32(estimate, least)) == 0 {
+                continue;
+            }
+            let mut values = [0f32; 4];
+            // SAFETY: four floats into an array of four.
+            unsafe { vst1q_f32(values.as_mut_ptr(), estimate) };
+            for (&value, &row) in values.iter().zip(&rows[at..at + 4]) {
+                if value > threshold {
+                    out.push(value, row);
+                }
+            }
+        }
+    }
 }
 
 /// Add the products of 16 unsigned bytes below 128 and 16 signed ones.

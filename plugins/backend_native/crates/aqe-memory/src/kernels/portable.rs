@@ -2,25 +2,30 @@
 
 use super::{BLOCK, Codes, Lookup, RUN, Survivors, TABLE};
 
+/// Sums of each of `N` blocks side by side, by lane.
+///
 /// Without a look-up, which takes one row at a time: the entry of a byte's half is the least entry and, for each bit,
 /// what the bit adds where it is set. Sums within a run are those of the entries modulo 256, and so the same.
-fn block_sums(codes: &[u8], stride: usize, table: &[u8], sums: &mut [u16; BLOCK]) {
-    sums.fill(0);
-    for (run, lines) in codes.chunks(stride * RUN).enumerate() {
-        let mut bytes = [0u8; BLOCK];
-        for (i, line) in lines.chunks(stride).enumerate() {
-            let i = RUN * run + i;
-            let line: &[u8; BLOCK] = line[..BLOCK].try_into().expect("of a block");
-            let entries = &table[i / 2 * TABLE + i % 2 * BLOCK..];
-            add_line(line, [&entries[..16], &entries[64..80]], &mut bytes);
+fn pair_sums<const N: usize>(codes: &[u8], table: &[u8]) -> [[u16; BLOCK]; N] {
+    let lines = codes.as_chunks::<BLOCK>().0.as_chunks::<N>().0;
+    std::array::from_fn(|block| {
+        let mut sums = [0; BLOCK];
+        for (run, lines) in lines.chunks_exact(RUN).enumerate() {
+            let mut bytes = [0u8; BLOCK];
+            for (i, line) in lines.iter().enumerate() {
+                let i = RUN * run + i;
+                let entries = &table[i / 2 * TABLE + i % 2 * BLOCK..];
+                add_line(&line[block], [&entries[..16], &entries[64..80]], &mut bytes);
+            }
+            let (even, odd) = sums.split_at_mut(BLOCK / 2);
+            for (i, (even, odd)) in even.iter_mut().zip(odd).enumerate() {
+                let pair = u16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]);
+                *even += pair & 255;
+                *odd += pair >> 8;
+            }
         }
-        let (even, odd) = sums.split_at_mut(BLOCK / 2);
-        for (i, (even, odd)) in even.iter_mut().zip(odd).enumerate() {
-            let pair = u16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]]);
-            *even += pair & 255;
-            *odd += pair >> 8;
-        }
-    }
+        sums
+    })
 }
 
 /// Add the entries of a byte of each row of a block.
@@ -74,26 +79,48 @@ pub fn scan(
     first: usize,
     out: &mut Survivors,
 ) -> usize {
-    let mut sums = [0u16; BLOCK];
-    for number in first..list.blocks() {
-        if (number - first).is_multiple_of(2) && out.is_full() {
+    for number in (first..list.blocks()).step_by(2) {
+        if out.is_full() {
             return number;
         }
-        let block = list.block(number, query.width());
-        block_sums(block.codes, block.stride, query.table, &mut sums);
-        let factors: &[f32; 2 * BLOCK] = block.factors.try_into().expect("of a block");
-        let mut estimates = [0f32; BLOCK];
-        for (lane, estimate) in estimates.iter_mut().enumerate() {
-            let dot = f32::from(sums[lane]) * query.step + query.shift;
-            *estimate = factors[lane] * dot + (factors[BLOCK + lane] + base);
-        }
-        for (estimate, &row) in estimates.iter().zip(block.rows) {
-            if *estimate > threshold {
-                out.push(*estimate, row);
+        let pair = list.pair(number, query.width());
+        let blocks = pair.factors.as_chunks().0.iter();
+        let blocks = blocks.zip(pair.rows.as_chunks().0);
+        if pair.rows.len() == 2 * BLOCK {
+            let sums = pair_sums::<2>(pair.codes, query.table);
+            for (sums, (factors, rows)) in sums.iter().zip(blocks) {
+                collect(sums, factors, rows, query, base, threshold, out);
+            }
+        } else {
+            let sums = pair_sums::<1>(pair.codes, query.table);
+            for (sums, (factors, rows)) in sums.iter().zip(blocks) {
+                collect(sums, factors, rows, query, base, threshold, out);
             }
         }
     }
     list.blocks()
+}
+
+/// Append the rows of a block whose estimate is above the threshold.
+fn collect(
+    sums: &[u16; BLOCK],
+    factors: &[f32; 2 * BLOCK],
+    rows: &[u32; BLOCK],
+    query: &Lookup,
+    base: f32,
+    threshold: f32,
+    out: &mut Survivors,
+) {
+    let mut estimates = [0f32; BLOCK];
+    for (lane, estimate) in estimates.iter_mut().enumerate() {
+        let dot = f32::from(sums[lane]) * query.step + query.shift;
+        *estimate = factors[lane] * dot + (factors[BLOCK + lane] + base);
+    }
+    for (estimate, &row) in estimates.iter().zip(rows) {
+        if *estimate > threshold {
+            out.push(*estimate, row);
+        }
+    }
 }
 
 #[inline(always)]
