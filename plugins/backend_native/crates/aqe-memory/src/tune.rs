@@ -50,6 +50,10 @@ const UNSURE: f64 = 1.2;
 const ROUGH: usize = 16;
 const FINE: usize = 48;
 
+/// Of settings whose costs differ by less than one part in so many, which is as much as chance does, the one that refines
+/// fewer rows is taken.
+const ALIKE: f64 = 100.0;
+
 /// The share of the ten nearest that scores by planes take for others.
 const CONFUSED: f64 = 0.001;
 
@@ -71,12 +75,10 @@ struct Measured {
     recall: f64,
     /// What recall is above of with 95 % confidence, as far as the trials are like queries.
     bound: f64,
-    /// Mean number of slots scanned.
-    scanned: f64,
 }
 
 /// What a search does; see [`Tuning`].
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 struct Setting {
     probes: usize,
     margin: f32,
@@ -92,47 +94,25 @@ impl Setting {
             refine,
         }
     }
-}
 
-/// What the search for one trial found.
-#[derive(Clone, Copy)]
-struct Outcome {
-    hits: usize,
-    scanned: usize,
-}
-
-/// Outcomes of the first trials, with a setting that stops earlier and with one that stops later. Where both scanned as
-/// much, so does what lies between, and finds the same.
-#[derive(Clone, Copy, Default)]
-struct Bracket<'a> {
-    sooner: &'a [Outcome],
-    later: &'a [Outcome],
-}
-
-impl Bracket<'_> {
-    fn settled(&self, trial: usize) -> Option<Outcome> {
-        let (sooner, later) = (self.sooner.get(trial)?, self.later.get(trial)?);
-        (sooner.scanned == later.scanned).then_some(*later)
+    /// Whether it does all that another does.
+    fn covers(self, other: Setting) -> bool {
+        other.probes <= self.probes && other.margin <= self.margin && other.refine <= self.refine
     }
 }
-
-/// A setting, and outcomes of the first trials with it.
-type Chosen = (Setting, Vec<Outcome>);
 
 /// Sums over trials.
 #[derive(Default)]
 struct Found {
     hits: usize,
     squares: usize,
-    scanned: usize,
 }
 
 impl Found {
-    fn of(outcomes: &[Outcome]) -> Found {
-        outcomes.iter().fold(Found::default(), |sum, one| Found {
-            hits: sum.hits + one.hits,
-            squares: sum.squares + one.hits * one.hits,
-            scanned: sum.scanned + one.scanned,
+    fn of(hits: impl Iterator<Item = usize>) -> Found {
+        hits.fold(Found::default(), |sum, hits| Found {
+            hits: sum.hits + hits,
+            squares: sum.squares + hits * hits,
         })
     }
 
@@ -166,28 +146,22 @@ impl Shared {
                 state.graph.is_some(),
             )
         };
-        let trials = self.trials(if lists > 1 { PARTS } else { 1 });
+        let trials = &mut self.trials(if lists > 1 { PARTS } else { 1 });
         // Under the dot product copies cannot be told: some are taken to be there.
         let strangeness = match self.options.metric {
             Metric::Dot => 2.0,
-            _ => strangeness(&trials, n),
+            _ => strangeness(trials, n),
         };
         let goal = goal(self.options.recall, strangeness);
         let found = if lists > 1 {
-            self.tune_lists(&trials, goal, lists, n)
+            self.tune_lists(trials, goal, lists, n)
         } else {
             let ladder: &[usize] = if graph { &BEAM } else { &REFINE };
-            self.tune_flat(&trials, goal, ladder, n)
+            self.tune_flat(trials, goal, ladder, n)
         };
         let helped = found.is_some();
-        let recall = found.as_ref().map_or(1.0, |(setting, outcomes)| {
-            let known = Bracket {
-                sooner: outcomes,
-                later: outcomes,
-            };
-            self.recall(&trials, *setting, None, known).0.recall
-        });
-        let setting = found.map_or(Setting::whole(lists.max(1), n), |found| found.0);
+        let recall = found.map_or(1.0, |setting| self.recall(trials, setting, None).recall);
+        let setting = found.unwrap_or(Setting::whole(lists.max(1), n));
         let mut state = self.write();
         state.tuning = Tuning {
             probes: setting.probes,
@@ -200,79 +174,54 @@ impl Shared {
     }
 
     /// Search for the neighbours of the trials; with a goal, of as many as it takes to tell whether it is reached.
-    fn recall(
-        &self,
-        trials: &[Trial],
-        setting: Setting,
-        goal: Option<f64>,
-        known: Bracket<'_>,
-    ) -> (Measured, Vec<Outcome>) {
-        let mut outcomes = Vec::new();
-        let mut total = Found::default();
-        while outcomes.len() < trials.len()
-            && (outcomes.is_empty()
-                || !goal.is_some_and(|goal| total.is_plain(outcomes.len(), goal)))
-        {
-            let next = outcomes.len()..trials.len().min(FIRST.max(2 * outcomes.len()));
-            outcomes.extend(self.find_all(trials, next, setting, known));
-            total = Found::of(&outcomes);
+    fn recall(&self, trials: &mut [Trial], setting: Setting, goal: Option<f64>) -> Measured {
+        let (mut n, mut total) = (0, Found::default());
+        while n < trials.len() && (n == 0 || !goal.is_some_and(|goal| total.is_plain(n, goal))) {
+            let next = trials.len().min(FIRST.max(2 * n));
+            let open = trials[n..next].iter_mut();
+            let open = open.filter(|trial| trial.hits(setting).is_none());
+            self.find_all(open.collect(), setting);
+            n = next;
+            total = Found::of(trials[..n].iter().filter_map(|trial| trial.hits(setting)));
         }
-        let n = outcomes.len().max(1);
+        let n = n.max(1);
         let recall = total.recall(n);
-        let measured = Measured {
+        Measured {
             recall,
             bound: recall - QUANTILE * (total.variance(n) / n as f64).sqrt(),
-            scanned: total.scanned as f64 / n as f64,
-        };
-        (measured, outcomes)
-    }
-
-    /// The outcomes of some trials that show that the goal is reached; or those that show that it is not.
-    fn reaches(
-        &self,
-        trials: &[Trial],
-        setting: Setting,
-        goal: f64,
-        known: Bracket<'_>,
-    ) -> Result<Vec<Outcome>, Vec<Outcome>> {
-        let (measured, outcomes) = self.recall(trials, setting, Some(goal), known);
-        if measured.bound >= goal {
-            Ok(outcomes)
-        } else {
-            Err(outcomes)
         }
     }
 
-    /// Search for some trials, but for those whose outcome is known, in threads.
-    fn find_all(
-        &self,
-        trials: &[Trial],
-        which: Range<usize>,
-        setting: Setting,
-        known: Bracket<'_>,
-    ) -> Vec<Outcome> {
-        let open = which.clone().filter(|&i| known.settled(i).is_none());
-        let open: Vec<&Trial> = open.map(|i| &trials[i]).collect();
-        let share = open.len().div_ceil(self.options.threads).max(FEWEST);
-        let mut found = std::thread::scope(|scope| {
-            let mut parts = open.chunks(share);
+    fn reaches(&self, trials: &mut [Trial], setting: Setting, goal: f64) -> bool {
+        self.recall(trials, setting, Some(goal)).bound >= goal
+    }
+
+    /// The mean number of slots that a search scans, by the first trials.
+    fn scanned(&self, trials: &mut [Trial], setting: Setting) -> f64 {
+        let n = trials.len().min(FIRST);
+        let first = trials.iter_mut().take(n);
+        self.find_all(first.collect(), setting) as f64 / n as f64
+    }
+
+    /// Search for some trials, in threads. Returns how many slots all searches together scanned.
+    fn find_all(&self, mut trials: Vec<&mut Trial>, setting: Setting) -> usize {
+        let share = trials.len().div_ceil(self.options.threads).max(FEWEST);
+        std::thread::scope(|scope| {
+            let mut parts = trials.chunks_mut(share);
             let here = parts.next().unwrap_or_default();
             let threads: Vec<_> = parts
                 .map(|part| scope.spawn(move || self.find(part, setting)))
                 .collect();
-            let mut found = self.find(here, setting);
-            for thread in threads {
-                found.extend(thread.join().expect("a search does not panic"));
-            }
-            found.into_iter()
-        });
-        let outcome = |i| known.settled(i).or_else(|| found.next());
-        which.filter_map(outcome).collect()
+            let here = self.find(here, setting);
+            let there = threads.into_iter();
+            let there = there.map(|thread| thread.join().expect("a search does not panic"));
+            here + there.sum::<usize>()
+        })
     }
 
-    fn find(&self, trials: &[&Trial], setting: Setting) -> Vec<Outcome> {
-        let mut scratch = Scratch::default();
-        let outcome = |trial: &&Trial| {
+    fn find(&self, trials: &mut [&mut Trial], setting: Setting) -> usize {
+        let (mut scratch, mut scanned) = (Scratch::default(), 0);
+        for trial in trials {
             // Copies take places, each up to two in lists, that a query without them has for others.
             let k = K + trial.copies.len();
             scratch.copies.clone_from(&trial.copies);
@@ -289,12 +238,10 @@ impl Shared {
                 .filter(|hit| hit.0 >= trial.least && !trial.copies.contains(&hit.1))
                 .count()
                 .min(K);
-            Outcome {
-                hits,
-                scanned: scratch.scanned,
-            }
-        };
-        trials.iter().map(outcome).collect()
+            trial.known.push((setting, hits));
+            scanned += scratch.scanned;
+        }
+        scanned
     }
 
     /// Keep a walk through the graph from the trial's own vertex: its links are what is looked for, and a query has no
@@ -310,18 +257,26 @@ impl Shared {
         true
     }
 
-    fn tune_flat(&self, trials: &[Trial], goal: f64, ladder: &[usize], n: usize) -> Option<Chosen> {
-        let reached = |&refine: &usize| {
-            let setting = Setting::whole(1, refine);
-            let outcomes = self.reaches(trials, setting, goal, Bracket::default());
-            Some((setting, outcomes.ok()?))
-        };
-        let mut sizes = ladder.iter().take_while(|&refine| 4 * refine < n);
-        sizes.find_map(reached)
+    fn tune_flat(
+        &self,
+        trials: &mut [Trial],
+        goal: f64,
+        ladder: &[usize],
+        n: usize,
+    ) -> Option<Setting> {
+        let sizes = ladder.iter().take_while(|&refine| 4 * refine < n);
+        let mut settings = sizes.map(|&refine| Setting::whole(1, refine));
+        settings.find(|&setting| self.reaches(trials, setting, goal))
     }
 
     /// The cheapest of the settings that reach the goal, by a count of what each step costs.
-    fn tune_lists(&self, trials: &[Trial], goal: f64, lists: usize, n: usize) -> Option<Chosen> {
+    fn tune_lists(
+        &self,
+        trials: &mut [Trial],
+        goal: f64,
+        lists: usize,
+        n: usize,
+    ) -> Option<Setting> {
         // In nanoseconds, roughly; only the proportions matter.
         let refining = |refine: usize| 30.0 * refine as f64;
         let mut best: Option<(f64, f64, Setting)> = None; // what it costs, what one of its lists does
@@ -333,11 +288,12 @@ impl Shared {
                 most.min(((least - refining(refine)) / list) as usize)
             });
             let reached = self.probes_needed(few(trials), goal, refine, 0..worth, ROUGH);
-            if let Some((probes, measured)) = reached {
+            if let Some(probes) = reached {
                 most = probes;
-                let list = 1.2 * measured.scanned / probes as f64 + 25.0;
+                let scanned = self.scanned(trials, Setting::whole(probes, refine));
+                let list = 1.2 * scanned / probes as f64 + 25.0;
                 let cost = list * probes as f64 + refining(refine);
-                if best.is_none_or(|(least, ..)| cost < least) {
+                if best.is_none_or(|(least, ..)| is_cheaper(cost, least)) {
                     best = Some((cost, list, Setting::whole(probes, refine)));
                     rises = 0;
                     continue;
@@ -355,19 +311,19 @@ impl Shared {
             Metric::Dot => None,
             _ => self.mended_stop(trials, goal, lists, n, whole),
         };
-        (cost < 1.2 * n as f64).then_some(found.unwrap_or((whole, Vec::new())))
+        (cost < 1.2 * n as f64).then_some(found.unwrap_or(whole))
     }
 
     /// A setting that stops early, with as many rows refined as in one that does not, or up to two sizes more: what few
     /// trials chose may be a little too low for all of them.
     fn mended_stop(
         &self,
-        trials: &[Trial],
+        trials: &mut [Trial],
         goal: f64,
         lists: usize,
         n: usize,
         whole: Setting,
-    ) -> Option<Chosen> {
+    ) -> Option<Setting> {
         const SIZES: usize = 3;
         REFINE
             .into_iter()
@@ -379,88 +335,83 @@ impl Shared {
     /// Of a setting with so many lists, one that stops early where it may and scans more where it has to.
     fn stop_early(
         &self,
-        trials: &[Trial],
+        trials: &mut [Trial],
         goal: f64,
         lists: usize,
         setting: Setting,
-    ) -> Option<Chosen> {
+    ) -> Option<Setting> {
         let times =
             |probes: usize, factor: f64| lists.min((probes as f64 * factor).ceil() as usize);
         let between = (setting.probes as f64 / UNSURE) as usize..times(setting.probes, UNSURE);
-        let (fewest, _) = self.probes_needed(trials, goal, setting.refine, between, FINE)?;
+        let fewest = self.probes_needed(trials, goal, setting.refine, between, FINE)?;
         let probes = times(fewest, SLACK);
         let with = |margin| Setting {
             probes,
             margin,
             ..setting
         };
-        let all = self.reaches(trials, with(f32::INFINITY), goal, Bracket::default());
-        let (mut sooner, mut later) = (Vec::new(), all.ok()?);
+        if !self.reaches(trials, with(f32::INFINITY), goal) {
+            return None;
+        }
         let (mut low, mut high) = (-0.3, 0.1);
-        let tried = |margin, sooner: &[Outcome], later: &[Outcome]| {
-            self.reaches(trials, with(margin), goal, Bracket { sooner, later })
-        };
         for _ in 0..8 {
-            match tried(high, &sooner, &later) {
-                Ok(outcomes) => {
-                    later = outcomes;
-                    break;
+            // What stops sooner goes first: the trials that it finds all of are not searched for again.
+            let most = high;
+            while high - low > 0.003 {
+                let middle = 0.5 * (low + high);
+                if self.reaches(trials, with(middle), goal) {
+                    high = middle;
+                } else {
+                    low = middle;
                 }
-                Err(outcomes) => (low, high, sooner) = (high, 2.0 * high, outcomes),
             }
-        }
-        while high - low > 0.003 {
-            let middle = 0.5 * (low + high);
-            match tried(middle, &sooner, &later) {
-                Ok(outcomes) => (high, later) = (middle, outcomes),
-                Err(outcomes) => (low, sooner) = (middle, outcomes),
+            if high < most || self.reaches(trials, with(most), goal) {
+                break;
             }
+            (low, high) = (most, 2.0 * most);
         }
-        Some((with(high), later))
+        Some(with(high))
     }
 
     /// The fewest lists with which the goal is reached, to one part in `parts`: more than the range begins with, or as
     /// many as it ends with.
     fn probes_needed(
         &self,
-        trials: &[Trial],
+        trials: &mut [Trial],
         goal: f64,
         refine: usize,
         between: Range<usize>,
         parts: usize,
-    ) -> Option<(usize, Measured)> {
-        let with = |probes| {
-            let setting = Setting::whole(probes, refine);
-            let (measured, _) = self.recall(trials, setting, Some(goal), Bracket::default());
-            measured
-        };
+    ) -> Option<usize> {
+        let mut reaches = |probes| self.reaches(trials, Setting::whole(probes, refine), goal);
         let Range {
             start: mut low,
             end: mut high,
         } = between;
-        if high == 0 {
-            return None;
-        }
-        let mut reached = with(high);
-        if reached.bound < goal {
+        if high == 0 || !reaches(high) {
             return None;
         }
         while high - low > (high / parts).max(1) {
             let middle = usize::midpoint(low, high);
-            let measured = with(middle);
-            if measured.bound >= goal {
-                (high, reached) = (middle, measured);
+            if reaches(middle) {
+                high = middle;
             } else {
                 low = middle;
             }
         }
-        Some((high, reached))
+        Some(high)
     }
 }
 
+/// Whether a setting is cheaper than one that refines fewer rows by more than chance.
+fn is_cheaper(cost: f64, least: f64) -> bool {
+    cost < least - least / ALIKE
+}
+
 /// A part of the trials.
-fn few(trials: &[Trial]) -> &[Trial] {
-    &trials[..trials.len().div_ceil(PARTS)]
+fn few(trials: &mut [Trial]) -> &mut [Trial] {
+    let few = trials.len().div_ceil(PARTS);
+    &mut trials[..few]
 }
 
 /// The recall wanted on trials for a recall wanted on queries.
@@ -532,7 +483,7 @@ mod tests {
     fn where_too_few_rows_are_refined_to_stop_early_more_are() {
         let store = blurred();
         let shared = &store.shared;
-        let trials = shared.trials(PARTS);
+        let trials = &mut shared.trials(PARTS);
         let state = shared.read();
         let (lists, n) = (
             state.lists.as_ref().expect("of 3,000").lists.len(),
@@ -541,46 +492,42 @@ mod tests {
         drop(state);
         let bound = |refine| {
             let setting = Setting::whole(lists, refine);
-            shared
-                .recall(&trials, setting, None, Bracket::default())
-                .0
-                .bound
+            shared.recall(trials, setting, None).bound
         };
         let [few, more, most] = [40, 50, 60].map(bound);
         assert!(few < more && more < most, "{few} {more} {most}");
-        let stop = |goal, refine| {
-            shared.mended_stop(&trials, goal, lists, n, Setting::whole(lists, refine))
+        let stop = |trials: &mut [Trial], goal, refine| {
+            shared.mended_stop(trials, goal, lists, n, Setting::whole(lists, refine))
         };
 
         // What 40 rows cannot reach, 50 can.
         let goal = 0.5 * (few + more);
         assert!(
             shared
-                .stop_early(&trials, goal, lists, Setting::whole(lists, 40))
+                .stop_early(trials, goal, lists, Setting::whole(lists, 40))
                 .is_none()
         );
-        let (found, _) = stop(goal, 40).expect("50 rows reach it");
+        let found = stop(trials, goal, 40).expect("50 rows reach it");
         assert!(found.refine == 50 && found.margin < f32::INFINITY);
-        let (measured, _) = shared.recall(&trials, found, None, Bracket::default());
-        assert!(measured.bound >= goal);
+        assert!(shared.recall(trials, found, None).bound >= goal);
 
         // Where 40 rows reach it they are enough.
-        let (found, _) = stop(0.5 * few, 40).expect("40 rows reach it");
+        let found = stop(trials, 0.5 * few, 40).expect("40 rows reach it");
         assert_eq!(found.refine, 40);
 
         // What no size of the three reaches is not reached by stopping early.
-        assert!(stop(0.5 * (most + 1.0), 40).is_none());
+        assert!(stop(trials, 0.5 * (most + 1.0), 40).is_none());
     }
 
     #[test]
     fn fewer_lists_are_taken_where_they_suffice() {
         let store = blurred();
-        let trials = store.shared.trials(PARTS);
+        let trials = &mut store.shared.trials(PARTS);
         for needed in [1, 5, 6] {
             let setting = Setting::whole(needed, 40);
-            let (found, _) = store
+            let found = store
                 .shared
-                .stop_early(&trials, 0.0, 30, setting)
+                .stop_early(trials, 0.0, 30, setting)
                 .expect("all");
             // One more than a fifth less than few trials needed, and a tenth more than that.
             let fewest = (needed as f64 / UNSURE) as usize + 1;
@@ -593,31 +540,42 @@ mod tests {
     }
 
     #[test]
-    fn what_both_ends_of_a_bracket_tell_is_what_a_search_between_them_finds() {
+    fn what_found_all_is_not_searched_for_again_where_more_is_done() {
         let store = blurred();
         let shared = &store.shared;
-        let trials = shared.trials(1);
-        let outcomes = |margin, known| {
-            let setting = Setting {
-                margin,
-                ..Setting::whole(12, 50)
-            };
-            shared.recall(&trials, setting, None, known).1
-        };
-        let told = |outcomes: &[Outcome]| -> Vec<_> {
-            outcomes.iter().map(|one| (one.hits, one.scanned)).collect()
-        };
-        let [sooner, between, later] =
-            [-0.05, 0.0, 0.05].map(|margin| outcomes(margin, Bracket::default()));
-        let known = Bracket {
-            sooner: &sooner,
-            later: &later[..trials.len() - 3],
-        };
-        let settled = (0..trials.len()).filter(|&i| known.settled(i).is_some());
-        assert!((1..trials.len() - 3).contains(&settled.count()));
-        assert_eq!(told(&outcomes(0.0, known)), told(&between));
-        assert_ne!(told(&sooner), told(&between));
-        assert_ne!(told(&later), told(&between));
+        let trials = &mut shared.trials(1);
+        let (little, more) = (Setting::whole(6, 50), Setting::whole(12, 60));
+        let alone = shared.recall(&mut trials.clone(), more, None).recall;
+        shared.recall(trials, little, None);
+        let found = |trial: &Trial| trial.known[0] == (little, K);
+        let all = trials.iter().filter(|trial| found(trial)).count();
+        assert!((10..trials.len() - 10).contains(&all), "{all}");
+
+        let recall = shared.recall(trials, more, None).recall;
+        for trial in &*trials {
+            assert_eq!(trial.known.len(), if found(trial) { 1 } else { 2 });
+        }
+        assert!((recall - alone).abs() < 0.01, "{recall} {alone}");
+
+        // The others were searched for with just this: they are not searched for again.
+        assert_eq!(shared.recall(trials, more, None).recall, recall);
+        assert!(trials.iter().all(|trial| trial.known.len() <= 2));
+    }
+
+    #[test]
+    fn more_lists_are_more_slots() {
+        let store = blurred();
+        let trials = &mut store.shared.trials(1);
+        let [few, more, again] =
+            [5, 20, 5].map(|probes| store.shared.scanned(trials, Setting::whole(probes, 50)));
+        assert!(3.0 * few < more && more < 5.0 * few, "{few} {more}");
+        assert_eq!(few, again);
+    }
+
+    #[test]
+    fn of_settings_that_cost_the_same_the_first_is_taken() {
+        assert!(is_cheaper(98.5, 100.0));
+        assert!(!is_cheaper(99.5, 100.0));
     }
 
     #[test]
@@ -628,6 +586,7 @@ mod tests {
                     vector: Vec::new(),
                     copies: vec![0; 1 + copies],
                     least: 0.0,
+                    known: Vec::new(),
                 };
                 4
             ]

@@ -1,6 +1,6 @@
 //! Rows of the store as queries, and their true neighbours.
 
-use super::K;
+use super::{K, Setting};
 use crate::Metric;
 use crate::kernels::PANEL;
 use crate::panels::Panels;
@@ -31,6 +31,19 @@ pub(super) struct Trial {
     pub copies: Vec<u64>,
     /// The least score of the neighbours wanted.
     pub least: f32,
+    /// How many of them were found, and with which settings.
+    pub known: Vec<(Setting, usize)>,
+}
+
+impl Trial {
+    /// How many neighbours a setting finds, if that is known. Where all were found, a setting that does more finds them,
+    /// too, but for less than one in a thousand: there more rows stand for as many places.
+    pub fn hits(&self, setting: Setting) -> Option<usize> {
+        let tells = |&&(known, hits): &&(Setting, usize)| {
+            known == setting || hits == K && setting.covers(known)
+        };
+        self.known.iter().rev().find(tells).map(|known| known.1)
+    }
 }
 
 /// What bounds the score of a row, by its upper bytes.
@@ -101,6 +114,7 @@ impl Shared {
                     vector,
                     copies: vec![state.rows.keys[row as usize]],
                     least: f32::NEG_INFINITY,
+                    known: Vec::new(),
                 });
             }
         }
@@ -236,5 +250,30 @@ mod tests {
         }
         let cluster = [0.999; 49].into_iter().chain([0.1; 20]);
         assert_eq!(around(1.0, cluster).copies(), AROUND - K);
+    }
+
+    #[test]
+    fn a_setting_finds_all_that_one_that_does_less_found() {
+        let trial = |known: &[(Setting, usize)]| Trial {
+            vector: Vec::new(),
+            copies: Vec::new(),
+            least: 0.0,
+            known: known.to_vec(),
+        };
+        let stops = |margin| Setting {
+            margin,
+            ..Setting::whole(8, 50)
+        };
+        let all = trial(&[(stops(0.1), K)]);
+        for covering in [stops(0.1), stops(0.2), Setting::whole(8, 50)] {
+            assert_eq!(all.hits(covering), Some(K));
+        }
+        for other in [stops(0.05), Setting::whole(7, 50), Setting::whole(9, 40)] {
+            assert_eq!(all.hits(other), None);
+        }
+        let some = trial(&[(stops(0.1), K - 1)]);
+        assert_eq!(some.hits(stops(0.1)), Some(K - 1));
+        assert_eq!(some.hits(stops(0.2)), None);
+        assert_eq!(trial(&[]).hits(stops(0.1)), None);
     }
 }
