@@ -67,13 +67,14 @@ pub fn integers(a: &[u8], rest: &[u8], out: &mut [u16]) {
             &b[64 * part..][..64],
             &c[32 * part..][..32],
         );
-        for i in 0..64 {
-            w[i] = u16::from(a[i] & 15) << 6
-                | u16::from(b[i] & 15) << 2
-                | u16::from(c[i % 32] >> (2 * (i / 32)) & 3);
-            w[64 + i] = u16::from(a[i] >> 4) << 6
-                | u16::from(b[i] >> 4) << 2
-                | u16::from(c[i % 32] >> (4 + 2 * (i / 32)) & 3);
+        let joined = |a: u8, b: u8, c: u8| u16::from(a) << 6 | u16::from(b) << 2 | u16::from(c);
+        // Shifts by constants only: the compiler makes vectors of it.
+        for i in 0..32 {
+            let (j, c) = (32 + i, c[i]);
+            w[i] = joined(a[i] & 15, b[i] & 15, c & 3);
+            w[j] = joined(a[j] & 15, b[j] & 15, c >> 2 & 3);
+            w[64 + i] = joined(a[i] >> 4, b[i] >> 4, c >> 4 & 3);
+            w[64 + j] = joined(a[j] >> 4, b[j] >> 4, c >> 6);
         }
     }
 }

@@ -372,10 +372,16 @@ impl Rows {
 
     /// The 8 upper bits of a row: `4 * scale * (byte - 128)` is about the centred row. Returns the scale.
     pub fn bytes_of(&self, row: u32, integers: &mut [u16], out: &mut [u8]) -> f32 {
-        planes::integers(self.a(row), self.rest(row), integers);
-        for (byte, w) in out.iter_mut().zip(integers) {
-            *byte = (*w >> 2) as u8;
-        }
+        vectorized(
+            self.level,
+            #[inline(always)]
+            || {
+                planes::integers(self.a(row), self.rest(row), integers);
+                for (byte, w) in out.iter_mut().zip(integers) {
+                    *byte = (*w >> 2) as u8;
+                }
+            },
+        );
         self.scales[row as usize]
     }
 
@@ -395,13 +401,17 @@ impl Rows {
                     *value = half::f16::from_bits(x).to_f32();
                 }
             }
-            Originals::None => {
-                planes::integers(self.a(row), self.rest(row), integers);
-                let scale = self.scales[row as usize];
-                for ((value, &w), mean) in out.iter_mut().zip(integers.iter()).zip(&self.mean) {
-                    *value = mean + scale * f32::from(w as i16 - planes::ZERO as i16);
-                }
-            }
+            Originals::None => vectorized(
+                self.level,
+                #[inline(always)]
+                || {
+                    planes::integers(self.a(row), self.rest(row), integers);
+                    let scale = self.scales[row as usize];
+                    for ((value, &w), mean) in out.iter_mut().zip(integers.iter()).zip(&self.mean) {
+                        *value = mean + scale * f32::from(w as i16 - planes::ZERO as i16);
+                    }
+                },
+            ),
         }
     }
 
