@@ -2,7 +2,8 @@
 
 use super::{K, Setting};
 use crate::Metric;
-use crate::kernels::PANEL;
+use crate::kernels::{PANEL, vectorized};
+use crate::level::Level;
 use crate::panels::Panels;
 use crate::query::Query;
 use crate::random::Random;
@@ -10,7 +11,7 @@ use crate::search::Scratch;
 use crate::state::{Buffers, State};
 use crate::store::Shared;
 
-/// Rows whose scores are bounded together.
+/// Rows whose scores are bounded together: a bit for each.
 const SCORED: usize = 2 * PANEL;
 
 /// Neighbours that are looked at to tell copies of a row from rows like it.
@@ -46,44 +47,85 @@ impl Trial {
     }
 }
 
-/// What bounds the score of a row, by its upper bytes.
-struct Outline {
-    scale: f64,
-    sum: i32,
-    length: f64,
-    half_square: f64,
+/// What bounds the scores of some rows, by their upper bytes.
+#[derive(Default)]
+struct Outlines {
+    bytes: Vec<i8>,
+    scales: Vec<f64>,
+    sums: Vec<i32>,
+    lengths: Vec<f64>,
+    half_squares: Vec<f64>,
 }
 
-impl Outline {
-    /// Of a row, whose signed bytes are appended.
-    fn of(state: &State, row: u32, buffers: &mut Buffers, bytes: &mut Vec<i8>) -> Outline {
-        let scale = f64::from(state.load(row, buffers));
-        let start = bytes.len();
-        bytes.extend(buffers.bytes.iter().map(|&byte| (byte ^ 128) as i8));
-        let row_bytes = bytes[start..].iter().map(|&byte| i32::from(byte));
-        let squares: i32 = row_bytes.clone().map(|byte| byte * byte).sum();
-        Outline {
-            scale,
-            sum: row_bytes.sum(),
-            length: scale * f64::from(squares).sqrt(),
-            half_square: f64::from(state.rows.half_square(row)),
+impl Outlines {
+    /// Take the outlines of some rows instead.
+    fn outline(&mut self, state: &State, rows: &[u32], buffers: &mut Buffers) {
+        self.bytes.clear();
+        self.scales.clear();
+        self.sums.clear();
+        self.lengths.clear();
+        self.half_squares.clear();
+        for &row in rows {
+            let Buffers {
+                integers, bytes, ..
+            } = &mut *buffers;
+            let scale = 4.0 * f64::from(state.rows.bytes_of(row, integers, bytes));
+            let start = self.bytes.len();
+            self.bytes
+                .extend(bytes.iter().map(|&byte| (byte ^ 128) as i8));
+            let bytes = &self.bytes[start..];
+            let (sum, squares) = vectorized(
+                state.level,
+                #[inline(always)]
+                || {
+                    let numbers = bytes.iter().map(|&byte| i32::from(byte));
+                    numbers.fold((0, 0), |(sum, squares), x| (sum + x, squares + x * x))
+                },
+            );
+            self.scales.push(scale);
+            self.sums.push(sum);
+            self.lengths.push(scale * f64::from(squares).sqrt());
+            self.half_squares
+                .push(f64::from(state.rows.half_square(row)));
         }
     }
 
-    /// What the row's dot product with a query, less half its square under l2, hardly exceeds.
-    fn most(&self, query: &Query, dot_mean: f64, product: i32) -> f64 {
+    /// A bit for each row whose dot product with a query, less half its square under l2, may exceed `bound`.
+    fn above(
+        &self,
+        level: Level,
+        query: &Query,
+        dot_mean: f64,
+        products: &[i32],
+        bound: f64,
+    ) -> u64 {
+        let n = self.scales.len();
+        let (scales, sums, products) = (&self.scales[..n], &self.sums[..n], &products[..n]);
+        let (lengths, half_squares) = (&self.lengths[..n], &self.half_squares[..n]);
         let unit = 256.0 * f64::from(query.unit);
-        let dot = unit * self.scale * f64::from(product - 128 * self.sum);
-        // Each dimension is up to a step off: on both sides, six standard deviations of what that adds up to, and
-        // what the bytes of the row are less than the row on the average.
-        let off = 1.8 * (unit * self.length + self.scale * query.square.sqrt());
-        let less = 0.375 * self.scale * f64::from(query.unit) * query.sum as f64;
-        dot_mean + dot + less + off - self.half_square
+        let length = query.square.sqrt();
+        let less = 0.375 * f64::from(query.unit) * query.sum as f64;
+        vectorized(
+            level,
+            #[inline(always)]
+            || {
+                let mut above = 0;
+                for i in 0..n {
+                    let dot = unit * scales[i] * f64::from(products[i] - 128 * sums[i]);
+                    // Each dimension is up to a step off: on both sides, six standard deviations of what that adds up
+                    // to, and what the bytes of the row are less than the row on the average.
+                    let off = 1.8 * (unit * lengths[i] + scales[i] * length);
+                    let most = dot_mean + dot + less * scales[i] + off - half_squares[i];
+                    above |= u64::from(most > bound) << i;
+                }
+                above
+            },
+        )
     }
 }
 
 impl Query {
-    /// What `Outline::most` bounds, for a score.
+    /// What `Outlines::above` compares, for a score.
     fn value_of(&self, score: f32, state: &State) -> f64 {
         match state.metric {
             Metric::L2 => 0.5 * (f64::from(score) + self.square),
@@ -137,7 +179,7 @@ impl Shared {
             .flat_map(|(_, scratch)| scratch.query.unsigned.iter().copied())
             .collect();
         let mut buffers = None;
-        let (mut bytes, mut products) = (Vec::new(), vec![0; trials.len() * SCORED]);
+        let (mut outlines, mut products) = (Outlines::default(), vec![0; trials.len() * SCORED]);
         for batch in rows.chunks(SCORED) {
             let state = self.read();
             let there =
@@ -145,24 +187,25 @@ impl Shared {
             let batch: Vec<u32> = batch.iter().filter(there).copied().collect();
             let width = state.rows.width;
             let buffers = buffers.get_or_insert_with(|| Buffers::new(width));
-            bytes.clear();
-            let outlines: Vec<Outline> = batch
-                .iter()
-                .map(|&row| Outline::of(&state, row, buffers, &mut bytes))
-                .collect();
-            let panels = Panels::new(self.options.level, &bytes, width);
+            outlines.outline(&state, &batch, buffers);
+            let panels = Panels::new(self.options.level, &outlines.bytes, width);
             panels.products(&queries, &mut products);
             for (number, ((trial, (dot_mean, scratch)), around)) in
                 trials.iter().zip(scratches).zip(&mut around).enumerate()
             {
                 let bound = scratch.query.value_of(around.best[AROUND - 1].0, &state);
                 let products = &products[number * panels.stride()..];
-                for ((&row, outline), &product) in batch.iter().zip(&outlines).zip(products) {
+                let (level, query) = (self.options.level, &scratch.query);
+                let mut above = outlines.above(level, query, *dot_mean, products, bound);
+                while above != 0 {
+                    let row = batch[above.trailing_zeros() as usize];
+                    above &= above - 1;
+                    let score = state.score_of(*dot_mean, row, scratch);
                     let key = state.rows.keys[row as usize];
                     if key == trial.copies[0] {
-                        around.own = state.score_of(*dot_mean, row, scratch);
-                    } else if outline.most(&scratch.query, *dot_mean, product) > bound {
-                        around.push(state.score_of(*dot_mean, row, scratch), key);
+                        around.own = score;
+                    } else {
+                        around.push(score, key);
                     }
                 }
             }
@@ -222,6 +265,8 @@ impl Around {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::search::Effort;
+    use crate::{Index, Keep, Options, Store};
 
     fn around(own: f32, scores: impl IntoIterator<Item = f32>) -> Around {
         let mut around = Around::new();
@@ -275,5 +320,47 @@ mod tests {
         assert_eq!(some.hits(stops(0.1)), Some(K - 1));
         assert_eq!(some.hits(stops(0.2)), None);
         assert_eq!(trial(&[]).hits(stops(0.1)), None);
+    }
+
+    #[test]
+    fn trials_look_for_what_scoring_every_row_finds() {
+        const DIM: usize = 160;
+        const ROWS: usize = 1500;
+        let mut random = Random::new(3);
+        let mut value = || random.below(1000) as f32 / 500.0 - 1.0;
+        let rows: Vec<f32> = (0..ROWS * DIM)
+            .map(|i| value() + if i / DIM % 20 == i % DIM { 2.0 } else { 0.0 })
+            .collect();
+        for (metric, level) in [Metric::Cosine, Metric::Dot, Metric::L2]
+            .into_iter()
+            .flat_map(|metric| {
+                Level::supported()
+                    .into_iter()
+                    .map(move |level| (metric, level))
+            })
+        {
+            let store = Store::new(Options {
+                dim: DIM,
+                metric,
+                index: Index::Flat,
+                keep: Keep::Planes,
+                recall: 0.9,
+                seed: 1,
+                threads: 2,
+                background: false,
+                level,
+            });
+            store.add(&(0..ROWS as u64).collect::<Vec<u64>>(), &rows);
+            let mut scratch = Scratch::default();
+            for trial in store.shared.trials(1) {
+                let shared = &store.shared;
+                shared.try_search(&trial.vector, ROWS, Effort::Exact, &mut scratch);
+                let mut others = scratch
+                    .top
+                    .iter()
+                    .filter(|hit| !trial.copies.contains(&hit.1));
+                assert_eq!(others.nth(K - 1).map(|hit| hit.0), Some(trial.least));
+            }
+        }
     }
 }
