@@ -37,8 +37,8 @@ pub(super) struct Trial {
 }
 
 impl Trial {
-    /// How many neighbours a setting finds, if that is known. Where all were found, a setting that does more finds them,
-    /// too, but for less than one in a thousand: there more rows stand for as many places.
+    /// How many neighbours a setting finds, if that is known. Where all were found, a setting that does a little more
+    /// finds them, too, but for less than one in a thousand.
     pub fn hits(&self, setting: Setting) -> Option<usize> {
         let tells = |&&(known, hits): &&(Setting, usize)| {
             known == setting || hits == K && setting.covers(known)
@@ -316,6 +316,8 @@ mod tests {
         for other in [stops(0.05), Setting::whole(7, 50), Setting::whole(9, 40)] {
             assert_eq!(all.hits(other), None);
         }
+        assert_eq!(all.hits(Setting::whole(10, 50)), Some(K));
+        assert_eq!(all.hits(Setting::whole(11, 50)), None); // too many more lists
         let some = trial(&[(stops(0.1), K - 1)]);
         assert_eq!(some.hits(stops(0.1)), Some(K - 1));
         assert_eq!(some.hits(stops(0.2)), None);
