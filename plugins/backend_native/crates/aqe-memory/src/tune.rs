@@ -162,6 +162,8 @@ impl Shared {
             self.tune_flat(trials, goal, ladder, n)
         };
         let helped = found.is_some();
+        // What is told is what this very setting finds.
+        trials.iter_mut().for_each(|trial| trial.known.clear());
         let recall = found.map_or(1.0, |setting| self.recall(trials, setting, None).recall);
         let setting = found.unwrap_or(Setting::whole(lists.max(1), n));
         let mut state = self.write();
