@@ -187,8 +187,8 @@ macro_rules! dispatch {
     };
 }
 
-/// Estimate the rows of a list from block `first` on, and collect those above the threshold; stop where `out` is
-/// full. Return the next block. An estimate is `slope * (sum * step + shift) + (offset + base)`.
+/// Estimate the rows of a list from block `first` on, which is even, and collect those above the threshold; stop where
+/// `out` is full. Return the next block. An estimate is `slope * (sum * step + shift) + (offset + base)`.
 ///
 /// `lists` are this list and the one that is scanned next, whose first block is fetched ahead.
 pub fn scan(
