@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, Codes, Lookup, RUN, Survivors, TABLE, prefetch};
+use super::{BLOCK, Codes, Lookup, RUN, Survivors, TABLE, scan_by};
 
 /// Sums of the 16 even bytes and the 16 odd ones of each of `N` blocks side by side.
 #[target_feature(enable = "avx2")]
@@ -47,38 +47,26 @@ fn pair_sums<const N: usize>(codes: &[u8], table: &[u8]) -> [[__m256i; 2]; N] {
 /// Needs AVX2.
 #[target_feature(enable = "avx2")]
 pub fn scan(
-    [list, next]: [&Codes; 2],
+    lists: [&Codes; 2],
     query: &Lookup,
     base: f32,
     threshold: f32,
     first: usize,
     out: &mut Survivors,
 ) -> usize {
-    let width = query.width();
-    for number in (first..list.blocks()).step_by(2) {
-        if out.is_full() {
-            return number;
-        }
-        let pair = list.pair(number, width);
-        let ahead = list.ahead(next, number + 2, width);
-        prefetch(ahead.codes);
-        prefetch(ahead.factors);
-        prefetch(ahead.rows);
-        let blocks = pair.factors.as_chunks().0.iter();
-        let blocks = blocks.zip(pair.rows.as_chunks().0);
-        if pair.rows.len() == 2 * BLOCK {
-            let sums = pair_sums::<2>(pair.codes, query.table);
-            for (sums, (factors, rows)) in sums.into_iter().zip(blocks) {
-                collect(sums, factors, rows, query, base, threshold, out);
-            }
-        } else {
-            let sums = pair_sums::<1>(pair.codes, query.table);
-            for (sums, (factors, rows)) in sums.into_iter().zip(blocks) {
-                collect(sums, factors, rows, query, base, threshold, out);
-            }
-        }
-    }
-    list.blocks()
+    let two = |codes: &[u8]| pair_sums::<2>(codes, query.table);
+    let one = |codes: &[u8]| pair_sums::<1>(codes, query.table);
+    scan_by(
+        lists,
+        query.width(),
+        first,
+        out,
+        two,
+        one,
+        |sums, factors, rows, out| {
+            collect(sums, factors, rows, query, base, threshold, out);
+        },
+    )
 }
 
 /// Append the rows of a block whose estimate is above the threshold.

@@ -94,7 +94,7 @@ pub struct Lookup<'a> {
 }
 
 /// Two blocks of a list side by side, or one that is left over.
-#[cfg_attr(target_arch = "x86_64", derive(Default))]
+#[derive(Default)]
 struct Pair<'a> {
     codes: &'a [u8],
     factors: &'a [f32],
@@ -119,7 +119,6 @@ impl<'a> Codes<'a> {
     }
 
     /// The same where there is one, else the first one of the next list, which may have none.
-    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     fn ahead(&self, next: &Codes<'a>, number: usize, width: usize) -> Pair<'a> {
         if number < self.blocks() {
@@ -168,6 +167,42 @@ impl Survivors {
         self.rows[self.len] = row;
         self.len += 1;
     }
+}
+
+/// Scan a list by what gives the sums of two blocks and of one, and what collects a block's rows by them.
+#[inline(always)]
+fn scan_by<S>(
+    [list, next]: [&Codes; 2],
+    width: usize,
+    first: usize,
+    out: &mut Survivors,
+    two: impl Fn(&[u8]) -> [S; 2],
+    one: impl Fn(&[u8]) -> [S; 1],
+    collect: impl Fn(S, &[f32; 2 * BLOCK], &[u32; BLOCK], &mut Survivors),
+) -> usize {
+    for number in (first..list.blocks()).step_by(2) {
+        if out.is_full() {
+            return number;
+        }
+        let pair = list.pair(number, width);
+        let ahead = list.ahead(next, number + 2, width);
+        prefetch(ahead.codes);
+        prefetch(ahead.factors);
+        prefetch(ahead.rows);
+        let factors = pair.factors.as_chunks().0.iter();
+        let mut blocks = factors.zip(pair.rows.as_chunks().0);
+        let mut each = |sums| {
+            if let Some((factors, rows)) = blocks.next() {
+                collect(sums, factors, rows, out);
+            }
+        };
+        if pair.rows.len() == 2 * BLOCK {
+            two(pair.codes).into_iter().for_each(&mut each);
+        } else {
+            one(pair.codes).into_iter().for_each(&mut each);
+        }
+    }
+    list.blocks()
 }
 
 macro_rules! dispatch {

@@ -2,7 +2,7 @@
 
 use std::arch::aarch64::*;
 
-use super::{BLOCK, Codes, Lookup, RUN, Survivors, TABLE};
+use super::{BLOCK, Codes, Lookup, RUN, Survivors, TABLE, scan_by};
 
 /// Two vectors of bytes of a slice.
 ///
@@ -60,33 +60,26 @@ fn pair_sums<const N: usize>(codes: &[u8], table: &[u8]) -> [[uint16x8_t; 4]; N]
 /// Needs NEON.
 #[target_feature(enable = "neon")]
 pub fn scan(
-    [list, _]: [&Codes; 2],
+    lists: [&Codes; 2],
     query: &Lookup,
     base: f32,
     threshold: f32,
     first: usize,
     out: &mut Survivors,
 ) -> usize {
-    for number in (first..list.blocks()).step_by(2) {
-        if out.is_full() {
-            return number;
-        }
-        let pair = list.pair(number, query.width());
-        let blocks = pair.factors.as_chunks().0.iter();
-        let blocks = blocks.zip(pair.rows.as_chunks().0);
-        if pair.rows.len() == 2 * BLOCK {
-            let sums = pair_sums::<2>(pair.codes, query.table);
-            for (sums, (factors, rows)) in sums.into_iter().zip(blocks) {
-                collect(sums, factors, rows, query, base, threshold, out);
-            }
-        } else {
-            let sums = pair_sums::<1>(pair.codes, query.table);
-            for (sums, (factors, rows)) in sums.into_iter().zip(blocks) {
-                collect(sums, factors, rows, query, base, threshold, out);
-            }
-        }
-    }
-    list.blocks()
+    let two = |codes: &[u8]| pair_sums::<2>(codes, query.table);
+    let one = |codes: &[u8]| pair_sums::<1>(codes, query.table);
+    scan_by(
+        lists,
+        query.width(),
+        first,
+        out,
+        two,
+        one,
+        |sums, factors, rows, out| {
+            collect(sums, factors, rows, query, base, threshold, out);
+        },
+    )
 }
 
 /// Append the rows of a block whose estimate is above the threshold.

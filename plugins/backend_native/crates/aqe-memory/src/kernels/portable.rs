@@ -1,6 +1,6 @@
 //! The kernels in plain Rust: what the other levels must equal, bit for bit.
 
-use super::{BLOCK, Codes, Lookup, RUN, Survivors, TABLE};
+use super::{BLOCK, Codes, Lookup, RUN, Survivors, TABLE, scan_by};
 
 /// Sums of each of `N` blocks side by side, by lane.
 ///
@@ -72,33 +72,26 @@ pub fn tabulate(query: &[i32], table: &mut [u8]) -> i32 {
 }
 
 pub fn scan(
-    [list, _]: [&Codes; 2],
+    lists: [&Codes; 2],
     query: &Lookup,
     base: f32,
     threshold: f32,
     first: usize,
     out: &mut Survivors,
 ) -> usize {
-    for number in (first..list.blocks()).step_by(2) {
-        if out.is_full() {
-            return number;
-        }
-        let pair = list.pair(number, query.width());
-        let blocks = pair.factors.as_chunks().0.iter();
-        let blocks = blocks.zip(pair.rows.as_chunks().0);
-        if pair.rows.len() == 2 * BLOCK {
-            let sums = pair_sums::<2>(pair.codes, query.table);
-            for (sums, (factors, rows)) in sums.iter().zip(blocks) {
-                collect(sums, factors, rows, query, base, threshold, out);
-            }
-        } else {
-            let sums = pair_sums::<1>(pair.codes, query.table);
-            for (sums, (factors, rows)) in sums.iter().zip(blocks) {
-                collect(sums, factors, rows, query, base, threshold, out);
-            }
-        }
-    }
-    list.blocks()
+    let two = |codes: &[u8]| pair_sums::<2>(codes, query.table);
+    let one = |codes: &[u8]| pair_sums::<1>(codes, query.table);
+    scan_by(
+        lists,
+        query.width(),
+        first,
+        out,
+        two,
+        one,
+        |sums, factors, rows, out| {
+            collect(&sums, factors, rows, query, base, threshold, out);
+        },
+    )
 }
 
 /// Append the rows of a block whose estimate is above the threshold.

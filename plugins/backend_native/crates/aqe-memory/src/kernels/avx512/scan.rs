@@ -20,9 +20,9 @@ pub fn scan(
     // SAFETY: `scan_pairs` has checked the blocks; there is a table for all lines, a multiple of `2 * RUN`.
     let sums = |pair: Pair, ahead: Pair| unsafe {
         if pair.blocks == 2 {
-            sums_of_two(pair, query.table, ahead)
+            sums::<1>(pair, query.table, ahead)
         } else {
-            sums_of_one(pair, query.table, ahead)
+            sums::<2>(pair, query.table, ahead)
         }
     };
     scan_pairs(lists, query, base, threshold, first, out, sums)
@@ -199,62 +199,33 @@ pub fn parted(all: __m512i, odd: __m512i) -> [Sums; 2] {
     ]
 }
 
-/// The sums of a pair of two blocks, a line of both at a time.
+/// The sums of a pair, of whose lines a register takes one of two blocks (`LINES` is 1) or two of one.
 ///
 /// # Safety
-/// There are two blocks, of as many lines as the table has, a multiple of `RUN`.
+/// There are such blocks, of as many lines as the table has, a multiple of `2 * RUN`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
-unsafe fn sums_of_two(pair: Pair, table: &[u8], ahead: Pair) -> [Sums; 2] {
+unsafe fn sums<const LINES: usize>(pair: Pair, table: &[u8], ahead: Pair) -> [Sums; 2] {
     let low = _mm512_set1_epi8(15);
     let (mut all, mut odd) = (_mm512_setzero_si512(), _mm512_setzero_si512());
     let lines = 2 * table.len() / TABLE;
-    for first in (0..lines).step_by(RUN) {
-        ahead.fetch_codes(first, RUN, lines);
+    for first in (0..lines / LINES).step_by(RUN) {
+        ahead.fetch_codes(LINES * first, LINES * RUN, lines);
         let mut sums = _mm512_setzero_si512();
-        for line in first..first + RUN {
-            // SAFETY: `line` is below `lines`: 64 bytes of codes, and 16 from two places of 128 for each two lines.
-            let (code, lower, upper) = unsafe {
-                let entries = table.as_ptr().add(line / 2 * TABLE + line % 2 * 32);
-                (
-                    _mm512_loadu_si512(pair.codes.add(2 * BLOCK * line).cast()),
-                    _mm512_broadcast_i32x4(_mm_loadu_si128(entries.cast())),
-                    _mm512_broadcast_i32x4(_mm_loadu_si128(entries.add(64).cast())),
-                )
-            };
-            let lows = _mm512_and_si512(code, low);
-            let highs = _mm512_and_si512(_mm512_srli_epi16(code, 4), low);
-            sums = _mm512_add_epi8(sums, _mm512_shuffle_epi8(lower, lows));
-            sums = _mm512_add_epi8(sums, _mm512_shuffle_epi8(upper, highs));
-        }
-        all = _mm512_add_epi16(all, sums);
-        odd = _mm512_add_epi16(odd, _mm512_srli_epi16(sums, 8));
-    }
-    parted(all, odd)
-}
-
-/// The sums of a block that is left over, two lines at a time.
-///
-/// # Safety
-/// There is a block, of as many lines as the table has, a multiple of `2 * RUN`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,popcnt")]
-unsafe fn sums_of_one(block: Pair, table: &[u8], ahead: Pair) -> [Sums; 2] {
-    let low = _mm512_set1_epi8(15);
-    let (mut all, mut odd) = (_mm512_setzero_si512(), _mm512_setzero_si512());
-    let lines = 2 * table.len() / TABLE;
-    for first in (0..lines).step_by(2 * RUN) {
-        ahead.fetch_codes(first, 2 * RUN, lines);
-        let mut sums = _mm512_setzero_si512();
-        for two in first / 2..first / 2 + RUN {
-            // SAFETY: `two` is below half the lines: 64 bytes of codes, and 128 of the table.
-            let (code, lower, upper) = unsafe {
-                let entries = table.as_ptr().add(two * TABLE);
-                (
-                    _mm512_loadu_si512(block.codes.add(2 * BLOCK * two).cast()),
-                    _mm512_loadu_si512(entries.cast()),
-                    _mm512_loadu_si512(entries.add(64).cast()),
-                )
+        for i in first..first + RUN {
+            // SAFETY: there are so many times 64 bytes of codes, and 128 of the table for each two lines.
+            let (code, [lower, upper]) = unsafe {
+                let code = _mm512_loadu_si512(pair.codes.add(2 * BLOCK * i).cast());
+                let entries = table.as_ptr();
+                let entries = if LINES == 1 {
+                    let entries = entries.add(i / 2 * TABLE + i % 2 * BLOCK);
+                    [0, 64]
+                        .map(|at| _mm512_broadcast_i32x4(_mm_loadu_si128(entries.add(at).cast())))
+                } else {
+                    let entries = entries.add(i * TABLE);
+                    [0, 64].map(|at| _mm512_loadu_si512(entries.add(at).cast()))
+                };
+                (code, entries)
             };
             let lows = _mm512_and_si512(code, low);
             let highs = _mm512_and_si512(_mm512_srli_epi16(code, 4), low);
@@ -265,6 +236,10 @@ unsafe fn sums_of_one(block: Pair, table: &[u8], ahead: Pair) -> [Sums; 2] {
         odd = _mm512_add_epi16(odd, _mm512_srli_epi16(sums, 8));
     }
     let [one, two] = parted(all, odd);
+    if LINES == 1 {
+        return [one, two];
+    }
+    // Both halves are of the one block.
     let sums = [0, 1].map(|i| _mm256_add_epi16(one[i], two[i]));
     [sums, sums]
 }
