@@ -12,6 +12,7 @@ use crate::level::Level;
 use crate::list::List;
 use crate::panels::Panels;
 use crate::random::Random;
+use crate::rows::NOWHERE;
 use crate::scanner::Scanner;
 
 /// Rows that are multiplied with all centres together.
@@ -34,6 +35,18 @@ pub struct Centroids {
     radii: Vec<f32>,
     codes: List,
     metric: Metric,
+}
+
+/// Two lists for a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Chosen {
+    /// The list of the nearest centre.
+    pub first: u32,
+    /// The list that finds the row best where the first one is not scanned; `NOWHERE` if there is none.
+    pub second: u32,
+    /// The loss of the second one (see [`Centroids::choose`]) by the squared distance from the first centre: the less,
+    /// the more it helps. Infinite if there is none.
+    pub ratio: f32,
 }
 
 /// A sample of rows as bytes: row i is about `scales[i] * (bytes - 128)`.
@@ -234,7 +247,7 @@ impl Centroids {
     }
 
     /// The list of the nearest centre, and a second one whose residual is small and orthogonal to the first
-    /// (Sun et al., SOAR, NeurIPS 2023): least `|r2|^2 + <r1, r2>^2 / |r1|^2`. Equal if there is one centre only.
+    /// (Sun et al., SOAR, NeurIPS 2023): least `|r2|^2 + <r1, r2>^2 / |r1|^2`. None if there is one centre only.
     ///
     /// `centred` is the row less the mean; `products` are those of its bytes with the centres, and `scale` goes with
     /// the bytes as in [`Sample`].
@@ -245,15 +258,20 @@ impl Centroids {
         centred: &[f32],
         products: &[i32],
         work: &mut Ranking,
-    ) -> [u32; 2] {
+    ) -> Chosen {
+        let alone = |first| Chosen {
+            first,
+            second: NOWHERE,
+            ratio: f32::INFINITY,
+        };
         if self.count == 1 {
-            return [0, 0];
+            return alone(0);
         }
         work.values.resize(self.count, 0.0);
         self.nearness(level, scale, products, &mut work.values);
         let near = largest(&work.values);
         if near[0].1 == u32::MAX {
-            return [0, 0]; // so long that its products are infinite: one list is as good as another
+            return alone(0); // so long that its products are infinite: one list is as good as another
         }
         let first = near[0].1 as usize;
         let (residual, centre) = (&mut work.residual, &mut work.centre);
@@ -278,16 +296,23 @@ impl Centroids {
         let square = dot(level, residual, residual).max(f32::MIN_POSITIVE);
         let along = dot(level, residual, centred);
         let whole = dot(level, centred, centred);
-        let mut second = (f32::INFINITY, first as u32);
+        let (mut least, mut second) = (f32::INFINITY, NOWHERE);
         for &(value, list) in near[1..].iter().filter(|near| near.1 != u32::MAX) {
             scaled(list as usize, centre);
             let inner = along - dot(level, residual, centre);
             let loss = whole - 2.0 * value + inner * inner / square;
-            if loss < second.0 {
-                second = (loss, list);
+            if loss < least {
+                (least, second) = (loss, list);
             }
         }
-        [first as u32, second.1]
+        if second == NOWHERE {
+            return alone(first as u32);
+        }
+        Chosen {
+            first: first as u32,
+            second,
+            ratio: least / square,
+        }
     }
 
     fn bytes_of(&self, list: usize) -> &[i8] {

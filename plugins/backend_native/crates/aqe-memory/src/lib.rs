@@ -24,6 +24,7 @@ pub mod scanner;
 pub mod search;
 pub mod select;
 pub mod snapshot;
+mod spill;
 pub mod state;
 pub mod store;
 mod tune;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::append::{Encoded, Frame};
-use crate::centroids::{Centroids, Ranking};
+use crate::centroids::{Centroids, Chosen, Ranking};
 use crate::code;
 use crate::hnsw::{GRAPH, Graph};
 use crate::kernels::{dot, dot_f32, vectorized};
@@ -31,6 +31,8 @@ pub struct Lists {
     pub centroids: Centroids,
     /// One for each centre.
     pub lists: Vec<List>,
+    /// Up to which ratio a row stands in a second list; see [`Chosen`].
+    pub spill: f32,
     /// Rows at the time of learning.
     pub learned_on: usize,
     /// Mean squared distance of rows from their centre at that time.
@@ -385,20 +387,17 @@ impl State {
     }
 
     /// Move rows from the tail into the lists that were chosen for them, if they are still where they were.
-    pub fn merge(&mut self, moves: &[(u32, u32, [u32; 2])], buffers: &mut Buffers) {
+    pub fn merge(&mut self, moves: &[(u32, u32, Chosen)], buffers: &mut Buffers) {
         for &(row, from, chosen) in moves {
             if self.rows.places[row as usize] != [from, NOWHERE] {
                 continue;
             }
             self.rows
                 .floats(row, &mut buffers.integers, &mut buffers.floats);
-            let mut places = [chosen[0], chosen[1]];
-            if places[0] == places[1] {
-                places[1] = NOWHERE;
-            }
             let half = self.rows.half_square(row);
             self.list_mut(from).kill(row);
             let lists = self.lists.as_mut().expect("merging goes into lists");
+            let places = chosen.places(lists.spill);
             for place in places.into_iter().filter(|&place| place != NOWHERE) {
                 let factors = vectorized(
                     self.level,

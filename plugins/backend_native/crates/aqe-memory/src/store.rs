@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::centroids::{Centroids, Sample, TOGETHER};
+use crate::centroids::{Centroids, Chosen, Sample, TOGETHER};
 use crate::code::{self, Factors};
 use crate::hnsw::{Graph, GraphTask};
 use crate::kernels::vectorized;
@@ -13,6 +13,7 @@ use crate::panels::Panels;
 use crate::random::Random;
 use crate::rows::{NOWHERE, distance};
 use crate::search::{Effort, Scratch};
+use crate::spill::spill;
 use crate::state::{Buffers, Build, Lists, SEGMENT, State};
 use crate::{BadRow, Index, Options};
 
@@ -421,7 +422,7 @@ impl Shared {
             let Options { seed, threads, .. } = self.options;
             Centroids::learn(level, &sample, count, &mean, metric, seed, threads)
         };
-        let (places, error) = self.place(&rows, &centroids);
+        let (places, spill, error) = self.place(&rows, &centroids);
         let filled = self.fill(&rows, &places, &centroids, &mean);
         let (lists, radii) = filled.into_iter().unzip();
         let centroids = centroids.with_radii(level, radii, &mean);
@@ -431,6 +432,7 @@ impl Shared {
             Lists {
                 centroids,
                 lists,
+                spill,
                 learned_on,
                 error,
                 merged_error: 0.0,
@@ -456,9 +458,15 @@ impl Shared {
         Sample { bytes, scales }
     }
 
-    /// Choose lists for rows. Returns two lists by row number, and the mean squared distance to the first.
-    fn place(&self, rows: &[u32], centroids: &Centroids) -> (Vec<[u32; 2]>, f64) {
-        let mut chosen = vec![[NOWHERE; 2]; rows.len()];
+    /// Choose lists for rows. Returns one or two lists by row number, up to which ratio there are two, and the mean
+    /// squared distance to the first.
+    fn place(&self, rows: &[u32], centroids: &Centroids) -> (Vec<[u32; 2]>, f32, f64) {
+        let none = Chosen {
+            first: 0,
+            second: NOWHERE,
+            ratio: f32::INFINITY,
+        };
+        let mut chosen = vec![none; rows.len()];
         let share = rows.len().div_ceil(self.options.threads).max(1);
         let panels = &centroids.panels(self.options.level);
         let errors: Vec<f64> = std::thread::scope(|scope| {
@@ -474,15 +482,13 @@ impl Shared {
                 .collect()
         });
         let mut places = vec![[NOWHERE; 2]; rows.last().map_or(0, |&row| row as usize + 1)];
-        for (&row, pair) in rows.iter().zip(chosen) {
-            places[row as usize] = if pair[0] == pair[1] {
-                [pair[0], NOWHERE]
-            } else {
-                pair
-            };
+        let (pairs, spill) = spill(&chosen, centroids.count);
+        for (&row, pair) in rows.iter().zip(pairs) {
+            places[row as usize] = pair;
         }
         (
             places,
+            spill,
             errors.iter().sum::<f64>() / rows.len().max(1) as f64,
         )
     }
@@ -492,7 +498,7 @@ impl Shared {
         rows: &[u32],
         centroids: &Centroids,
         panels: &Panels,
-        out: &mut [[u32; 2]],
+        out: &mut [Chosen],
     ) -> f64 {
         let (level, width) = (self.options.level, centroids.width);
         let mut buffers = Buffers::new(width);
@@ -508,12 +514,12 @@ impl Shared {
             }
             drop(state);
             panels.products(&bytes[..batch.len() * width], &mut products);
-            for (i, pair) in out.iter_mut().enumerate() {
+            for (i, chosen) in out.iter_mut().enumerate() {
                 let centred = &centred[i * width..][..width];
                 let products = &products[i * panels.stride()..];
                 let work = &mut buffers.ranking;
-                *pair = centroids.choose(level, scales[i], centred, products, work);
-                error += centroids.error(pair[0], centred);
+                *chosen = centroids.choose(level, scales[i], centred, products, work);
+                error += centroids.error(chosen.first, centred);
             }
         }
         error

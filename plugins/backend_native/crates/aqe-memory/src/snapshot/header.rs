@@ -9,7 +9,7 @@ use crate::planes::GROUP;
 use crate::state::{SHORT, Tuning};
 use crate::{Index, Keep, Metric, Options};
 
-const HASHES: usize = 160;
+const HASHES: usize = 168;
 const OWN_HASH: usize = PAGE - 8;
 
 /// More of anything is not believed; sums and products of such numbers do not overflow.
@@ -50,6 +50,7 @@ pub(crate) struct Counts {
 /// What lists were learned on; see `state::Lists`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Learned {
+    pub spill: f32,
     pub learned_on: usize,
     pub error: f64,
     pub merged_error: f64,
@@ -190,6 +191,7 @@ impl Header {
         out.extend((self.learned.merged as u64).to_le_bytes());
         out.extend(self.vertices.upper.to_le_bytes());
         out.extend(self.vertices.entry.to_le_bytes());
+        out.extend(f64::from(self.learned.spill).to_le_bytes());
         for hash in self.hashes {
             out.extend(hash.to_le_bytes());
         }
@@ -242,6 +244,7 @@ impl Header {
                 measured_on: sizes[2] as usize,
             },
             learned: Learned {
+                spill: f64_at(bytes, 160) as f32,
                 learned_on: sizes[3] as usize,
                 error: f64_at(bytes, 120),
                 merged_error: f64_at(bytes, 128),
@@ -282,7 +285,8 @@ impl Header {
             && !self.tuning.margin.is_nan()
             && (self.tuning.probes as u64) <= lists.max(1)
             && (lists > 0) == (learned.learned_on > 0)
-            && finite;
+            && finite
+            && !learned.spill.is_nan();
         if sound {
             Ok(())
         } else {

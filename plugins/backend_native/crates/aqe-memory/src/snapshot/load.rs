@@ -211,6 +211,7 @@ impl<'a> Source<'a> {
             state.lists = Some(Lists {
                 centroids: self.read_centroids(options.level, &rows.mean)?,
                 lists,
+                spill: learned.spill,
                 learned_on: learned.learned_on,
                 error: learned.error,
                 merged_error: learned.merged_error,

@@ -13,7 +13,8 @@
 //! | 80..112 | tuning: probes, refine (u64), recall (f64), measured on (u64) |
 //! | 112..144 | lists: learned on (u64), error, merged error (f64), merged (u64) |
 //! | 144..160 | the graph: rows of its upper levels, each once for each level; the row where searches begin (u64 each) |
-//! | 160..296 | the XXH3 of each section with its filling |
+//! | 160..168 | lists: up to which ratio a row stands in a second one (f64) |
+//! | 168..304 | the XXH3 of each section with its filling |
 //! | 4088..4096 | the XXH3 of everything before |
 //!
 //! How long the sections are follows from the counts, and the file is as long as they say, or it is refused before
@@ -34,7 +35,7 @@ pub(crate) use sections::{Section, Writer};
 pub const MAGIC: [u8; 8] = *b"\x89AQESNAP";
 
 /// Of this layout. Another version is refused, and the store built anew.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Sections begin at multiples of it, as pages of memory do.
 pub const PAGE: usize = 4096;

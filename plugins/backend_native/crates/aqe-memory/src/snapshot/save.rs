@@ -77,6 +77,7 @@ fn write(file: &mut File, state: &State, mut header: Header) -> io::Result<u64> 
     };
     if let Some(lists) = &state.lists {
         header.learned = Learned {
+            spill: lists.spill,
             learned_on: lists.learned_on,
             error: lists.error,
             merged_error: lists.merged_error,

@@ -297,7 +297,7 @@ proptest! {
         SAVED.with(|saved| {
             let (options, whole) = &saved[which];
             let mut bytes = whole.clone();
-            let range = if in_header { 160 } else { whole.len() };
+            let range = if in_header { 168 } else { whole.len() };
             for (at, value) in &places {
                 bytes[at.index(range)] = *value;
             }
