@@ -5,7 +5,7 @@ use crate::kernels::BLOCK;
 use crate::rows::NOWHERE;
 
 /// The share of the rows that do, roughly. The others gain less by it than all searches lose that scan them there.
-const SHARE: f64 = 0.75;
+const SHARE: f64 = 7.0 / 8.0;
 
 impl Chosen {
     /// The lists that the row stands in, if a second one is worth it up to this ratio.
@@ -74,9 +74,9 @@ mod tests {
         const LISTS: usize = 50;
         let chosen = some(3000, LISTS);
         let (places, bound) = spill(&chosen, LISTS);
-        assert!((1.4..1.6).contains(&bound), "{bound}");
+        assert!((1.65..1.85).contains(&bound), "{bound}");
         let spilled = places.iter().filter(|places| places[1] != NOWHERE).count();
-        assert!((2050..2450).contains(&spilled), "{spilled}");
+        assert!((2400..2800).contains(&spilled), "{spilled}");
         for list in 0..LISTS as u32 {
             let stand = places.iter().filter(|places| places.contains(&list));
             let wants = chosen.iter().zip(&places);
