@@ -49,6 +49,17 @@ pub struct Chosen {
     pub ratio: f32,
 }
 
+impl Chosen {
+    /// One list.
+    pub fn alone(first: u32) -> Chosen {
+        Chosen {
+            first,
+            second: NOWHERE,
+            ratio: f32::INFINITY,
+        }
+    }
+}
+
 /// A sample of rows as bytes: row i is about `scales[i] * (bytes - 128)`.
 pub struct Sample {
     /// `width` bytes for each row.
@@ -259,19 +270,14 @@ impl Centroids {
         products: &[i32],
         work: &mut Ranking,
     ) -> Chosen {
-        let alone = |first| Chosen {
-            first,
-            second: NOWHERE,
-            ratio: f32::INFINITY,
-        };
         if self.count == 1 {
-            return alone(0);
+            return Chosen::alone(0);
         }
         work.values.resize(self.count, 0.0);
         self.nearness(level, scale, products, &mut work.values);
         let near = largest(&work.values);
         if near[0].1 == u32::MAX {
-            return alone(0); // so long that its products are infinite: one list is as good as another
+            return Chosen::alone(0); // so long that its products are infinite: one list is as good as another
         }
         let first = near[0].1 as usize;
         let (residual, centre) = (&mut work.residual, &mut work.centre);
@@ -306,7 +312,7 @@ impl Centroids {
             }
         }
         if second == NOWHERE {
-            return alone(first as u32);
+            return Chosen::alone(first as u32);
         }
         Chosen {
             first: first as u32,

@@ -94,11 +94,7 @@ mod tests {
 
     #[test]
     fn a_row_without_a_second_list_stands_in_one() {
-        let alone = Chosen {
-            first: 0,
-            second: NOWHERE,
-            ratio: f32::INFINITY,
-        };
+        let alone = Chosen::alone(0);
         let (places, bound) = spill(&[alone; 40], 1);
         assert!(places.iter().all(|&places| places == [0, NOWHERE]));
         assert_eq!(alone.places(bound), [0, NOWHERE]);

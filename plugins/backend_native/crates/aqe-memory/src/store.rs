@@ -461,12 +461,7 @@ impl Shared {
     /// Choose lists for rows. Returns one or two lists by row number, up to which ratio there are two, and the mean
     /// squared distance to the first.
     fn place(&self, rows: &[u32], centroids: &Centroids) -> (Vec<[u32; 2]>, f32, f64) {
-        let none = Chosen {
-            first: 0,
-            second: NOWHERE,
-            ratio: f32::INFINITY,
-        };
-        let mut chosen = vec![none; rows.len()];
+        let mut chosen = vec![Chosen::alone(0); rows.len()];
         let share = rows.len().div_ceil(self.options.threads).max(1);
         let panels = &centroids.panels(self.options.level);
         let errors: Vec<f64> = std::thread::scope(|scope| {
@@ -482,13 +477,13 @@ impl Shared {
                 .collect()
         });
         let mut places = vec![[NOWHERE; 2]; rows.last().map_or(0, |&row| row as usize + 1)];
-        let (pairs, spill) = spill(&chosen, centroids.count);
+        let (pairs, bound) = spill(&chosen, centroids.count);
         for (&row, pair) in rows.iter().zip(pairs) {
             places[row as usize] = pair;
         }
         (
             places,
-            spill,
+            bound,
             errors.iter().sum::<f64>() / rows.len().max(1) as f64,
         )
     }
