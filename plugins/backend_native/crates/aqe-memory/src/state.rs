@@ -388,6 +388,9 @@ impl State {
 
     /// Move rows from the tail into the lists that were chosen for them, if they are still where they were.
     pub fn merge(&mut self, moves: &[(u32, u32, Chosen)], buffers: &mut Buffers) {
+        if self.lists.is_none() {
+            return; // all rows have left since, and the lists with them
+        }
         for &(row, from, chosen) in moves {
             if self.rows.places[row as usize] != [from, NOWHERE] {
                 continue;
@@ -440,7 +443,8 @@ impl State {
         build.touched.sort_unstable();
         build.touched.dedup();
         for &row in &build.touched {
-            for place in places[row as usize] {
+            // Numbers behind the last place were free when the build began.
+            for &place in places.get(row as usize).into_iter().flatten() {
                 if place != NOWHERE {
                     lists.lists[place as usize].kill(row);
                 }

@@ -402,6 +402,9 @@ impl Shared {
     fn learn(&self, count: usize) {
         let (rows, mean) = {
             let mut state = self.write();
+            if state.rows.alive() < count {
+                return; // rows have left since: what is to be done is another thing now
+            }
             state.new_segment();
             let mark = state.tail_first + state.tail.len() as u32 - 1;
             state.build = Some(Build {
@@ -624,3 +627,6 @@ fn rows_of(state: &State, keys: &[u64]) -> Vec<u32> {
 fn list_count(n: usize) -> usize {
     (n / 48).min(2048 + n / 512).max(4)
 }
+
+#[cfg(test)]
+mod tests;

@@ -165,7 +165,7 @@ impl Shared {
         // What is told is what this very setting finds.
         trials.iter_mut().for_each(|trial| trial.known.clear());
         let recall = found.map_or(1.0, |setting| self.recall(trials, setting, None).recall);
-        let setting = found.unwrap_or(Setting::whole(lists.max(1), n));
+        let setting = found.unwrap_or(Setting::whole(lists.max(1), n.max(1)));
         let mut state = self.write();
         state.tuning = Tuning {
             probes: setting.probes,

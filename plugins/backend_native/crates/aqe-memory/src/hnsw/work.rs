@@ -55,9 +55,10 @@ impl State {
         enter.then_some(GraphTask::Enter)
     }
 
-    /// Whether rows that left take so much room that they are not to be waited for.
+    /// Whether rows that left take so much room that they are not to be waited for. Lists that are being built take the
+    /// place of the graph by themselves.
     pub(crate) fn is_overgrown(&self) -> bool {
-        8 * self.parked.len() > self.rows.alive() + 16 * SLACK
+        self.build.is_none() && 8 * self.parked.len() > self.rows.alive() + 16 * SLACK
     }
 
     /// Give the graph up, and the lists: all rows are in the tail then. O(rows).

@@ -137,6 +137,19 @@ fn a_store_comes_back_as_it_was_and_goes_on() {
 }
 
 #[test]
+fn a_store_that_all_rows_left_while_it_was_measured_comes_back() {
+    let options = options(24, Metric::Cosine, Keep::Planes, Index::Lists);
+    let store = filled(options.clone(), 2000);
+    store.remove(&store.keys());
+    store.shared.tune();
+    let scratch = Scratch::new();
+    let name = store.save(&scratch.0).unwrap();
+    let other = Store::new(options);
+    assert_eq!(other.load(&scratch.0).unwrap(), name);
+    assert!(other.is_empty());
+}
+
+#[test]
 fn equal_content_has_equal_names() {
     let options = options(32, Metric::Cosine, Keep::Planes, Index::Auto);
     let (one, two) = (Scratch::new(), Scratch::new());

@@ -185,6 +185,9 @@ impl Shared {
             let there =
                 |&&row: &&u32| (row as usize) < state.rows.numbers() && state.rows.is_alive(row);
             let batch: Vec<u32> = batch.iter().filter(there).copied().collect();
+            if batch.is_empty() {
+                continue; // all have left since
+            }
             let width = state.rows.width;
             let buffers = buffers.get_or_insert_with(|| Buffers::new(width));
             outlines.outline(&state, &batch, buffers);
@@ -322,6 +325,51 @@ mod tests {
         assert_eq!(some.hits(stops(0.1)), Some(K - 1));
         assert_eq!(some.hits(stops(0.2)), None);
         assert_eq!(trial(&[]).hits(stops(0.1)), None);
+    }
+
+    #[test]
+    fn rows_that_leave_meanwhile_are_looked_for_no_more() {
+        const DIM: usize = 16;
+        let mut random = Random::new(8);
+        let rows: Vec<f32> = (0..400 * DIM)
+            .map(|_| random.below(1000) as f32 / 500.0 - 1.0)
+            .collect();
+        let store = Store::new(Options {
+            dim: DIM,
+            metric: Metric::Cosine,
+            index: Index::Flat,
+            keep: Keep::Planes,
+            recall: 0.9,
+            seed: 1,
+            threads: 2,
+            background: false,
+            level: Level::best(),
+        });
+        store.add(&(0..400).collect::<Vec<u64>>(), &rows);
+        let all: Vec<u32> = store.shared.read().rows.living().collect();
+        let mut scratch = Scratch::default();
+        let mut trials = [Trial {
+            vector: rows[399 * DIM..].to_vec(),
+            copies: vec![399],
+            least: 0.0,
+            known: Vec::new(),
+        }];
+        let prepared = store.shared.read().prepare(&trials[0].vector, &mut scratch);
+        let scratches = [(prepared, scratch)];
+        // Whole batches of rows, and parts of others.
+        store.remove(&(100..310).collect::<Vec<u64>>());
+        store.shared.measure(&all, &mut trials, &scratches);
+        let mut scratch = Scratch::default();
+        let shared = &store.shared;
+        shared.try_search(&trials[0].vector, 400, Effort::Exact, &mut scratch);
+        let mut others = scratch.top.iter();
+        others
+            .find(|hit| hit.0 == trials[0].least)
+            .expect("a score of a row that is there");
+        // Of no rows nothing is known.
+        store.remove(&(0..400).collect::<Vec<u64>>());
+        store.shared.measure(&all, &mut trials, &scratches);
+        assert_eq!(trials[0].least, f32::NEG_INFINITY);
     }
 
     #[test]
