@@ -13,6 +13,7 @@ from aqe_core.embedding_cache import EmbeddingCache
 from aqe_core.errors import AqeError, CapabilityError, FingerprintError, InputError
 from aqe_core.events import Event
 from aqe_core.indexing import document
+from aqe_core.present import read_present
 from aqe_core.snapshots import StoreSnapshot
 from aqe_core.state import EngineState
 
@@ -366,6 +367,7 @@ class EmbeddedPatterns:
     ) -> None:
         """Under the lock: catch up with what was written meanwhile, then let the new vectors answer."""
         changes = self._storage.changes_since(self._namespace, seq)
+        seq = self._storage.last_seq() if changes is None else changes.seq
         if changes is None:
             stale, removed = self._storage.pattern_keys(self._namespace), np.empty(0, np.uint64)
             made.clear()
@@ -374,14 +376,14 @@ class EmbeddedPatterns:
         for key in removed.tolist():
             made.pop(key, None)
         for start in range(0, len(stale), _SLOW_BATCH):
-            batch = self._storage.get_patterns(self._namespace, stale[start : start + _SLOW_BATCH])
+            _, batch = read_present(self._storage, self._namespace, stale[start : start + _SLOW_BATCH])
             self._make(embedder, selection, batch, made)
         keys = np.array(sorted(made), np.uint64)
         vectors = np.array([made[key] for key in keys.tolist()], np.float32).reshape(len(keys), embedder.dim)
         store = self._make_store(embedder)
         store.add(keys, vectors)
         self._save_fit(embedder, selection, len(keys))
-        self._storage.put_vectors(self._namespace, keys, vectors, embedder.fingerprint)
+        self._storage.put_vectors(self._namespace, keys, vectors, embedder.fingerprint, unchanged_since=seq)
         self._embedder, self._selection, self._store = embedder, selection, store
         self._answering = embedder, store
         self._snapshot.changed(len(store))
@@ -418,7 +420,7 @@ class EmbeddedPatterns:
         assert self._store is not None
         try:
             self._store.remove(changes.removed)
-            self._add(changes.written, progress)
+            self._add(changes.written, changes.seq, progress)
         except CapabilityError:
             return False
         self._seq = changes.seq
@@ -439,11 +441,14 @@ class EmbeddedPatterns:
             self._store.add(keys, vectors)
         if len(keys) < self._storage.count_patterns(self._namespace):
             lacking = np.setdiff1d(self._storage.pattern_keys(self._namespace), keys, assume_unique=True)
-            self._add(lacking, progress)
+            self._add(lacking, self._seq, progress)
         self._snapshot.changed(len(self._store))
 
-    def _add(self, keys: NDArray[np.uint64], progress: Progress | None) -> None:
-        """Bring patterns into the store: vectors from storage where they are kept, embedded (and kept) where not."""
+    def _add(self, keys: NDArray[np.uint64], seq: int, progress: Progress | None) -> None:
+        """Bring patterns into the store: vectors from storage where they are kept, embedded (and kept) where not.
+
+        What others have done to them after ``seq`` is left to the next changes.
+        """
         assert self._store is not None
         assert self._selection is not None
         embedder = self.embedder
@@ -457,12 +462,13 @@ class EmbeddedPatterns:
         for start in range(0, len(missing), batch):
             if progress is not None:
                 progress("embedding", start, len(missing))
-            chunk = missing[start : start + batch]
-            patterns = self._storage.get_patterns(self._namespace, chunk)
+            chunk, patterns = read_present(self._storage, self._namespace, missing[start : start + batch])
+            if not len(chunk):
+                continue
             vectors = self._embed(embedder, self._selection, patterns)
             self._store.add(chunk, vectors)
             if not self._storage.read_only:
-                self._storage.put_vectors(self._namespace, chunk, vectors, embedder.fingerprint)
+                self._storage.put_vectors(self._namespace, chunk, vectors, embedder.fingerprint, unchanged_since=seq)
 
 
 def _can_take_over(embedder: Embedder, state: EngineState) -> bool:

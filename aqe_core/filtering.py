@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aqe_core.errors import InputError
+from aqe_core.present import read_present
 from aqe_core.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ class Filter:
                 column.codes = column.codes[~gone]
             for start in range(0, len(changes.written), _BATCH):
                 chunk = changes.written[start : start + _BATCH]
-                self._append(self._storage.get_patterns(self._namespace, chunk))
+                self._append(read_present(self._storage, self._namespace, chunk)[1])
             self._seq = changes.seq
         self._data_version = version
 

@@ -11,6 +11,7 @@ import numpy as np
 from aqe_core.contracts.embedder import Document
 from aqe_core.errors import InputError, ReadOnlyError, StorageBusyError
 from aqe_core.events import Event
+from aqe_core.present import read_present
 from aqe_core.state import EngineState
 
 if TYPE_CHECKING:
@@ -119,9 +120,8 @@ class IndexedTexts:
         for start in range(0, len(keys), _BATCH):
             if progress is not None:
                 progress("indexing", start, len(keys))
-            chunk = keys[start : start + _BATCH]
-            patterns = self._storage.get_patterns(self._namespace, chunk)
-            index.add(chunk, [document(pattern) for pattern in patterns])
+            there, patterns = read_present(self._storage, self._namespace, keys[start : start + _BATCH])
+            index.add(there, [document(pattern) for pattern in patterns])
 
     def _save(self, index: TextIndex) -> None:
         if self._storage.read_only:

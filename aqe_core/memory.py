@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Match", "Patterns"]
 
 _SPARE = 200
+_TRIES = 20
+"""A search is done again so often where others remove what it has found."""
 _WIDER = 4
 
 
@@ -162,9 +164,28 @@ class Patterns:
         """
         chosen = searching.mode_for(query, mode, self.tuning)
         k = as_k(k)
-        version = self._storage.data_version()  # asked once: what follows catches up with it, or is of it already
+        tries_left = _TRIES
+        while True:
+            version = self._storage.data_version()  # asked once: what follows catches up with it, or is of it already
+            try:
+                return self._found(query, k, chosen, where, dedupe=dedupe, version=version)
+            except NotFoundError:  # another process has removed one of them meanwhile
+                tries_left -= 1
+                if not tries_left or self._storage.data_version() == version:
+                    raise
+
+    def _found(
+        self,
+        query: str | ArrayLike,
+        k: int,
+        mode: str,
+        where: Mapping[str, Any] | None,
+        *,
+        dedupe: bool,
+        version: int,
+    ) -> list[Match]:
         among = None if where is None else self._filter.keys(where, version)
-        ranked = self._ranked(query, k, chosen, among, spare=_SPARE if dedupe else 0, version=version)
+        ranked = self._ranked(query, k, mode, among, spare=_SPARE if dedupe else 0, version=version)
         if not dedupe:
             return self._matches(ranked.first(k), version)
         kept, copies = searching.without_copies(ranked, self._vectors_of, k)

@@ -129,7 +129,15 @@ class Storage(Protocol):
 
     # -- vectors: a cache of what the embedder says, kept so that opening need not embed again ------------------------
 
-    def put_vectors(self, namespace: str, keys: ArrayLike, vectors: ArrayLike, fingerprint: str) -> None:
+    def put_vectors(
+        self,
+        namespace: str,
+        keys: ArrayLike,
+        vectors: ArrayLike,
+        fingerprint: str,
+        *,
+        unchanged_since: int | None = None,
+    ) -> None:
         """Store vectors of patterns; keys whose pattern is gone are passed over. Replaces those of other fingerprints.
 
         Parameters
@@ -139,6 +147,9 @@ class Storage(Protocol):
         vectors : array of float32, shape (n, dim)
         fingerprint : str
             Of the embedder that made them.
+        unchanged_since : int, optional
+            A journal number. Patterns that were written after it are passed over: the vectors are of what they were.
+            If the journal does not reach back that far, all are.
         """
         ...
 

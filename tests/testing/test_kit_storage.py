@@ -53,8 +53,8 @@ class IgnoresWhere(SqliteStorage):
 
 
 class HalfPrecision(SqliteStorage):
-    def put_vectors(self, namespace, keys, vectors, fingerprint):
-        super().put_vectors(namespace, keys, np.asarray(vectors).astype(np.float16), fingerprint)
+    def put_vectors(self, namespace, keys, vectors, fingerprint, **options):
+        super().put_vectors(namespace, keys, np.asarray(vectors).astype(np.float16), fingerprint, **options)
 
 
 class RunsTwice(SqliteStorage):

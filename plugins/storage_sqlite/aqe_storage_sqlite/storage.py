@@ -276,8 +276,16 @@ class SqliteStorage:
 
     # -- vectors ----------------------------------------------------------------------------------------------------
 
-    def put_vectors(self, namespace: str, keys: ArrayLike, vectors: ArrayLike, fingerprint: str) -> None:
-        """Store vectors of patterns; keys whose pattern is gone are passed over.
+    def put_vectors(
+        self,
+        namespace: str,
+        keys: ArrayLike,
+        vectors: ArrayLike,
+        fingerprint: str,
+        *,
+        unchanged_since: int | None = None,
+    ) -> None:
+        """Store vectors of patterns; keys whose pattern is gone, or written after a journal number, are passed over.
 
         A pattern has one vector: one of another fingerprint is replaced. Of equal keys the last one counts.
 
@@ -296,7 +304,8 @@ class SqliteStorage:
             return
         if not rows.shape[1]:
             raise DimensionError("the vectors have no dimensions.", fix="pass one row per key.")
-        self._database.write(vector_table.put, as_text(namespace, "namespace"), given, rows, fingerprint)
+        seq = None if unchanged_since is None else _as_integer(unchanged_since, "unchanged_since", 0)
+        self._database.write(vector_table.put, as_text(namespace, "namespace"), given, rows, fingerprint, seq)
 
     def load_vectors(
         self, namespace: str, fingerprint: str, keys: ArrayLike | None = None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aqe_core.errors import CorruptStorageError, DimensionError
-from aqe_storage_sqlite import namespaces
+from aqe_storage_sqlite import journal, namespaces
 from aqe_storage_sqlite.checksums import crc32, together
 from aqe_storage_sqlite.encoding import MAX_INTEGER, reading
 from aqe_storage_sqlite.memory import made_present
@@ -54,14 +54,19 @@ def put(
     keys: NDArray[np.uint64],
     vectors: NDArray[np.float32],
     fingerprint: str,
+    unchanged_since: int | None = None,
 ) -> None:
     """Store vectors, in place of those that other embedders made of the same patterns.
 
-    Of equal keys the last one counts; keys that are no patterns are passed over. O(n log N).
+    Of equal keys the last one counts; keys that are no patterns, or written after a journal number, are passed over.
+    O(n log N).
     """
     number = namespaces.number_of(connection, namespace)
     distinct, last = _distinct(keys)
     kept = np.isin(distinct, np.array(namespaces.present(connection, number, distinct.tolist()), np.uint64))
+    if unchanged_since is not None:
+        changes = journal.changes_since(connection, namespace, unchanged_since)
+        kept &= False if changes is None else np.isin(distinct, changes.written, invert=True)
     if not kept.any():
         return
     ascending = distinct[kept].astype(np.int64)
