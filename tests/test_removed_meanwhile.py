@@ -95,7 +95,5 @@ def test_a_storage_passes_over_what_was_written_since(tmp_path):
         storage.put_patterns("n", [Pattern(id="1", name="n", text="other")])
         storage.put_vectors("n", keys, np.ones((3, 4)), "f", unchanged_since=seq)
         assert storage.load_vectors("n", "f")[0].tolist() == [int(keys[0]), int(keys[2])]
-        storage.put_vectors(
-            "n", keys, np.ones((3, 4)), "g", unchanged_since=seq + 99
-        )  # unknown to the journal
+        storage.put_vectors("n", keys, np.ones((3, 4)), "g", unchanged_since=seq + 99)  # unknown to the journal
         assert not len(storage.load_vectors("n", "g")[0])
