@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 import aqe_core
@@ -85,15 +84,3 @@ def test_a_vector_of_what_a_pattern_was_is_not_kept(two, monkeypatch):
     pattern = one.patterns.get("p0")
     hit = store.search(embedder.embed_queries(["zebra crossing"])[0], k=1)
     assert hit.keys.tolist() == [pattern.key]
-
-
-def test_a_storage_passes_over_what_was_written_since(tmp_path):
-    with aqe_core.open(path=tmp_path) as ws:
-        storage = ws.storage
-        keys = storage.put_patterns("n", [Pattern(id=str(i), name="n", text=f"t{i}") for i in range(3)]).keys
-        seq = storage.last_seq()
-        storage.put_patterns("n", [Pattern(id="1", name="n", text="other")])
-        storage.put_vectors("n", keys, np.ones((3, 4)), "f", unchanged_since=seq)
-        assert storage.load_vectors("n", "f")[0].tolist() == [int(keys[0]), int(keys[2])]
-        storage.put_vectors("n", keys, np.ones((3, 4)), "g", unchanged_since=seq + 99)  # unknown to the journal
-        assert not len(storage.load_vectors("n", "g")[0])

@@ -221,6 +221,23 @@ def check_vectors(kit: Context) -> None:
 
 
 @check("storage")
+def check_vectors_of_changed_patterns(kit: Context) -> None:
+    """Vectors are not stored for patterns that were written after the journal number that is given with them.
+
+    If this fails, look at put_vectors: what changed since that number is found in the transaction that stores.
+    """
+    with opened(kit) as (storage, _):
+        keys, given = storage.put_patterns(NS, patterns(3)).keys, clustered_vectors(3, 8)
+        seq = storage.last_seq()
+        storage.put_patterns(NS, [attrs.evolve(patterns(1)[0], text="changed")])
+        storage.put_vectors(NS, keys, given, "f/1", unchanged_since=seq)
+        found = storage.load_vectors(NS, "f/1")
+        same_array(found[0], np.sort(keys[1:]), "keys of vectors of patterns that did not change")
+        storage.put_vectors(NS, keys, given, "f/1", unchanged_since=storage.last_seq())
+        same_array(storage.load_vectors(NS, "f/1")[0], np.sort(keys), "keys of vectors made after the change")
+
+
+@check("storage")
 def check_results(kit: Context) -> None:
     """A run is stored once, and its results come back in order.
 

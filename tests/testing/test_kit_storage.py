@@ -57,6 +57,11 @@ class HalfPrecision(SqliteStorage):
         super().put_vectors(namespace, keys, np.asarray(vectors).astype(np.float16), fingerprint, **options)
 
 
+class KeepsOldVectors(SqliteStorage):
+    def put_vectors(self, namespace, keys, vectors, fingerprint, **options):
+        super().put_vectors(namespace, keys, vectors, fingerprint)
+
+
 class RunsTwice(SqliteStorage):
     def put_run(self, run, results):
         super().put_run(run, results)
@@ -111,6 +116,7 @@ CAUGHT_BY = {
     OneNamespace: "namespaces",
     IgnoresWhere: "iter_and_where",
     HalfPrecision: "vectors",
+    KeepsOldVectors: "vectors_of_changed_patterns",
     RunsTwice: "results",
     ForgetsSeq: "states",
     TellsRemovedAsWritten: "journal",

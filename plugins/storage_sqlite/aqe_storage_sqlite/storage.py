@@ -287,7 +287,8 @@ class SqliteStorage:
     ) -> None:
         """Store vectors of patterns; keys whose pattern is gone, or written after a journal number, are passed over.
 
-        A pattern has one vector: one of another fingerprint is replaced. Of equal keys the last one counts.
+        A pattern has one vector: one of another fingerprint is replaced. Of equal keys the last one counts. Where the
+        journal does not reach back to that number, all keys are passed over.
 
         Raises
         ------
@@ -297,6 +298,7 @@ class SqliteStorage:
             A vector holds NaN or infinity.
         """
         as_text(fingerprint, "fingerprint")
+        seq = None if unchanged_since is None else _as_integer(unchanged_since, "unchanged_since", 0)
         given = as_keys(keys)
         shape = np.shape(vectors)
         rows = as_vectors(vectors, given.size, shape[-1] if shape else 0, "l2")
@@ -304,7 +306,6 @@ class SqliteStorage:
             return
         if not rows.shape[1]:
             raise DimensionError("the vectors have no dimensions.", fix="pass one row per key.")
-        seq = None if unchanged_since is None else _as_integer(unchanged_since, "unchanged_since", 0)
         self._database.write(vector_table.put, as_text(namespace, "namespace"), given, rows, fingerprint, seq)
 
     def load_vectors(

@@ -161,6 +161,20 @@ def test_namespaces_share_blocks_of_keys_but_not_vectors(storage):
     assert storage.load_vectors("two", "f")[0].size == 5
 
 
+def test_what_was_written_since_keeps_no_vector_of_what_it_was(storage):
+    keys = put(storage, 5)
+    seq = storage.last_seq()
+    storage.put_patterns("n", [Pattern(id="1", name="n", text="changed")])
+    put(storage, 3, "other")  # of another namespace
+    storage.put_vectors("n", keys, rows(5), "f", unchanged_since=seq)
+    found, vectors = storage.load_vectors("n", "f")
+    assert found.tolist() == keys[[0, 2, 3, 4]].tolist()
+    np.testing.assert_array_equal(vectors, rows(5)[[0, 2, 3, 4]])
+    storage.put_vectors("n", keys, rows(5), "g", unchanged_since=storage.last_seq() + 1)  # unknown to the journal
+    assert not storage.load_vectors("n", "g")[0].size
+    assert storage.load_vectors("n", "f")[0].size == 4
+
+
 def test_refusals(storage):
     keys = put(storage, 3)
     storage.put_vectors("n", keys, rows(3), "f")
@@ -174,6 +188,8 @@ def test_refusals(storage):
         (DimensionError, lambda: storage.put_vectors("n", keys, 3.0, "f")),
         (DimensionError, lambda: storage.put_vectors("n", keys, [["x"]] * 3, "f")),
         (InputError, lambda: storage.put_vectors("n", keys, rows(3), None)),
+        (InputError, lambda: storage.put_vectors("n", keys, rows(3), "f", unchanged_since=-1)),
+        (InputError, lambda: storage.put_vectors("n", [], [], "f", unchanged_since="x")),
         (InputError, lambda: storage.load_vectors("n", 3)),
         (InputError, lambda: storage.put_vectors("n", keys, rows(3), "\ud800")),
     ):
