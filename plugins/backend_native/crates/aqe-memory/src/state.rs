@@ -59,16 +59,6 @@ pub struct Tuning {
     pub measured_on: usize,
 }
 
-/// Rows that changed while lists are being built from those that were there.
-pub struct Build {
-    /// Numbers below it are part of the build.
-    pub numbers: usize,
-    /// Segments before it are part of the build.
-    pub mark: u32,
-    /// Rows of the build that left or changed since.
-    pub touched: Vec<u32>,
-}
-
 /// The state of a store.
 pub struct State {
     /// All rows.
@@ -87,8 +77,11 @@ pub struct State {
     pub(crate) changes: u64,
     /// How to search.
     pub tuning: Tuning,
-    /// Set while lists are built.
-    pub build: Option<Build>,
+    /// While lists are built: the first segment that is not part of them.
+    pub build: Option<u32>,
+    /// While places are chosen for rows beside the calls: the numbers of rows that left since, though others may have
+    /// taken them.
+    pub touched: Option<Vec<u32>>,
     pub(crate) level: Level,
     pub(crate) metric: Metric,
     pub(crate) dim: usize,
@@ -122,6 +115,7 @@ impl State {
                 measured_on: 0,
             },
             build: None,
+            touched: None,
             level,
             metric: options.metric,
             dim,
@@ -315,11 +309,22 @@ impl State {
         } else {
             self.rows.release(row);
         }
-        if let Some(build) = &mut self.build
-            && (row as usize) < build.numbers
-        {
-            build.touched.push(row);
+        if let Some(touched) = &mut self.touched {
+            touched.push(row);
         }
+    }
+
+    /// Note rows that leave from now on.
+    pub(crate) fn watch(&mut self) {
+        self.touched = Some(Vec::new());
+    }
+
+    /// The numbers that rows have left since `watch`, ascending, each once.
+    pub(crate) fn take_touched(&mut self) -> Vec<u32> {
+        let mut touched = self.touched.take().expect("watched before");
+        touched.sort_unstable();
+        touched.dedup();
+        touched
     }
 
     fn list_mut(&mut self, place: u32) -> &mut List {
@@ -386,13 +391,16 @@ impl State {
         self.tail.iter().map(List::alive).sum()
     }
 
-    /// Move rows from the tail into the lists that were chosen for them, if they are still where they were.
+    /// Move rows from the tail into the lists that were chosen for them since `watch`, if they are still there.
     pub fn merge(&mut self, moves: &[(u32, u32, Chosen)], buffers: &mut Buffers) {
+        let touched = self.take_touched();
         if self.lists.is_none() {
             return; // all rows have left since, and the lists with them
         }
         for &(row, from, chosen) in moves {
-            if self.rows.places[row as usize] != [from, NOWHERE] {
+            if touched.binary_search(&row).is_ok()
+                || self.rows.places[row as usize] != [from, NOWHERE]
+            {
                 continue;
             }
             self.rows
@@ -437,12 +445,18 @@ impl State {
         }
     }
 
-    /// Put lists in place that were built since `self.build` was set.
+    /// Keep known which rows are part of lists that are built from now on.
+    pub(crate) fn begin_build(&mut self) {
+        self.new_segment();
+        self.build = Some(self.tail_first + self.tail.len() as u32 - 1);
+        self.watch();
+    }
+
+    /// Put lists in place that were built since `begin_build`.
     pub fn install(&mut self, mut lists: Lists, places: &[[u32; 2]]) {
-        let mut build = self.build.take().expect("a build was begun");
-        build.touched.sort_unstable();
-        build.touched.dedup();
-        for &row in &build.touched {
+        let mark = self.build.take().expect("a build was begun");
+        let touched = self.take_touched();
+        for &row in &touched {
             // Numbers behind the last place were free when the build began.
             for &place in places.get(row as usize).into_iter().flatten() {
                 if place != NOWHERE {
@@ -450,7 +464,7 @@ impl State {
                 }
             }
         }
-        let mut touched = build.touched.iter().peekable();
+        let mut touched = touched.iter().peekable();
         for (row, place) in places.iter().enumerate() {
             if touched.peek().is_some_and(|&&next| next as usize == row) {
                 touched.next();
@@ -458,7 +472,7 @@ impl State {
                 self.rows.places[row] = *place;
             }
         }
-        while self.tail_first < build.mark && !self.tail.is_empty() {
+        while self.tail_first < mark && !self.tail.is_empty() {
             self.tail.pop_front();
             self.tail_first += 1;
         }

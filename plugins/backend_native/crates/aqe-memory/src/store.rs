@@ -14,7 +14,7 @@ use crate::random::Random;
 use crate::rows::{NOWHERE, distance};
 use crate::search::{Effort, Scratch};
 use crate::spill::spill;
-use crate::state::{Buffers, Build, Lists, SEGMENT, State};
+use crate::state::{Buffers, Lists, SEGMENT, State};
 use crate::{BadRow, Index, Options};
 
 /// Fills the keys of an answer where there were fewer rows than wanted.
@@ -365,10 +365,25 @@ impl Shared {
     }
 
     fn merge(&self) {
+        let mut buffers = {
+            let mut state = self.write();
+            state.watch();
+            Buffers::new(state.rows.width)
+        };
+        let moves = self.moves(&mut buffers);
+        // Lists are replaced by this thread only: what was chosen still holds.
+        let mut state = self.write();
+        state.merge(&moves, &mut buffers);
+        state.tidy();
+    }
+
+    /// Choose lists for rows of the tail. Returns for each its number, its segment and what was chosen.
+    fn moves(&self, buffers: &mut Buffers) -> Vec<(u32, u32, Chosen)> {
         let state = self.read();
-        let Some(lists) = &state.lists else { return };
-        let mut buffers = Buffers::new(state.rows.width);
         let mut moves = Vec::with_capacity(BATCH);
+        let Some(lists) = &state.lists else {
+            return moves;
+        };
         let waiting = state
             .tail
             .iter()
@@ -377,14 +392,14 @@ impl Shared {
         for &row in waiting.take(BATCH) {
             let from = state.rows.places[row as usize][0];
             let (centroids, level) = (&lists.centroids, self.options.level);
-            let scale = state.load(row, &mut buffers);
+            let scale = state.load(row, buffers);
             let Buffers {
                 bytes,
                 centred,
                 products,
                 ranking,
                 ..
-            } = &mut buffers;
+            } = buffers;
             centroids.products(level, bytes, products);
             moves.push((
                 row,
@@ -392,11 +407,7 @@ impl Shared {
                 centroids.choose(level, scale, centred, products, ranking),
             ));
         }
-        drop(state);
-        // Lists are replaced by this thread only: what was chosen still holds.
-        let mut state = self.write();
-        state.merge(&moves, &mut buffers);
-        state.tidy();
+        moves
     }
 
     fn learn(&self, count: usize) {
@@ -405,13 +416,7 @@ impl Shared {
             if state.rows.alive() < count {
                 return; // rows have left since: what is to be done is another thing now
             }
-            state.new_segment();
-            let mark = state.tail_first + state.tail.len() as u32 - 1;
-            state.build = Some(Build {
-                numbers: state.rows.numbers(),
-                mark,
-                touched: Vec::new(),
-            });
+            state.begin_build();
             (
                 state.rows.living().collect::<Vec<u32>>(),
                 state.rows.mean.clone(),

@@ -126,20 +126,7 @@ impl Shared {
 
     /// Enter a batch of rows.
     fn enter(&self) {
-        let batch = {
-            let state = self.read();
-            let Some(graph) = &state.graph else { return };
-            let size = (graph.len() / SHARE).clamp(1, BATCH);
-            let waiting = state.tail.iter().flat_map(|segment| segment.rows());
-            let rows = waiting.filter(|&&row| row != NO_ROW).take(size);
-            rows.copied().collect::<Vec<u32>>()
-        };
-        let proposals: Vec<Proposal> = self.divided(&batch, |row, state, graph, chooser| {
-            let there = state.rows.is_alive(*row);
-            let how = (self.options.level, self.options.seed);
-            there.then(|| chooser.propose(how, graph, &state.rows, *row))
-        });
-        let entered = self.admit(proposals);
+        let entered = self.admit(self.proposals());
         let back = linked(&entered);
         let changes: Vec<Change> = self.divided(&back, |(vertex, more), state, graph, chooser| {
             let level = self.options.level;
@@ -163,15 +150,34 @@ impl Shared {
         }
     }
 
+    /// Choose links for a batch of rows.
+    pub(crate) fn proposals(&self) -> Vec<Proposal> {
+        let batch = {
+            let mut state = self.write();
+            state.watch();
+            let size = state.graph.as_ref().map_or(0, Graph::len) / SHARE;
+            let waiting = state.tail.iter().flat_map(|segment| segment.rows());
+            let rows = waiting.filter(|&&row| row != NO_ROW);
+            rows.take(size.clamp(1, BATCH)).copied().collect::<Vec<_>>()
+        };
+        self.divided(&batch, |row, state, graph, chooser| {
+            let there = state.rows.is_alive(*row);
+            let how = (self.options.level, self.options.seed);
+            there.then(|| chooser.propose(how, graph, &state.rows, *row))
+        })
+    }
+
     /// Make rows vertices if they are still where they were; return those.
-    fn admit(&self, mut proposals: Vec<Proposal>) -> Vec<Proposal> {
+    pub(crate) fn admit(&self, mut proposals: Vec<Proposal>) -> Vec<Proposal> {
         let mut state = self.write();
+        let touched = state.take_touched();
         let State { graph, rows, .. } = &mut *state;
         let Some(graph) = graph else {
             return Vec::new();
         };
         proposals.retain(|proposal| {
-            let there = rows.places[proposal.row as usize] == [proposal.from, NOWHERE];
+            let there = touched.binary_search(&proposal.row).is_err()
+                && rows.places[proposal.row as usize] == [proposal.from, NOWHERE];
             if there && proposal.from != GRAPH {
                 graph.admit(proposal.row, proposal.half, &proposal.links);
             }
