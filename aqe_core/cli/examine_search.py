@@ -29,6 +29,9 @@ _SCORES = 4_000_000  # what the exact scans compute together, about
 def recall_on_own(ws: Workspace) -> str:
     """Return how much of what an exact scan finds the workspace's store finds; empty if there are too few patterns.
 
+    Nothing is compared where the stored vectors are not those that the store searches: while others write, or after an
+    interruption.
+
     Raises
     ------
     AqeError
@@ -36,12 +39,18 @@ def recall_on_own(ws: Workspace) -> str:
     """
     if len(ws.patterns) < _FEW:
         return ""
+    seq = ws.storage.last_seq()
     store = ws.patterns.store
     keys, rows = ws.storage.load_vectors(ws.namespace, ws.patterns.embedder.fingerprint)
+    if ws.storage.last_seq() != seq or not np.array_equal(keys, np.sort(store.keys())):
+        return (
+            f"not compared: {len(keys):,} of {len(store):,} patterns have a stored vector, or others write; "
+            "`aqe search` stores what is missing"
+        )
     lengths = np.linalg.norm(rows, axis=1)
     keys, rows = keys[lengths > 0], rows[lengths > 0] / lengths[lengths > 0, None]
     if len(keys) < _FEW:
-        return ""  # a read-only workspace embeds what it needs, and keeps nothing
+        return ""  # without words there is no direction
     optimize = getattr(store, "optimize", None)
     if optimize is not None:
         optimize()  # an answer before that is right, but not the one of a minute later

@@ -7,10 +7,13 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from aqe_storage_sqlite.storage import SqliteStorage
 
 import aqe_core
 from aqe_core import binding
 from aqe_core.cli.examine import programs_on_path
+from aqe_core.cli.examine_search import recall_on_own
+from aqe_core.contracts import Pattern
 
 
 def checks(document):
@@ -94,6 +97,31 @@ def test_recall_on_the_users_own_patterns(aqe, aqe_json, tmp_path, kept, recall)
         assert found["message"].endswith("abacus instructions")
     else:
         assert found["fix"]
+
+
+def test_vectors_that_are_missing_are_no_bad_recall(aqe, aqe_json, tmp_path):
+    with aqe_core.open(tmp_path) as ws:
+        ws.patterns.add([f"word{i} and word{i % 7} of {i * i}" for i in range(40)])
+        more = [Pattern(id=str(i), name=str(i), text=f"word{i} of word{i % 7}") for i in range(40)]
+        ws.storage.put_patterns(ws.namespace, more)  # as a process does that is killed before it embeds them
+    found = checks(aqe_json("doctor"))["search"]
+    assert found["status"] == "ok"
+    assert "not compared: 40 of 80 patterns" in found["message"]
+    aqe("search", "word3")
+    assert "on 80 of 80 own vectors" in checks(aqe_json("doctor"))["search"]["message"]
+
+
+def test_what_others_write_meanwhile_is_no_bad_recall(tmp_path, monkeypatch):
+    with aqe_core.open(tmp_path) as ws, aqe_core.open(tmp_path) as other:
+        ws.patterns.add([{"id": str(i), "text": f"word{i} and word{i % 7} of {i * i}"} for i in range(40)])
+        assert "recall@10 1.000" in recall_on_own(ws)
+
+        def load(*arguments):
+            other.patterns.add([{"id": str(i), "text": f"now {i % 5} and {i % 11}"} for i in range(40)])
+            return SqliteStorage.load_vectors(ws.storage, *arguments)
+
+        monkeypatch.setattr(ws.storage, "load_vectors", load, raising=False)
+        assert "not compared: 40 of 40" in recall_on_own(ws)
 
 
 def test_with_few_patterns_recall_says_nothing(aqe_json, ingested, monkeypatch):
