@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from operator import attrgetter
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 __all__ = ["PluginSource", "import_file", "is_there", "isolated", "resolve"]
+
+_importing = RLock()
 
 
 @attrs.frozen
@@ -108,17 +111,18 @@ def import_file(path: Path, source: PluginSource) -> ModuleType:
         It cannot be imported.
     """
     module_name = f"_aqe_file_{abs(hash(str(path.resolve()))):x}"
-    if module_name in sys.modules:
-        return sys.modules[module_name]
-    spec = spec_from_file_location(module_name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules[module_name] = module
-    try:
-        with isolated(source, "cannot be imported"):
-            spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[module_name]
-        raise
-    return module
+    with _importing:  # else another thread would be given a module that has run in part
+        if module_name in sys.modules:
+            return sys.modules[module_name]
+        spec = spec_from_file_location(module_name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = module_from_spec(spec)
+        sys.modules[module_name] = module
+        try:
+            with isolated(source, "cannot be imported"):
+                spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[module_name]
+            raise
+        return module

@@ -12,6 +12,7 @@ import re
 import sys
 from contextlib import suppress
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -159,7 +160,7 @@ class PluginManager:
 
     Notes
     -----
-    Not thread-safe; it is used while a workspace opens or a list is printed.
+    Thread-safe: threads of a workspace bind its engines when they need them first.
     """
 
     def __init__(self, config: Config | None = None, sources: list[PluginSource] | None = None) -> None:
@@ -167,6 +168,7 @@ class PluginManager:
         self._installed = sources
         self._modules: dict[PluginSource, Any] = {}
         self._failures: dict[PluginSource, PluginError] = {}
+        self._lock = RLock()  # of plugins and failures
         self._hooks = pluggy.PluginManager("aqe")
         self._hooks.add_hookspecs(hookspecs)
         self._safe = config is not None and config.switch("AQE_SAFE")
@@ -178,7 +180,7 @@ class PluginManager:
         """List all plugins, installed or registered, from metadata alone."""
         if self._installed is None:
             self._installed = installed_sources()
-        return [*self._installed, *(source for source in self._modules if source not in self._installed)]
+        return [*self._installed, *(source for source in tuple(self._modules) if source not in self._installed)]
 
     def left_out(self, source: PluginSource) -> str:
         """Return why a plugin is not to be loaded; empty if it may be."""
@@ -251,12 +253,13 @@ class PluginManager:
         ApiVersionError, ContractError
             As for an installed plugin.
         """
-        if any(source.name == name for source in self.sources()):
-            raise DuplicateNameError(
-                f"a plugin named {name!r} is there already.", fix="register it under another name."
-            )
-        source = PluginSource(name, getattr(plugin, "__name__", type(plugin).__name__), _IN_PROCESS, "")
-        self._accept(source, plugin)
+        with self._lock:
+            if any(source.name == name for source in self.sources()):
+                raise DuplicateNameError(
+                    f"a plugin named {name!r} is there already.", fix="register it under another name."
+                )
+            source = PluginSource(name, getattr(plugin, "__name__", type(plugin).__name__), _IN_PROCESS, "")
+            self._accept(source, plugin)
 
     # -- loading ----------------------------------------------------------------------------------------------------
 
@@ -275,16 +278,20 @@ class PluginManager:
         if source not in self._failures:
             try:
                 with isolated(source, "cannot be imported", PluginError):
-                    return self._accept(source, importlib.import_module(source.module))
+                    plugin = importlib.import_module(source.module)
+                    with self._lock:  # a plugin that two threads load is accepted once
+                        return self._modules[source] if source in self._modules else self._accept(source, plugin)
             except PluginError as error:
                 self._report(source, error)
         raise self._failures[source]
 
     def _report(self, source: PluginSource, error: PluginError) -> None:
         """Keep a plugin's first failure, and tell it."""
-        if source not in self._failures:
+        with self._lock:
+            if source in self._failures:
+                return
             self._failures[source] = error
-            publish(Event(name="plugin-failed", data={**attrs.asdict(source), "error": str(error)}))
+        publish(Event(name="plugin-failed", data={**attrs.asdict(source), "error": str(error)}))
 
     def _accept(self, source: PluginSource, plugin: Any) -> object:
         wanted = hookspecs.API_VERSION

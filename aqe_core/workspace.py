@@ -7,10 +7,10 @@ whether anyone has written since, and catches up from the journal.
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from aqe_core.binding import bind
 from aqe_core.config import load
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
 
 __all__ = ["Workspace", "open"]
+
+_T = TypeVar("_T")
 
 
 def open(  # noqa: A001  # aqe_core.open() is the public name
@@ -129,6 +131,24 @@ def make_folder(path: Path) -> None:
             f"{path.parent} cannot be written: {error.strerror or error}.",
             fix="make the folder writable, or set storage.path to one that is.",
         ) from error
+
+
+def _made_once(make: Callable[[Workspace], _T]) -> cached_property[_T]:
+    """Return a `cached_property` of which threads that ask for it together are given the same one.
+
+    Since Python 3.12 a `cached_property` takes no lock of its own.
+    """
+
+    @wraps(make)
+    def once(workspace: Workspace) -> _T:
+        with workspace.lock:
+            made = vars(workspace)
+            if make.__name__ not in made:
+                made[make.__name__] = make(workspace)
+            value: _T = made[make.__name__]
+            return value
+
+    return cached_property(once)
 
 
 class Workspace:
@@ -273,27 +293,27 @@ class Workspace:
             )
         return found
 
-    @cached_property
+    @_made_once
     def analyzer(self) -> Analyzer:
-        """The analyzer, bound at first use."""
+        """Analyzer of the configured backend, bound at first use."""
         analyzer: Analyzer = self.bound("analyzer")
         return analyzer
 
-    @cached_property
+    @_made_once
     def patterns(self) -> Patterns:
         """Test patterns: add, search, get, remove."""
         from aqe_core.memory import Patterns  # numpy comes with it, and not every verb needs it
 
         return Patterns(self)
 
-    @cached_property
+    @_made_once
     def results(self) -> Results:
         """Test results: ingest."""
         from aqe_core.results import Results  # same
 
         return Results(self)
 
-    @cached_property
+    @_made_once
     def strategies(self) -> Strategies:
         """Strategies: recommend an action for a situation, and learn from its outcome."""
         from aqe_core.strategy import Strategies  # same

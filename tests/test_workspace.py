@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -530,6 +531,40 @@ class TestChoice:
             pytest.raises(errors.MissingExtraError, match=r'pip install "aqe-core\[gpu\]"'),
         ):
             ws.patterns.add("x")
+
+
+def test_threads_that_ask_together_are_given_the_same_parts(tmp_path, monkeypatch):
+    from concurrent.futures import ThreadPoolExecutor
+    from functools import cached_property
+    from threading import Barrier
+
+    from aqe_core import memory
+
+    class Slow(memory.Patterns):
+        def __init__(self, workspace):
+            time.sleep(0.1)
+            super().__init__(workspace)
+
+    # Python 3.11's takes a lock of its own, later ones do not.
+    monkeypatch.setattr(cached_property, "__get__", unlocked_get)
+    monkeypatch.setattr(memory, "Patterns", Slow)
+    barrier = Barrier(4)
+    with aqe_core.open(tmp_path) as ws, ThreadPoolExecutor(4) as pool:
+
+        def ask(_):
+            barrier.wait()
+            return ws.patterns
+
+        assert len({id(each) for each in pool.map(ask, range(4))}) == 1
+
+
+def unlocked_get(self, instance, owner=None):
+    """`cached_property.__get__` as Python 3.12 has it."""
+    if instance is None:
+        return self
+    if self.attrname not in vars(instance):
+        vars(instance)[self.attrname] = self.func(instance)
+    return vars(instance)[self.attrname]
 
 
 def test_concurrent_writers_lose_nothing(tmp_path):

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 
@@ -500,6 +502,40 @@ def test_a_contested_plugin_reads_no_files_until_one_is_pinned(install, manager)
     assert names(manager('[plugins.pin]\ntests = "a-dist"\n').formats()) == {"odd"}
 
 
+def together(function):
+    """Call a function in four threads at the same time; return what they return."""
+    barrier = Barrier(4)
+
+    def run(_):
+        barrier.wait()
+        return function()
+
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(run, range(4)))
+
+
+def test_a_plugin_that_threads_load_together_is_accepted_once(install, manager, store_plugin):
+    install("a-dist", slow=store_plugin("slow", "import time; time.sleep(0.1)"))
+    plugins = manager()
+    with capture() as events:
+        found = together(lambda: plugins.find_engine("pattern_store", "slow"))
+    assert {each.spec.name for each in found} == {"slow"}
+    assert [event for event in events if event.name == "plugin-failed"] == []
+
+
+def test_a_broken_plugin_that_threads_load_together_is_told_once(install, manager):
+    install("a-dist", slow="import time; time.sleep(0.1); raise ValueError('broken')")
+    plugins = manager()
+
+    def load():
+        with pytest.raises(BrokenPluginError, match="broken"):
+            plugins.find_engine("pattern_store", "slow")
+
+    with capture() as events:
+        together(load)
+    assert [event.name for event in events].count("plugin-failed") == 1
+
+
 # -- engines from a file -------------------------------------------------------------------------------------------
 
 
@@ -513,6 +549,14 @@ def test_a_class_in_a_file_is_an_engine(tmp_path, manager, store_plugin, monkeyp
     assert resolve(found.spec.factory, found.source)(dim=2, metric="dot").dim == 2
     again = manager().find_engine("pattern_store", f"file:{tmp_path / file}:Store")
     assert again.spec.factory == found.spec.factory
+
+
+def test_a_file_that_threads_import_together_runs_once(tmp_path, manager, store_plugin):
+    path = tmp_path / "slow.py"
+    path.write_text("import time; time.sleep(0.1)\n" + store_plugin("x"), encoding="utf-8")
+    plugins = manager()
+    found = together(lambda: plugins.find_engine("pattern_store", f"file:{path}:Store"))
+    assert len({resolve(each.spec.factory, each.source) for each in found}) == 1
 
 
 def test_a_class_in_a_file_may_declare_its_capabilities(tmp_path, manager):
