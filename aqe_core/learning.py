@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 
-from aqe_core.errors import InputError, ReadOnlyError, StorageBusyError
+from aqe_core.errors import InputError, ReadOnlyError, StorageBusyError, StorageError
 from aqe_core.events import Event
 from aqe_core.recording import as_state_key, recorder_of, replay
 from aqe_core.state import EngineState
@@ -87,7 +87,7 @@ class DurableLearner(Streamed):
         self.name = name
         self.engine = engine
         self._storage = workspace.storage
-        self._read_only = workspace.storage.read_only
+        self._learns = not workspace.storage.read_only
         self.encoding = encoding
         self._recorder = recorder_of(engine, encoding)
         self._update = self._recorder.update
@@ -127,10 +127,10 @@ class DurableLearner(Streamed):
             Bad input; nothing was learned.
         StorageError
             This update was to take its batch along, and writing failed: all of it is learned and stays collected, to
-            be written with the next.
+            be written with the next. Or the workspace was closed: nothing was learned.
         """
         with self._lock:
-            if self._read_only:
+            if not self._learns:
                 self._refuse_to_learn()
             kept = self._update(state, action, reward, next_state, done, next_action)
             if kept == 1:
@@ -149,7 +149,7 @@ class DurableLearner(Streamed):
     ) -> None:
         """Learn from transitions in order; durable when the call returns. Errors as `update`."""
         with self._lock:
-            if self._read_only:
+            if not self._learns:
                 self._refuse_to_learn()
             n = np.size(rewards)
             if n > _MAX_ROWS:
@@ -201,6 +201,18 @@ class DurableLearner(Streamed):
             if self._seq - self._snapshot_seq >= _SNAPSHOT_EVERY:
                 self._save_snapshot()
 
+    def close(self) -> None:
+        """Make every update durable, and refuse those that come later. Done by closing the workspace.
+
+        Raises
+        ------
+        StorageBusyError, StorageError
+            As `flush`.
+        """
+        with self._lock:
+            self._learns = False
+            self.flush()
+
     def _save_snapshot(self) -> None:
         """Keep the whole engine; nothing may be collected, or it would be replayed on top."""
         state = self.engine.export_state()
@@ -232,10 +244,12 @@ class DurableLearner(Streamed):
             # A damaged batch: what came after it was learned from another state, and cannot be replayed on this one.
             self._tell(Event(name="learning-lost", data={"learner": self.name, "batches": len(batches)}))
             self._seq = max(batches)
-        if (kept is None or batches) and not self._read_only:
+        if (kept is None or batches) and self._learns:
             self._save_snapshot()  # keeps the parameters, and lets what comes now follow on what is there
 
     def _refuse_to_learn(self) -> NoReturn:
+        if not self._storage.read_only:
+            raise StorageError(f"the workspace of the learner {self.name!r} was closed.", fix="open it anew.")
         raise ReadOnlyError(
             f"the workspace is open read-only, so {self.name!r} cannot learn.", fix="open it without read_only."
         )

@@ -7,6 +7,7 @@ whether anyone has written since, and catches up from the journal.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import cached_property, wraps
 from pathlib import Path
 from threading import RLock
@@ -427,13 +428,14 @@ class Workspace:
         StorageError
             Writing what a learner has collected failed; the file is released all the same.
         """
-        if "patterns" in vars(self):
-            self.patterns.close()
         try:
-            while self._learners:
-                self._learners.popitem()[1].flush()
+            if "patterns" in vars(self):
+                self.patterns.close()
         finally:
-            self.storage.close()
+            with self.lock, ExitStack() as stack:  # each of them, whatever another one raises
+                stack.callback(self.storage.close)
+                while self._learners:
+                    stack.callback(self._learners.popitem()[1].close)
 
     def __enter__(self) -> Self:
         return self

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 
 import numpy as np
@@ -16,7 +18,14 @@ from hypothesis import strategies as st
 
 import aqe_core
 from aqe_core.encoding import Choice, Encoding, Number
-from aqe_core.errors import InputError, InvalidActionError, NonFiniteError, ReadOnlyError, StorageBusyError
+from aqe_core.errors import (
+    InputError,
+    InvalidActionError,
+    NonFiniteError,
+    ReadOnlyError,
+    StorageBusyError,
+    StorageError,
+)
 
 keys = st.one_of(st.sampled_from(["a", "b", "1", "é"]), st.integers(-2, 2), st.just(2**62))
 steps = st.tuples(keys, keys, st.floats(-5, 5), keys, st.booleans(), st.one_of(st.none(), keys))
@@ -135,6 +144,75 @@ def test_two_writers_of_one_name_are_told(tmp_path):
         yours._recorder.drop(1)  # what it could not write is its own loss; closing would raise again
     with aqe_core.open(tmp_path) as ws:
         assert ws.learner("x").value("s", "a") == mine.value("s", "a")
+
+
+def test_a_learner_that_cannot_be_kept_keeps_no_other_from_it(tmp_path):
+    with aqe_core.open(tmp_path) as other:
+        ws = aqe_core.open(tmp_path)
+        for name in ("a", "contested", "z"):
+            ws.learner(name).update("s", "a", 1.0, "t", True)
+        other.learner("contested").update_batch(["s"], ["a"], [1.0], ["t"])
+        with pytest.raises(StorageBusyError, match="'contested'"):
+            ws.close()
+    with aqe_core.open(tmp_path) as ws:
+        assert [ws.learner(name).engine.steps for name in ("a", "contested", "z")] == [1, 1, 1]
+
+
+def test_what_cannot_be_closed_keeps_no_learner_from_being_kept(tmp_path, monkeypatch):
+    ws = aqe_core.open(tmp_path)
+    ws.learner("x").update("s", "a", 1.0, "t", True)
+
+    def full():
+        raise StorageError("the disk is full.", fix="make room.")
+
+    monkeypatch.setattr(ws.patterns, "close", full)
+    with pytest.raises(StorageError, match="full"):
+        ws.close()
+    with aqe_core.open(tmp_path) as ws:
+        assert ws.learner("x").engine.steps == 1
+
+
+def test_what_comes_after_closing_is_refused_not_forgotten(tmp_path):
+    with aqe_core.open(tmp_path) as ws:
+        learner, strategies = ws.learner("x"), ws.strategies
+        learner.update("s", "a", 1.0, "t", True)
+        strategies.learn("flaky", "retry", reward=1.0)
+    for late in (
+        lambda: learner.update("s", "a", 1.0, "t"),
+        lambda: learner.update_batch(["s"], ["a"], [1.0], ["t"]),
+        lambda: strategies.learn("flaky", "retry", reward=1.0),
+        lambda: ws.learner("x"),
+    ):
+        with pytest.raises(StorageError, match=r"was closed\. Fix: open it anew"):
+            late()
+    assert learner.engine.steps == 1
+    ws.close()
+
+
+def test_every_update_beside_closing_is_kept_or_refused(tmp_path):
+    done = 0
+    for _ in range(10):
+        ws = aqe_core.open(tmp_path)
+        learner = ws.learner("x")
+        counts = [0, 0]
+
+        def learn(i, learner=learner, counts=counts):
+            try:
+                while True:
+                    learner.update("s", i, 1.0, "t", True)
+                    counts[i] += 1
+            except StorageError as error:
+                return str(error)
+
+        with ThreadPoolExecutor(2) as pool:
+            running = [pool.submit(learn, i) for i in range(2)]
+            while not all(counts):
+                time.sleep(0.001)
+            ws.close()
+            assert all("was closed" in each.result() for each in running)
+        done += sum(counts)
+    with aqe_core.open(tmp_path) as ws:
+        assert ws.learner("x").engine.steps == done
 
 
 def test_other_parameters_are_refused(tmp_path):
