@@ -84,7 +84,7 @@ def ingest(workspace: Workspace, paths: list[Path], progress: Callable[[str, int
         for found in workspace.plugins.formats()
     ]
     exclude = list(workspace.config.get("ingest.exclude").value)
-    todo = list(_choose(workspace.root, paths, formats, exclude))
+    todo = list(_choose(workspace.root, paths, formats, exclude, report.skipped))
     patterns: list[Pattern] = []
     origins: set[str] = set()
     for position, (path, chosen, named) in enumerate(todo):
@@ -128,13 +128,13 @@ def _store_run(workspace: Workspace, got: Ingested, report: IngestReport) -> Non
 
 
 def _choose(
-    root: Path, paths: list[Path], formats: list[_Format], exclude: list[str]
+    root: Path, paths: list[Path], formats: list[_Format], exclude: list[str], skipped: list[Skipped]
 ) -> Iterator[tuple[Path, _Format, bool]]:
     """Yield the files to read, each once, with the format that recognizes it and whether it was named outright."""
     seen: set[Path] = set()
     for path in paths:
         if path.is_dir():
-            files: Iterator[tuple[Path, bool]] = ((file, False) for file in _walk(path, root, exclude))
+            files: Iterator[tuple[Path, bool]] = ((file, False) for file in _walk(path, root, exclude, skipped))
         elif path.exists():
             files = iter([(path, True)])
         else:
@@ -179,16 +179,21 @@ def _head(file: Path) -> bytes:
         return plain.read(_HEAD_BYTES)
 
 
-def _walk(folder: Path, root: Path, exclude: list[str]) -> Iterator[Path]:
+def _walk(folder: Path, root: Path, exclude: list[str], skipped: list[Skipped]) -> Iterator[Path]:
     """Yield the files below a folder in a stable order, without hidden, generated and virtual-environment folders."""
-    for current, folders, files in os.walk(folder):
+
+    def skip(error: OSError) -> None:
+        reason = f"the folder cannot be read: {error.strerror}"
+        skipped.append(Skipped(relative(Path(error.filename), root), reason))
+
+    for current, folders, files in os.walk(folder, onerror=skip):
         here = Path(current)
         folders[:] = sorted(
             name
             for name in folders
             if not name.startswith(".")
             and name not in _NEVER
-            and not (here / name / "pyvenv.cfg").exists()
+            and not os.path.exists(here / name / "pyvenv.cfg")  # noqa: PTH110 -- Path.exists raises where it may not look
             and not _excluded(relative(here / name, root), exclude)
         )
         for name in sorted(files):
@@ -206,9 +211,20 @@ def _vanished(workspace: Workspace, paths: list[Path], seen: set[str]) -> set[st
     gone = set()
     for origin in workspace.storage.origins(workspace.namespace):
         below = any(folder in (".", origin) or origin.startswith(f"{folder}/") for folder in folders)
-        if below and origin and origin not in seen and not (workspace.root / origin).exists():
+        if below and origin and origin not in seen and _is_gone(workspace.root / origin):
             gone.add(origin)
     return gone
+
+
+def _is_gone(path: Path) -> bool:
+    """Whether there is no such file for sure; where nobody may look, it is not known."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def relative(path: Path, root: Path) -> str:

@@ -322,6 +322,36 @@ class TestIngest:
             fourth = ws.ingest(tmp_path / "tests")
             assert (fourth.removed, len(ws.patterns)) == (1, 3)
 
+    def test_a_folder_nobody_may_read_is_listed_and_loses_nothing(self, tmp_path, monkeypatch):
+        write_tests(tmp_path / "closed", "test_kept.py", "test_kept")
+        write_tests(tmp_path / "open", "test_gone.py", "test_gone")
+        with aqe_core.open(path=tmp_path) as ws:
+            assert ws.ingest().added == 2
+            (tmp_path / "open" / "test_gone.py").unlink()
+            write_tests(tmp_path / "open", "test_more.py", "test_more")
+            # As the system answers who may not read a folder; the superuser, who may run this test, is let in.
+            closed = os.fspath(tmp_path / "closed")
+
+            def denying(call):
+                def deny(path=".", *args, **options):
+                    inside = os.fspath(path).startswith(closed + os.sep) if isinstance(path, str | Path) else False
+                    if inside or (call is scandir and os.fspath(path) == closed):
+                        raise PermissionError(13, "Permission denied", os.fspath(path))
+                    return call(path, *args, **options)
+
+                return deny
+
+            scandir, stat = os.scandir, os.stat
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "scandir", denying(scandir))
+                patch.setattr(os, "stat", denying(stat))
+                report = ws.ingest()
+            assert (report.added, report.removed) == (1, 1)
+            assert [(each.where, each.reason) for each in report.skipped] == [
+                ("closed", "the folder cannot be read: Permission denied")
+            ]
+            assert sorted(names(ws.patterns.search("test", k=5))) == ["test_kept", "test_more"]
+
     def test_only_the_ingested_folder_loses_vanished_tests(self, tmp_path):
         write_tests(tmp_path / "a", "test_a.py", "test_one")
         b = write_tests(tmp_path / "b", "test_b.py", "test_two")
